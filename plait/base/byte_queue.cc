@@ -1,0 +1,104 @@
+#include "plait/base/byte_queue.h"
+
+namespace plait {
+
+ByteQueue::Block* ByteQueue::grow() {
+  auto* block = static_cast<Block*>(blocks_->take());
+  if (block == nullptr) return nullptr;
+  block->next = nullptr;
+  block->begin = block->end = 0;
+  if (tail_ != nullptr) {
+    tail_->next = block;
+  } else {
+    head_ = block;
+  }
+  // A reader that has eaten everything before stands at the new block.
+  if (read_ == nullptr) read_ = block;
+  tail_ = block;
+  block_count_ += 1;
+  return block;
+}
+
+bool ByteQueue::appendSlow(Bytes bytes) {
+  if (bytes.size() > room()) return false;
+  while (!bytes.empty()) {
+    if (tail_ == nullptr || tail_->end == payload()) {
+      Block* block = grow();
+      PLAIT_ASSERT(block != nullptr);
+    }
+    const size_t count = std::min(bytes.size(), payload() - tail_->end);
+    std::memcpy(tail_->data() + tail_->end, bytes.data(), count);
+    tail_->end += static_cast<uint32_t>(count);
+    size_ += count;
+    bytes = bytes.subspan(count);
+  }
+  return true;
+}
+
+Bytes ByteQueue::front() const {
+  const Block* block = read_;
+  while (block != nullptr && block->begin == block->end) block = block->next;
+  if (block == nullptr) return {};
+  return {block->data() + block->begin, block->end - block->begin};
+}
+
+size_t ByteQueue::gather(std::span<iovec> vectors) const {
+  size_t count = 0;
+  for (Block* block = read_; block != nullptr && count < vectors.size(); block = block->next) {
+    if (block->begin == block->end) continue;
+    vectors[count++] = {block->data() + block->begin, block->end - block->begin};
+  }
+  return count;
+}
+
+void ByteQueue::consume(size_t count) {
+  PLAIT_ASSERT(count <= size_);
+  size_ -= count;
+  if (retain_) retained_ += count;
+  while (count != 0) {
+    const size_t here = std::min<size_t>(count, read_->end - read_->begin);
+    read_->begin += static_cast<uint32_t>(here);
+    count -= here;
+    if (read_->begin == read_->end && count != 0) read_ = read_->next;
+  }
+  if (!retain_) freeConsumed();
+}
+
+void ByteQueue::freeConsumed() {
+  // The last block goes too once it is read to its end: an idle queue holds no memory.
+  while (head_ != nullptr && head_->begin == head_->end) {
+    Block* next = head_->next;
+    if (read_ == head_) read_ = next;
+    blocks_->give(head_);
+    block_count_ -= 1;
+    head_ = next;
+  }
+  if (head_ == nullptr) tail_ = read_ = nullptr;
+}
+
+void ByteQueue::retain(bool on) {
+  retain_ = on;
+  if (on) return;
+  retained_ = 0;
+  freeConsumed();
+}
+
+void ByteQueue::rewind() {
+  PLAIT_ASSERT(retain_);
+  for (Block* block = head_; block != nullptr; block = block->next) block->begin = 0;
+  read_ = head_;
+  size_ += retained_;
+  retained_ = 0;
+}
+
+void ByteQueue::clear() {
+  while (head_ != nullptr) {
+    Block* next = head_->next;
+    blocks_->give(head_);
+    head_ = next;
+  }
+  read_ = tail_ = nullptr;
+  size_ = retained_ = block_count_ = 0;
+}
+
+}  // namespace plait

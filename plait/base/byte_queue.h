@@ -1,0 +1,91 @@
+// A FIFO of bytes in fixed-size blocks from a slab: send buffers (16 KiB blocks) and stream bodies (4 KiB blocks).
+// Appending coalesces into the last block. Nothing is moved once written, so a gathered write can point into it.
+//
+//   appended ->  [ retained | unread ] -> read through front()/gather(), consume()
+//
+// With retain(true) consumed bytes stay, so that rewind() can read them again: the replay of a request body.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <algorithm>
+
+#include "plait/base/bytes.h"
+#include "plait/base/slab.h"
+
+namespace plait {
+
+class ByteQueue {
+ public:
+  // `blocks` must outlive the queue. All blocks go back when the queue is cleared or destroyed.
+  explicit ByteQueue(BlockSlab& blocks) : blocks_(&blocks) {}
+  ByteQueue(const ByteQueue&) = delete;
+  ByteQueue& operator=(const ByteQueue&) = delete;
+  ~ByteQueue() { clear(); }
+
+  bool empty() const { return size_ == 0; }
+  size_t size() const { return size_; }
+
+  // How many bytes append() can take right now: room in the last block plus every free block of the slab.
+  size_t room() const {
+    return (tail_ == nullptr ? 0 : payload() - tail_->end) + blocks_->available() * payload();
+  }
+  // Bytes of memory held, in whole blocks.
+  size_t heldBytes() const { return block_count_ * blocks_->blockSize(); }
+
+  // Appends all of `bytes` or, when the slab cannot hold them, nothing; returns whether it did.
+  bool append(Bytes bytes) {
+    if (tail_ != nullptr && bytes.size() <= payload() - tail_->end) [[likely]] {
+      std::memcpy(tail_->data() + tail_->end, bytes.data(), bytes.size());
+      tail_->end += static_cast<uint32_t>(bytes.size());
+      size_ += bytes.size();
+      return true;
+    }
+    return appendSlow(bytes);
+  }
+  // Appends as much as fits below `limit` more bytes and the slab's end; returns how much.
+  size_t appendSome(Bytes bytes, size_t limit) {
+    const size_t count = std::min({bytes.size(), limit, room()});
+    return count != 0 && append(bytes.first(count)) ? count : 0;
+  }
+
+  // The first contiguous run of unread bytes; empty when there are none.
+  Bytes front() const;
+  // Fills `vectors` with the unread bytes in order; returns how many were used. They stay valid until consumed.
+  size_t gather(std::span<iovec> vectors) const;
+  // Reads `count` bytes away; at most size().
+  void consume(size_t count);
+
+  // While on, consumed blocks are kept. Turning it off frees what is already consumed.
+  void retain(bool on);
+  bool isRetaining() const { return retain_; }
+  size_t retainedBytes() const { return retained_; }
+  // Makes every retained byte unread again. Only while retaining.
+  void rewind();
+
+  void clear();
+
+ private:
+  struct Block {
+    Block* next;
+    uint32_t begin;  // first unread byte
+    uint32_t end;    // one past the last byte
+    uint8_t* data() { return reinterpret_cast<uint8_t*>(this + 1); }
+    const uint8_t* data() const { return reinterpret_cast<const uint8_t*>(this + 1); }
+  };
+  size_t payload() const { return blocks_->blockSize() - sizeof(Block); }
+  bool appendSlow(Bytes bytes);
+  Block* grow();
+  void freeConsumed();
+
+  BlockSlab* blocks_;
+  Block* head_ = nullptr;    // oldest block held
+  Block* read_ = nullptr;    // block of the first unread byte; equals head_ unless retaining
+  Block* tail_ = nullptr;
+  size_t size_ = 0;          // unread bytes
+  size_t retained_ = 0;      // consumed bytes still held because of retain(true)
+  uint32_t block_count_ = 0;
+  bool retain_ = false;
+};
+
+}  // namespace plait

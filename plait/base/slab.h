@@ -1,0 +1,116 @@
+// Memory that is reserved once and handed out in pieces of one size.
+//
+// A Reservation is an anonymous mapping: address space now, pages when first touched. Slabs take from it with a bump
+// pointer and give back to a LIFO free list, so resident memory follows the real peak and warm pieces are used first.
+// None of this is thread-safe: a slab belongs to one worker.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <utility>
+
+#include "plait/base/assert.h"
+
+namespace plait {
+
+// An anonymous private mapping, unmapped on destruction. `size` is rounded up to whole pages.
+class Reservation {
+ public:
+  Reservation() = default;
+  explicit Reservation(size_t size);
+  Reservation(Reservation&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  Reservation& operator=(Reservation&& other) noexcept;
+  ~Reservation();
+
+  uint8_t* data() const { return data_; }
+  size_t size() const { return size_; }
+  // Touches every page, so that a shortage of memory shows at start and not at 3 a.m.
+  void prefault();
+
+ private:
+  uint8_t* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// Fixed-size pieces of raw memory. `take` returns null when all are out: running dry is an ordinary result.
+class BlockSlab {
+ public:
+  BlockSlab(size_t block_size, size_t count);
+  BlockSlab(BlockSlab&&) = default;
+  ~BlockSlab();
+
+  void* take();
+  void give(void* block);
+
+  size_t blockSize() const { return block_size_; }
+  size_t capacity() const { return count_; }
+  size_t used() const { return used_; }
+  size_t available() const { return count_ - used_; }
+  size_t peak() const { return peak_; }
+  size_t reservedBytes() const { return memory_.size(); }
+  void prefault() { memory_.prefault(); }
+  bool contains(const void* p) const {
+    return p >= memory_.data() && p < memory_.data() + memory_.size();
+  }
+
+ private:
+  struct Free {
+    Free* next;
+  };
+  Reservation memory_;
+  size_t block_size_ = 0;
+  size_t count_ = 0;
+  size_t bumped_ = 0;
+  size_t used_ = 0;
+  size_t peak_ = 0;
+  Free* free_ = nullptr;
+};
+
+// Objects of one type. `create` returns null when the slab is full. `index` and `generation` make a handle that can be
+// checked: a stale one finds that the generation has moved on.
+template <class T>
+class Slab {
+ public:
+  explicit Slab(size_t count) : blocks_(sizeof(Cell), count) {}
+  ~Slab() = default;
+
+  template <class... Args>
+  T* create(Args&&... args) {
+    auto* cell = static_cast<Cell*>(blocks_.take());
+    if (cell == nullptr) return nullptr;
+    cell->generation += 1;
+    return new (cell->storage) T(std::forward<Args>(args)...);
+  }
+  void destroy(T* object) {
+    Cell* cell = cellOf(object);
+    object->~T();
+    cell->generation += 1;
+    blocks_.give(cell);
+  }
+
+  // Odd while the object lives; changes when it is destroyed. Valid to ask for any object ever created here.
+  uint32_t generation(const T* object) const { return cellOf(const_cast<T*>(object))->generation; }
+
+  size_t capacity() const { return blocks_.capacity(); }
+  size_t used() const { return blocks_.used(); }
+  size_t available() const { return blocks_.available(); }
+  size_t peak() const { return blocks_.peak(); }
+  size_t reservedBytes() const { return blocks_.reservedBytes(); }
+  void prefault() { blocks_.prefault(); }
+  static constexpr size_t cellSize() { return sizeof(Cell); }
+
+ private:
+  struct Cell {
+    // The free list's link and the generation must not overlap: the generation outlives the object.
+    void* link;
+    uint32_t generation;
+    alignas(T) uint8_t storage[sizeof(T)];
+  };
+  static Cell* cellOf(T* object) {
+    return reinterpret_cast<Cell*>(reinterpret_cast<uint8_t*>(object) - offsetof(Cell, storage));
+  }
+  BlockSlab blocks_;
+};
+
+}  // namespace plait

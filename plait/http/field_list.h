@@ -1,0 +1,92 @@
+// The fields of one message in one flat piece of memory: entries grow from its end downwards, their bytes from its
+// start upwards. Nothing allocates; a list that is full says so and its owner moves it to a larger piece.
+#pragma once
+
+#include <string_view>
+
+#include "plait/base/bytes.h"
+#include "plait/http/field_name.h"
+
+namespace plait::http {
+
+// One field line. `name` is lower case (RFC 9113 §8.2.1); both views live as long as the memory they were added to.
+struct Field {
+  std::string_view name;
+  std::string_view value;
+  FieldName id = FieldName::unknown;
+  bool never_indexed = false;  // RFC 7541 §7.1.3: stays a never-indexed literal on every hop
+};
+
+class FieldList {
+ public:
+  FieldList() = default;
+  // `memory` is owned by the caller and must be aligned to 8 bytes. The list starts empty.
+  explicit FieldList(MutableBytes memory);
+
+  size_t count() const { return count_; }
+  size_t capacityBytes() const { return size_; }
+  Field at(size_t index) const;
+  Field operator[](size_t index) const { return at(index); }
+
+  // Copies name and value in; false when there is no room (nothing is changed then). `id` must be the name's own.
+  bool add(std::string_view name, std::string_view value, FieldName id, bool never_indexed = false);
+  bool add(std::string_view name, std::string_view value) { return add(name, value, fieldNameOf(name)); }
+
+  // Copies text that is not a field (method, path, …) into the list's memory; an empty view with null data when full.
+  std::string_view keep(std::string_view text);
+
+  // Decoders write straight into the free memory: `freeBytes` is what is left between bytes and entries (minus one
+  // entry), `commit` makes a field of the first `name_size + value_size` bytes of it.
+  MutableBytes freeBytes();
+  void commit(size_t name_size, size_t value_size, FieldName id, bool never_indexed);
+
+  // The first field with that name; count() when there is none.
+  size_t find(FieldName id, size_t from = 0) const;
+  size_t find(std::string_view name, size_t from = 0) const;
+  bool contains(FieldName id) const { return find(id) != count_; }
+  // Value of the first field with that name, empty when absent.
+  std::string_view value(FieldName id) const;
+
+  // The size a peer may bound with SETTINGS_MAX_HEADER_LIST_SIZE: name + value + 32 for each field (RFC 9113 §6.5.2).
+  size_t listSize() const { return list_size_; }
+
+  // Copies every field of `other`; false when it does not fit (the list is then unchanged).
+  bool append(const FieldList& other);
+  void clear();
+
+  class Iterator {
+   public:
+    Iterator(const FieldList* list, size_t index) : list_(list), index_(index) {}
+    Field operator*() const { return list_->at(index_); }
+    Iterator& operator++() {
+      ++index_;
+      return *this;
+    }
+    bool operator!=(const Iterator& other) const { return index_ != other.index_; }
+
+   private:
+    const FieldList* list_;
+    size_t index_;
+  };
+  Iterator begin() const { return {this, 0}; }
+  Iterator end() const { return {this, count_}; }
+
+ private:
+  struct Entry {
+    uint32_t name_offset;
+    uint32_t name_size;
+    uint32_t value_size;  // the value's bytes follow the name's
+    FieldName id;
+    bool never_indexed;
+  };
+  static_assert(sizeof(Entry) == 16);
+  Entry* entry(size_t index) const { return reinterpret_cast<Entry*>(memory_ + size_) - 1 - index; }
+
+  uint8_t* memory_ = nullptr;
+  size_t size_ = 0;
+  size_t used_ = 0;
+  size_t count_ = 0;
+  size_t list_size_ = 0;
+};
+
+}  // namespace plait::http
