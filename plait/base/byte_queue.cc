@@ -77,6 +77,7 @@ void ByteQueue::freeConsumed() {
 }
 
 void ByteQueue::retain(bool on) {
+  if (on && !retain_) retain_from_ = head_ == nullptr ? 0 : head_->begin;
   retain_ = on;
   if (on) return;
   retained_ = 0;
@@ -86,6 +87,7 @@ void ByteQueue::retain(bool on) {
 void ByteQueue::rewind() {
   PLAIT_ASSERT(retain_);
   for (Block* block = head_; block != nullptr; block = block->next) block->begin = 0;
+  if (head_ != nullptr) head_->begin = retain_from_;
   read_ = head_;
   size_ += retained_;
   retained_ = 0;
@@ -99,6 +101,7 @@ void ByteQueue::clear() {
   }
   read_ = tail_ = nullptr;
   size_ = retained_ = block_count_ = 0;
+  retain_from_ = 0;
 }
 
 }  // namespace plait

@@ -85,6 +85,7 @@ class ByteQueue {
   size_t size_ = 0;          // unread bytes
   size_t retained_ = 0;      // consumed bytes still held because of retain(true)
   uint32_t block_count_ = 0;
+  uint32_t retain_from_ = 0; // where head_ began when retaining did: what was consumed before does not come back
   bool retain_ = false;
 };
 

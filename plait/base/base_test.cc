@@ -1,0 +1,256 @@
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "plait/base/byte_queue.h"
+#include "plait/base/list.h"
+#include "plait/base/random.h"
+#include "plait/base/ring.h"
+#include "plait/base/slab.h"
+
+namespace plait {
+namespace {
+
+struct Item {
+  int number = 0;
+  ListNode node;
+};
+using Items = List<Item, &Item::node>;
+
+TEST(List, KeepsOrderAndUnlinksFromTheMiddle) {
+  Item a{1}, b{2}, c{3};
+  Items items;
+  items.pushBack(b);
+  items.pushFront(a);
+  items.pushBack(c);
+  EXPECT_EQ(items.front(), &a);
+  EXPECT_EQ(items.back(), &c);
+  EXPECT_EQ(items.next(a), &b);
+  b.node.unlink();
+  EXPECT_EQ(items.next(a), &c);
+  EXPECT_EQ(items.next(c), nullptr);
+  items.insert(c, b);
+  EXPECT_EQ(items.popFront(), &a);
+  EXPECT_EQ(items.popFront(), &b);
+  EXPECT_EQ(items.popFront(), &c);
+  EXPECT_EQ(items.popFront(), nullptr);
+}
+
+TEST(List, SplicesAllNodesBehindOurs) {
+  Item a{1}, b{2}, c{3};
+  Items first, second;
+  first.pushBack(a);
+  second.pushBack(b);
+  second.pushBack(c);
+  first.spliceBack(second);
+  EXPECT_TRUE(second.empty());
+  first.spliceBack(second);
+  EXPECT_EQ(first.popFront(), &a);
+  EXPECT_EQ(first.popFront(), &b);
+  EXPECT_EQ(first.popFront(), &c);
+}
+
+TEST(ListDeathTest, RefusesDoubleInsertion) {
+  EXPECT_DEATH(
+      {
+        Item a;
+        Items items;
+        items.pushBack(a);
+        items.pushBack(a);
+      },
+      "isLinked");
+}
+
+TEST(ListDeathTest, RefusesDeathWhileLinked) {
+  EXPECT_DEATH(
+      {
+        Items items;
+        {
+          Item a;
+          items.pushBack(a);
+        }
+      },
+      "isLinked");
+}
+
+TEST(BlockSlab, RunsDryAndHandsOutTheLastReturnedFirst) {
+  BlockSlab slab(64, 2);
+  void* a = slab.take();
+  void* b = slab.take();
+  ASSERT_NE(a, nullptr);
+  ASSERT_NE(b, nullptr);
+  EXPECT_EQ(slab.take(), nullptr);
+  EXPECT_EQ(slab.available(), 0u);
+  slab.give(a);
+  slab.give(b);
+  EXPECT_EQ(slab.take(), b);
+  EXPECT_EQ(slab.peak(), 2u);
+  EXPECT_EQ(slab.used(), 1u);
+  EXPECT_TRUE(slab.contains(a));
+  slab.give(b);
+}
+
+TEST(Slab, AStaleHandleFindsAnotherGeneration) {
+  Slab<std::string> slab(1);
+  std::string* text = slab.create("one");
+  ASSERT_NE(text, nullptr);
+  EXPECT_EQ(slab.create("two"), nullptr);
+  const uint32_t generation = slab.generation(text);
+  EXPECT_EQ(generation % 2, 1u);
+  slab.destroy(text);
+  EXPECT_NE(slab.generation(text), generation);
+  std::string* again = slab.create("three");
+  EXPECT_EQ(again, text);
+  EXPECT_NE(slab.generation(again), generation);
+  slab.destroy(again);
+  EXPECT_EQ(slab.used(), 0u);
+}
+
+TEST(Ring, WrapsAround) {
+  Ring<int> ring(3);
+  for (int round = 0; round < 10; ++round) {
+    for (int i = 0; i < 4; ++i) ring.push(round * 4 + i);
+    EXPECT_TRUE(ring.full());
+    for (int i = 0; i < 4; ++i) EXPECT_EQ(ring.pop(), round * 4 + i);
+  }
+  EXPECT_TRUE(ring.empty());
+}
+
+std::string drain(ByteQueue& queue) {
+  std::string text;
+  while (!queue.empty()) {
+    const Bytes front = queue.front();
+    text += asText(front);
+    queue.consume(front.size());
+  }
+  return text;
+}
+
+TEST(ByteQueue, AppendsAllOrNothingAcrossBlocks) {
+  BlockSlab blocks(32, 4);  // 16 bytes of payload in each
+  ByteQueue queue(blocks);
+  EXPECT_EQ(queue.room(), 64u);
+  EXPECT_TRUE(queue.append(asBytes(std::string(40, 'a'))));
+  EXPECT_EQ(queue.room(), 24u);
+  EXPECT_FALSE(queue.append(asBytes(std::string(25, 'b'))));
+  EXPECT_EQ(queue.size(), 40u);
+  EXPECT_EQ(queue.appendSome(asBytes(std::string(25, 'b')), 100), 24u);
+  EXPECT_EQ(queue.room(), 0u);
+  EXPECT_EQ(queue.appendSome(asBytes("c"), 100), 0u);
+  EXPECT_EQ(drain(queue), std::string(40, 'a') + std::string(24, 'b'));
+  EXPECT_EQ(blocks.used(), 0u);
+}
+
+TEST(ByteQueue, GathersWhatIsUnread) {
+  BlockSlab blocks(32, 4);
+  ByteQueue queue(blocks);
+  ASSERT_TRUE(queue.append(asBytes("0123456789abcdefghijklmnopqrstuvwxyz")));
+  queue.consume(17);
+  iovec vectors[4];
+  ASSERT_EQ(queue.gather(vectors), 2u);
+  std::string text;
+  for (size_t i = 0; i < 2; ++i) text.append(static_cast<char*>(vectors[i].iov_base), vectors[i].iov_len);
+  EXPECT_EQ(text, "hijklmnopqrstuvwxyz");
+  EXPECT_EQ(queue.gather(std::span(vectors, 1)), 1u);
+  EXPECT_EQ(blocks.used(), 2u);
+}
+
+TEST(ByteQueue, RewindsToTheFirstRetainedByte) {
+  BlockSlab blocks(32, 4);
+  ByteQueue queue(blocks);
+  queue.retain(true);
+  ASSERT_TRUE(queue.append(asBytes("0123456789abcdefghij")));
+  queue.consume(18);
+  EXPECT_EQ(queue.retainedBytes(), 18u);
+  ASSERT_TRUE(queue.append(asBytes("kl")));
+  queue.rewind();
+  EXPECT_EQ(queue.size(), 22u);
+  EXPECT_EQ(queue.retainedBytes(), 0u);
+  EXPECT_EQ(drain(queue), "0123456789abcdefghijkl");
+  EXPECT_EQ(queue.retainedBytes(), 22u);
+  ASSERT_TRUE(queue.append(asBytes("more than a block of bytes")));
+  EXPECT_EQ(drain(queue), "more than a block of bytes");
+  queue.rewind();
+  EXPECT_EQ(drain(queue), "0123456789abcdefghijklmore than a block of bytes");
+  queue.retain(false);
+  EXPECT_EQ(blocks.used(), 0u);
+  ASSERT_TRUE(queue.append(asBytes("x")));
+  EXPECT_EQ(drain(queue), "x");
+}
+
+TEST(ByteQueue, WhatWasConsumedBeforeRetainingDoesNotComeBack) {
+  BlockSlab blocks(32, 4);
+  ByteQueue queue(blocks);
+  ASSERT_TRUE(queue.append(asBytes("0123456789abcdefghij")));
+  queue.consume(3);
+  queue.retain(true);
+  queue.consume(4);
+  queue.rewind();
+  EXPECT_EQ(queue.size(), 17u);
+  EXPECT_EQ(drain(queue), "3456789abcdefghij");
+  queue.retain(false);
+  EXPECT_EQ(blocks.used(), 0u);
+}
+
+TEST(ByteQueue, AFillOfRetainedBlocksIsReadOn) {
+  // The reader stands at the end of a full block when the next one is appended.
+  BlockSlab blocks(32, 4);
+  ByteQueue queue(blocks);
+  queue.retain(true);
+  ASSERT_TRUE(queue.append(asBytes("0123456789abcdef")));
+  EXPECT_EQ(drain(queue), "0123456789abcdef");
+  ASSERT_TRUE(queue.append(asBytes("next")));
+  EXPECT_EQ(asText(queue.front()), "next");
+  queue.consume(2);
+  EXPECT_EQ(drain(queue), "xt");
+}
+
+TEST(ByteQueue, RandomOperationsMatchAString) {
+  BlockSlab blocks(48, 16);
+  Random random(7);
+  for (int round = 0; round < 200; ++round) {
+    ByteQueue queue(blocks);
+    std::string unread;
+    std::string consumed;
+    bool retaining = false;
+    for (int step = 0; step < 60; ++step) {
+      switch (random.below(5)) {
+        case 0:
+        case 1: {
+          std::string text(random.below(70), '\0');
+          for (char& c : text) c = static_cast<char>('a' + random.below(26));
+          if (queue.append(asBytes(text))) unread += text;
+          break;
+        }
+        case 2: {
+          const size_t count = random.below(static_cast<uint32_t>(unread.size() + 1));
+          queue.consume(count);
+          if (retaining) consumed += unread.substr(0, count);
+          unread.erase(0, count);
+          break;
+        }
+        case 3:
+          retaining = !retaining;
+          queue.retain(retaining);
+          consumed.clear();
+          break;
+        case 4:
+          if (!retaining) break;
+          queue.rewind();
+          unread = consumed + unread;
+          consumed.clear();
+          break;
+      }
+      ASSERT_EQ(queue.size(), unread.size());
+      iovec vectors[16];
+      const size_t count = queue.gather(vectors);
+      std::string gathered;
+      for (size_t i = 0; i < count; ++i) gathered.append(static_cast<char*>(vectors[i].iov_base), vectors[i].iov_len);
+      ASSERT_EQ(gathered, unread);
+    }
+  }
+  EXPECT_EQ(blocks.used(), 0u);
+}
+
+}  // namespace
+}  // namespace plait

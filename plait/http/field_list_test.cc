@@ -1,0 +1,112 @@
+#include "plait/http/field_list.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace plait::http {
+namespace {
+
+TEST(FieldName, EveryNameFindsItself) {
+  for (size_t i = 1; i < field_name_count; ++i) {
+    const auto name = static_cast<FieldName>(i);
+    EXPECT_EQ(fieldNameOf(nameOf(name)), name) << nameOf(name);
+    const std::string longer = std::string(nameOf(name)) + "x";
+    EXPECT_EQ(fieldNameOf(longer), FieldName::unknown) << longer;
+  }
+  EXPECT_EQ(nameOf(FieldName::unknown), "");
+  EXPECT_EQ(nameOf(FieldName::x_forwarded_for), "x-forwarded-for");
+}
+
+TEST(FieldName, OtherNamesAreUnknown) {
+  for (const std::string_view name : {"", "a", "x-custom", "Host", "content_length", "content-lengti", "via\0",
+                                      "a-name-that-is-longer-than-every-name-in-the-list"}) {
+    EXPECT_EQ(fieldNameOf(name), FieldName::unknown) << name;
+  }
+}
+
+struct Memory {
+  alignas(8) uint8_t bytes[256];
+};
+
+TEST(FieldList, GivesBackWhatWasAdded) {
+  Memory memory;
+  FieldList fields(memory.bytes);
+  EXPECT_EQ(fields.count(), 0u);
+  EXPECT_TRUE(fields.add("accept", "*/*"));
+  EXPECT_TRUE(fields.add("x-empty", "", FieldName::unknown));
+  EXPECT_TRUE(fields.add("authorization", "secret", FieldName::authorization, true));
+  EXPECT_TRUE(fields.add("accept", "text/html"));
+  ASSERT_EQ(fields.count(), 4u);
+  EXPECT_EQ(fields[0].id, FieldName::accept);
+  EXPECT_EQ(fields[1].name, "x-empty");
+  EXPECT_EQ(fields[1].value, "");
+  EXPECT_TRUE(fields[2].never_indexed);
+  EXPECT_EQ(fields.value(FieldName::accept), "*/*");
+  EXPECT_EQ(fields.find(FieldName::accept, 1), 3u);
+  EXPECT_EQ(fields.find("x-empty"), 1u);
+  EXPECT_EQ(fields.find("x-absent"), fields.count());
+  EXPECT_FALSE(fields.contains(FieldName::host));
+  EXPECT_EQ(fields.value(FieldName::host), "");
+  EXPECT_EQ(fields.listSize(), 6u + 3 + 7 + 13 + 6 + 6 + 9 + 4 * 32);
+  size_t seen = 0;
+  for (const Field& field : fields) seen += field.name.size();
+  EXPECT_EQ(seen, 6u + 7 + 13 + 6);
+}
+
+TEST(FieldList, IsFullWithoutChangingAndWithoutOverlap) {
+  Memory memory;
+  FieldList fields(MutableBytes(memory.bytes).first(64));
+  EXPECT_TRUE(fields.add("name", std::string(44, 'v'), FieldName::unknown));  // 16 + 48 bytes: exactly full
+  EXPECT_FALSE(fields.add("", "", FieldName::unknown));
+  EXPECT_EQ(fields.count(), 1u);
+  EXPECT_TRUE(fields.freeBytes().empty());
+  EXPECT_EQ(fields.keep("x").data(), nullptr);
+  EXPECT_NE(fields.keep("").data(), nullptr);
+  EXPECT_EQ(fields[0].value, std::string(44, 'v'));
+  fields.clear();
+  EXPECT_EQ(fields.listSize(), 0u);
+  EXPECT_FALSE(fields.add("name", std::string(45, 'v'), FieldName::unknown));
+  EXPECT_EQ(fields.count(), 0u);
+}
+
+TEST(FieldList, WithoutMemoryHoldsNothing) {
+  FieldList fields;
+  EXPECT_FALSE(fields.add("a", "b", FieldName::unknown));
+  EXPECT_EQ(fields.keep("a").data(), nullptr);
+  EXPECT_TRUE(fields.freeBytes().empty());
+}
+
+TEST(FieldList, DecodersCommitWhatTheyWroteInPlace) {
+  Memory memory;
+  FieldList fields(memory.bytes);
+  EXPECT_EQ(fields.keep("GET"), "GET");
+  MutableBytes free = fields.freeBytes();
+  EXPECT_EQ(free.size(), sizeof(memory.bytes) - 3 - 16);
+  std::memcpy(free.data(), "viaplait", 8);
+  fields.commit(3, 5, FieldName::via, false);
+  EXPECT_EQ(fields.value(FieldName::via), "plait");
+  // Text written into the free bytes may be kept although it overlaps its destination.
+  free = fields.freeBytes();
+  std::memcpy(free.data(), "hostexample.org", 15);
+  EXPECT_EQ(fields.keep(asText(free.subspan(4, 11))), "example.org");
+}
+
+TEST(FieldList, AppendsAllOrNothing) {
+  Memory memory, other_memory;
+  FieldList fields(MutableBytes(memory.bytes).first(96));
+  FieldList other(other_memory.bytes);
+  ASSERT_TRUE(fields.add("a", "1", FieldName::unknown));
+  ASSERT_TRUE(other.add("b", "2", FieldName::unknown));
+  EXPECT_TRUE(fields.append(other));
+  EXPECT_EQ(fields.count(), 2u);
+  ASSERT_TRUE(other.add("c", std::string(100, 'x'), FieldName::unknown));
+  const size_t size = fields.listSize();
+  EXPECT_FALSE(fields.append(other));
+  EXPECT_EQ(fields.count(), 2u);
+  EXPECT_EQ(fields.listSize(), size);
+  EXPECT_EQ(fields[1].value, "2");
+}
+
+}  // namespace
+}  // namespace plait::http

@@ -1,0 +1,122 @@
+// The field names that plait acts upon, or that compress well, as small integers: comparing one costs one instruction.
+// The names of HPACK's static table come first and in its order (RFC 7541 Appendix A), so that a table indexed by
+// FieldName is dense where the encoder looks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace plait::http {
+
+// X(enumerator, name as it stands on the wire in lower case)
+#define PLAIT_FIELD_NAMES(X)                                      \
+  X(pseudo_authority, ":authority")                               \
+  X(pseudo_method, ":method")                                     \
+  X(pseudo_path, ":path")                                         \
+  X(pseudo_scheme, ":scheme")                                     \
+  X(pseudo_status, ":status")                                     \
+  X(accept_charset, "accept-charset")                             \
+  X(accept_encoding, "accept-encoding")                           \
+  X(accept_language, "accept-language")                           \
+  X(accept_ranges, "accept-ranges")                               \
+  X(accept, "accept")                                             \
+  X(access_control_allow_origin, "access-control-allow-origin")   \
+  X(age, "age")                                                   \
+  X(allow, "allow")                                               \
+  X(authorization, "authorization")                               \
+  X(cache_control, "cache-control")                               \
+  X(content_disposition, "content-disposition")                   \
+  X(content_encoding, "content-encoding")                         \
+  X(content_language, "content-language")                         \
+  X(content_length, "content-length")                             \
+  X(content_location, "content-location")                         \
+  X(content_range, "content-range")                               \
+  X(content_type, "content-type")                                 \
+  X(cookie, "cookie")                                             \
+  X(date, "date")                                                 \
+  X(etag, "etag")                                                 \
+  X(expect, "expect")                                             \
+  X(expires, "expires")                                           \
+  X(from, "from")                                                 \
+  X(host, "host")                                                 \
+  X(if_match, "if-match")                                         \
+  X(if_modified_since, "if-modified-since")                       \
+  X(if_none_match, "if-none-match")                               \
+  X(if_range, "if-range")                                         \
+  X(if_unmodified_since, "if-unmodified-since")                   \
+  X(last_modified, "last-modified")                               \
+  X(link, "link")                                                 \
+  X(location, "location")                                         \
+  X(max_forwards, "max-forwards")                                 \
+  X(proxy_authenticate, "proxy-authenticate")                     \
+  X(proxy_authorization, "proxy-authorization")                   \
+  X(range, "range")                                               \
+  X(referer, "referer")                                           \
+  X(refresh, "refresh")                                           \
+  X(retry_after, "retry-after")                                   \
+  X(server, "server")                                             \
+  X(set_cookie, "set-cookie")                                     \
+  X(strict_transport_security, "strict-transport-security")       \
+  X(transfer_encoding, "transfer-encoding")                       \
+  X(user_agent, "user-agent")                                     \
+  X(vary, "vary")                                                 \
+  X(via, "via")                                                   \
+  X(www_authenticate, "www-authenticate")                         \
+  X(pseudo_protocol, ":protocol")                                 \
+  X(alt_svc, "alt-svc")                                           \
+  X(authentication_info, "authentication-info")                   \
+  X(connection, "connection")                                     \
+  X(early_data, "early-data")                                     \
+  X(forwarded, "forwarded")                                       \
+  X(grpc_encoding, "grpc-encoding")                               \
+  X(grpc_message, "grpc-message")                                 \
+  X(grpc_status, "grpc-status")                                   \
+  X(grpc_timeout, "grpc-timeout")                                 \
+  X(http2_settings, "http2-settings")                             \
+  X(keep_alive, "keep-alive")                                     \
+  X(origin, "origin")                                             \
+  X(pragma, "pragma")                                             \
+  X(priority, "priority")                                         \
+  X(proxy_authentication_info, "proxy-authentication-info")       \
+  X(proxy_connection, "proxy-connection")                         \
+  X(sec_websocket_accept, "sec-websocket-accept")                 \
+  X(sec_websocket_extensions, "sec-websocket-extensions")         \
+  X(sec_websocket_key, "sec-websocket-key")                       \
+  X(sec_websocket_protocol, "sec-websocket-protocol")             \
+  X(sec_websocket_version, "sec-websocket-version")               \
+  X(te, "te")                                                     \
+  X(traceparent, "traceparent")                                   \
+  X(tracestate, "tracestate")                                     \
+  X(trailer, "trailer")                                           \
+  X(upgrade, "upgrade")                                           \
+  X(x_forwarded_for, "x-forwarded-for")                           \
+  X(x_forwarded_host, "x-forwarded-host")                         \
+  X(x_forwarded_port, "x-forwarded-port")                         \
+  X(x_forwarded_proto, "x-forwarded-proto")                       \
+  X(x_real_ip, "x-real-ip")                                       \
+  X(x_request_id, "x-request-id")
+
+enum class FieldName : uint8_t {
+  unknown = 0,  // any name that is not listed here: compare the text
+#define PLAIT_FIELD_NAME_ENUMERATOR(enumerator, text) enumerator,
+  PLAIT_FIELD_NAMES(PLAIT_FIELD_NAME_ENUMERATOR)
+#undef PLAIT_FIELD_NAME_ENUMERATOR
+};
+
+// How many values FieldName has, `unknown` included: the size of a table indexed by it.
+inline constexpr size_t field_name_count = 1
+#define PLAIT_FIELD_NAME_ONE(enumerator, text) +1
+    PLAIT_FIELD_NAMES(PLAIT_FIELD_NAME_ONE)
+#undef PLAIT_FIELD_NAME_ONE
+    ;
+static_assert(field_name_count <= 256);
+
+// The name's number; `unknown` when it is not listed or contains upper-case letters. Constant time: one hash of the
+// length and of the first and last four bytes, then usually one comparison.
+FieldName fieldNameOf(std::string_view lower_case);
+
+// The text of a name, a static string; empty for `unknown`.
+std::string_view nameOf(FieldName name);
+
+}  // namespace plait::http

@@ -1,0 +1,138 @@
+#include "plait/http/pipe.h"
+
+namespace plait::http {
+
+void Pipe::account(size_t count) {
+  consumed_ += count;
+  // After a rewind the same bytes are taken again; their credit has gone back already.
+  if (consumed_ <= credited_) return;
+  const auto fresh = static_cast<size_t>(consumed_ - credited_);
+  credited_ = consumed_;
+  if (producer_ != nullptr) producer_->onConsumed(fresh);
+}
+
+void Pipe::consumed(size_t count) {
+  if (count == 0) return;
+  buffered_.consume(count);
+  account(count);
+}
+
+bool Pipe::push(Bytes bytes, bool last) {
+  if (error_ || finished_) return true;
+  PLAIT_ASSERT(!ended_);
+  total_ += bytes.size();
+  if (replay_budget_ != nullptr) {
+    if (total_ > replay_limit_ || bytes.size() > replay_budget_->available) {
+      disableReplay();
+    } else {
+      replay_budget_->available -= bytes.size();
+      replay_charged_ += bytes.size();
+    }
+  }
+  ended_ = last;
+  if (consumer_ != nullptr && buffered_.empty() && replay_budget_ == nullptr && !pumping_) {
+    const size_t taken = consumer_->onBody(bytes, last);
+    account(taken);
+    bytes = bytes.subspan(taken);
+    if (bytes.empty() && last) {
+      finish();
+      return true;
+    }
+  }
+  if (!bytes.empty() && !buffered_.append(bytes)) return false;
+  pump();
+  return true;
+}
+
+bool Pipe::end(const FieldList* trailers) {
+  if (error_ || finished_) return true;
+  PLAIT_ASSERT(!ended_);
+  if (trailers != nullptr && trailers->count() != 0) {
+    // Entries and bytes together: the list's own size counts 32 for each field, more than an entry takes.
+    if (!trailers_block_.reserve(trailers->listSize() + 64)) return false;
+    trailers_ = FieldList(trailers_block_.memory());
+    if (!trailers_.append(*trailers)) return false;
+    has_trailers_ = true;
+  }
+  ended_ = true;
+  pump();
+  return true;
+}
+
+void Pipe::abort(const Error& error) {
+  if (error_ || finished_) return;
+  error_ = error;
+  producer_ = nullptr;
+  disableReplay();
+  buffered_.clear();
+  if (BodyConsumer* consumer = std::exchange(consumer_, nullptr)) consumer->onBodyAborted(error);
+}
+
+void Pipe::attach(BodyConsumer& consumer) {
+  PLAIT_ASSERT(consumer_ == nullptr);
+  if (error_) {
+    consumer.onBodyAborted(*error_);
+    return;
+  }
+  consumer_ = &consumer;
+  pump();
+}
+
+void Pipe::pump() {
+  // A consumer that pumps from inside onBody would take bytes twice.
+  if (pumping_) return;
+  pumping_ = true;
+  while (consumer_ != nullptr && !finished_) {
+    const Bytes front = buffered_.front();
+    if (front.empty()) {
+      if (ended_ && consumer_->onBodyEnd(trailers())) finish();
+      break;
+    }
+    const bool last = ended_ && !has_trailers_ && front.size() == buffered_.size();
+    const size_t taken = consumer_->onBody(front, last);
+    consumed(taken);
+    if (taken != front.size()) break;
+    if (last) finish();
+  }
+  pumping_ = false;
+}
+
+void Pipe::finish() {
+  finished_ = true;
+  consumer_ = nullptr;
+}
+
+void Pipe::cancel(const Error& error) {
+  consumer_ = nullptr;
+  if (error_ || finished_) return;
+  error_ = error;
+  disableReplay();
+  buffered_.clear();
+  if (BodyProducer* producer = std::exchange(producer_, nullptr)) producer->onConsumerGone(error);
+}
+
+void Pipe::enableReplay(ReplayBudget& budget, size_t limit) {
+  PLAIT_ASSERT(total_ == 0 && replay_budget_ == nullptr);
+  replay_budget_ = &budget;
+  replay_limit_ = limit;
+  buffered_.retain(true);
+}
+
+void Pipe::disableReplay() {
+  if (replay_budget_ == nullptr) return;
+  replay_budget_->available += replay_charged_;
+  replay_charged_ = 0;
+  replay_budget_ = nullptr;
+  buffered_.retain(false);
+}
+
+void Pipe::rewind() {
+  PLAIT_ASSERT(canReplay());
+  consumer_ = nullptr;
+  finished_ = false;
+  if (consumed_ == 0) return;
+  buffered_.rewind();
+  consumed_ = 0;
+}
+
+}  // namespace plait::http

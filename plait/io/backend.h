@@ -1,0 +1,51 @@
+// The one seam to the outside: five functions. Behind it are io_uring, epoll, and the simulator; in front of it nothing
+// knows a system call, a clock or a source of randomness.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "plait/base/error.h"
+#include "plait/io/buffer_pool.h"
+#include "plait/io/op.h"
+
+namespace plait {
+
+class Mailbox;
+
+class IoBackend {
+ public:
+  virtual ~IoBackend() = default;
+
+  // Starts `op`. Synchronous kinds are done on return; the others complete through poll(), at least once.
+  virtual void submit(Op& op) = 0;
+  // Asks for the end of an armed op. It still completes: with -ECANCELED, or with what had happened before.
+  virtual void cancel(Op& op) = 0;
+  // Waits until something completed or `until_ns` has passed (a point of now()), whichever is first, and fills
+  // `completions`; returns how many. What does not fit stays for the next call.
+  virtual size_t poll(TimeNs until_ns, std::span<Completion> completions) = 0;
+  // The monotonic clock.
+  virtual TimeNs now() = 0;
+  // 64 bits that nobody can predict.
+  virtual uint64_t entropy() = 0;
+};
+
+// Answers resolve ops; lives on the control thread and answers through the mailbox of whoever asked.
+class ResolveService {
+ public:
+  virtual ~ResolveService() = default;
+  // Thread-safe. `op` completes by `mailbox.post`.
+  virtual void resolve(Op& op, Mailbox& mailbox) = 0;
+};
+
+enum class IoKind : uint8_t { automatic, uring, epoll };
+
+// Makes the backend for the calling thread, which must be the one that polls it. With `automatic`, io_uring where the
+// kernel allows it, else epoll. Fails with a sentence for the operator when `uring` was asked for and cannot be had.
+// `buffers` and `mailbox` must outlive the backend; `resolver` may be null where no names are looked up.
+Result<std::unique_ptr<IoBackend>> makeBackend(IoKind kind, BufferPool& buffers, Mailbox& mailbox,
+                                               ResolveService* resolver, IoKind* chosen = nullptr);
+Result<std::unique_ptr<IoBackend>> makeUringBackend(BufferPool& buffers, Mailbox& mailbox, ResolveService* resolver);
+Result<std::unique_ptr<IoBackend>> makeEpollBackend(BufferPool& buffers, Mailbox& mailbox, ResolveService* resolver);
+
+}  // namespace plait

@@ -1,0 +1,72 @@
+// The worker's receive buffers (512 x 16 KiB to start with). A buffer is lent when bytes arrive and counted until its
+// last user gives it back, so an idle connection holds none. Returned ids are picked up by the backend on its next
+// poll(): io_uring puts them back into the kernel's ring, the others hand them out again.
+#pragma once
+
+#include <memory>
+
+#include "plait/base/bytes.h"
+#include "plait/base/slab.h"
+
+namespace plait {
+
+class BufferPool {
+ public:
+  // `count` must be a power of two of at most 32768.
+  BufferPool(uint32_t count, uint32_t buffer_size)
+      : count_(count), buffer_size_(buffer_size), memory_(size_t{count} * buffer_size),
+        references_(new uint8_t[count]()), returned_(new uint16_t[count]), chain_(new Chained[count]()) {
+    PLAIT_ASSERT(count != 0 && count <= 32768 && (count & (count - 1)) == 0);
+    for (uint32_t id = 0; id < count; ++id) returned_[id] = static_cast<uint16_t>(count - 1 - id);
+    returned_count_ = count;
+  }
+
+  uint32_t count() const { return count_; }
+  uint32_t bufferSize() const { return buffer_size_; }
+  uint8_t* data(uint32_t id) const { return memory_.data() + size_t{id} * buffer_size_; }
+  uint32_t lent() const { return lent_; }
+  size_t reservedBytes() const { return memory_.size(); }
+  void prefault() { memory_.prefault(); }
+
+  // A receiver that keeps the buffer past the delivery adds a reference; each reference is given back once.
+  void reference(uint32_t id) {
+    PLAIT_ASSERT(references_[id] != 0 && references_[id] != UINT8_MAX);
+    references_[id] += 1;
+  }
+  void giveBack(uint32_t id) {
+    PLAIT_ASSERT(references_[id] != 0);
+    if (--references_[id] != 0) return;
+    lent_ -= 1;
+    returned_[returned_count_++] = static_cast<uint16_t>(id);
+  }
+
+  // For backends: the id of a free buffer, or -1 when all are out.
+  int32_t takeFree() { return returned_count_ == 0 ? -1 : returned_[--returned_count_]; }
+  // For backends: a taken buffer was not needed after all.
+  void untake(uint32_t id) { returned_[returned_count_++] = static_cast<uint16_t>(id); }
+  // For backends: the buffer now holds bytes and goes to a receiver.
+  void markLent(uint32_t id) {
+    PLAIT_ASSERT(references_[id] == 0);
+    references_[id] = 1;
+    lent_ += 1;
+  }
+
+  // Receivers queue their buffers through these: `size` bytes arrived in buffer `id`, `next` is the one behind it.
+  struct Chained {
+    uint32_t size;
+    int32_t next;
+  };
+  Chained& chained(uint32_t id) { return chain_[id]; }
+
+ private:
+  uint32_t count_;
+  uint32_t buffer_size_;
+  Reservation memory_;
+  std::unique_ptr<uint8_t[]> references_;
+  std::unique_ptr<uint16_t[]> returned_;
+  std::unique_ptr<Chained[]> chain_;
+  uint32_t returned_count_ = 0;
+  uint32_t lent_ = 0;
+};
+
+}  // namespace plait

@@ -1,0 +1,322 @@
+// epoll, for hosts that forbid io_uring. Descriptors are registered once, edge-triggered; per descriptor we remember
+// whether it may be readable or writable and try the armed ops in turn. A recv takes a buffer only when the socket has
+// something to say, as the other backends do.
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "plait/base/ring.h"
+#include "plait/io/backend.h"
+#include "plait/io/mailbox.h"
+#include "plait/io/socket_backend.h"
+
+namespace plait {
+namespace {
+
+constexpr uint32_t max_descriptors = 1 << 20;
+
+// What is known about one descriptor. Zero is the state of one that epoll does not watch.
+struct Descriptor {
+  Op* reader;  // accept or recv
+  Op* writer;  // connect or send
+  bool watched;
+  bool readable;
+  bool writable;
+  bool hung_up;  // the peer has closed: a short read does not mean that nothing is left
+  bool queued;
+};
+
+class EpollBackend final : public IoBackend {
+ public:
+  EpollBackend(BufferPool& buffers, Mailbox& mailbox, ResolveService* resolver)
+      : buffers_(buffers), mailbox_(mailbox), resolver_(resolver), memory_(sizeof(Descriptor) * max_descriptors),
+        pending_(max_descriptors), finished_(max_descriptors / 8) {
+    epoll_fd_ = ::epoll_create1(EPOLL_CLOEXEC);
+    epoll_event event{.events = EPOLLIN, .data = {.fd = mailbox.wakeFd()}};
+    ::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, mailbox.wakeFd(), &event);
+  }
+  ~EpollBackend() override { ::close(epoll_fd_); }
+
+  void submit(Op& op) override {
+    if (op.isSynchronous()) {
+      if (op.kind == OpKind::close) forget(op.fd);
+      socket_backend::runSynchronous(op);
+      return;
+    }
+    PLAIT_ASSERT(!op.armed);
+    op.armed = true;
+    op.cancelled = false;
+    switch (op.kind) {
+      case OpKind::accept:
+      case OpKind::recv: {
+        Descriptor& descriptor = watch(op.fd);
+        PLAIT_ASSERT(descriptor.reader == nullptr);
+        descriptor.reader = &op;
+        if (descriptor.readable) enqueue(op.fd);
+        return;
+      }
+      case OpKind::connect:
+        startConnect(op);
+        return;
+      case OpKind::send: {
+        Descriptor& descriptor = watch(op.fd);
+        PLAIT_ASSERT(descriptor.writer == nullptr);
+        descriptor.writer = &op;
+        // A fresh socket is writable before any edge has said so: trying is cheaper than asking.
+        Completion completion;
+        if (trySend(descriptor, completion)) finish(completion);
+        return;
+      }
+      case OpKind::resolve:
+        PLAIT_ASSERT(resolver_ != nullptr);
+        resolver_->resolve(op, mailbox_);
+        return;
+      case OpKind::message:
+        return;
+      default:
+        PLAIT_UNREACHABLE();
+    }
+  }
+
+  void cancel(Op& op) override {
+    if (!op.armed || op.cancelled) return;
+    op.cancelled = true;
+    if (op.kind == OpKind::resolve) return;
+    if (op.kind == OpKind::message) {
+      mailbox_.post(op, -ECANCELED);
+      return;
+    }
+    Descriptor& descriptor = at(op.fd);
+    Op*& slot = op.kind == OpKind::accept || op.kind == OpKind::recv ? descriptor.reader : descriptor.writer;
+    // The op may have finished already, with its completion still queued: then that completion is its last.
+    if (slot != &op) return;
+    slot = nullptr;
+    if (op.kind == OpKind::connect) closeConnecting(op);
+    op.armed = false;
+    finish({.op = &op, .result = -ECANCELED});
+  }
+
+  size_t poll(TimeNs until_ns, std::span<Completion> completions) override {
+    epoll_event events[256];
+    int timeout_ms = -1;
+    if (!pending_.empty() || !finished_.empty() || mailbox_ready_) {
+      timeout_ms = 0;
+    } else if (until_ns != never_ns) {
+      const TimeNs left = std::max<TimeNs>(until_ns - (until_ns == 0 ? 0 : now()), 0);
+      timeout_ms = static_cast<int>(std::min<TimeNs>((left + ns_per_ms - 1) / ns_per_ms, 3'600'000));
+    }
+    const int ready = ::epoll_wait(epoll_fd_, events, std::size(events), timeout_ms);
+    for (int i = 0; i < ready; ++i) noteEvent(events[i]);
+    size_t count = 0;
+    while (!finished_.empty() && count < completions.size()) completions[count++] = finished_.pop();
+    // Each pending descriptor is tried once a turn, so that one busy peer does not keep the others waiting.
+    for (size_t round = pending_.size(); round != 0 && count < completions.size(); --round) {
+      const int fd = pending_.pop();
+      Descriptor& descriptor = at(fd);
+      descriptor.queued = false;
+      if (descriptor.writable && descriptor.writer != nullptr) {
+        Completion completion;
+        if (tryWrite(descriptor, completion)) completions[count++] = completion;
+      }
+      if (descriptor.readable && descriptor.reader != nullptr) {
+        if (count == completions.size()) {
+          enqueue(fd);
+          break;
+        }
+        Completion completion;
+        if (tryRead(descriptor, completion)) completions[count++] = completion;
+        if (descriptor.readable && descriptor.reader != nullptr) enqueue(fd);
+      }
+    }
+    while (mailbox_ready_ && count < completions.size()) {
+      Op* op = mailbox_.take();
+      if (op == nullptr) {
+        mailbox_ready_ = false;
+        break;
+      }
+      op->armed = false;
+      completions[count++] = {.op = op, .result = op->result};
+    }
+    return count;
+  }
+
+  TimeNs now() override { return socket_backend::monotonicNow(); }
+  uint64_t entropy() override { return socket_backend::entropy(); }
+
+ private:
+  Descriptor& at(int fd) {
+    PLAIT_ASSERT(fd >= 0 && static_cast<uint32_t>(fd) < max_descriptors);
+    return reinterpret_cast<Descriptor*>(memory_.data())[fd];
+  }
+
+  Descriptor& watch(int fd) {
+    Descriptor& descriptor = at(fd);
+    if (!descriptor.watched) {
+      descriptor.watched = true;
+      epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data = {.fd = fd}};
+      PLAIT_ASSERT(::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) == 0);
+    }
+    return descriptor;
+  }
+
+  // Closing a descriptor takes it out of epoll; its number may come back as another connection at once.
+  void forget(int fd) {
+    Descriptor& descriptor = at(fd);
+    PLAIT_ASSERT(descriptor.reader == nullptr && descriptor.writer == nullptr);
+    const bool queued = descriptor.queued;
+    descriptor = {};
+    descriptor.queued = queued;
+  }
+
+  void enqueue(int fd) {
+    Descriptor& descriptor = at(fd);
+    if (descriptor.queued) return;
+    descriptor.queued = true;
+    pending_.push(fd);
+  }
+
+  void finish(const Completion& completion) { finished_.push(completion); }
+
+  void noteEvent(const epoll_event& event) {
+    if (event.data.fd == mailbox_.wakeFd()) {
+      mailbox_ready_ = true;
+      return;
+    }
+    Descriptor& descriptor = at(event.data.fd);
+    if ((event.events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) descriptor.readable = true;
+    if ((event.events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) descriptor.writable = true;
+    if ((event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) descriptor.hung_up = true;
+    const bool wanted = (descriptor.readable && descriptor.reader != nullptr) ||
+                        (descriptor.writable && descriptor.writer != nullptr);
+    if (wanted) enqueue(event.data.fd);
+  }
+
+  void startConnect(Op& op) {
+    op.fd = socket_backend::makeSocket(op);
+    int error = op.fd < 0 ? -op.fd : 0;
+    if (error == 0 && ::connect(op.fd, reinterpret_cast<sockaddr*>(op.address),
+                                socket_backend::addressSize(*op.address)) != 0) {
+      error = errno;
+    }
+    if (error == EINPROGRESS) {
+      Descriptor& descriptor = watch(op.fd);
+      descriptor.writer = &op;
+      return;
+    }
+    op.armed = false;
+    if (error == 0) {
+      finish({.op = &op, .result = op.fd});
+      return;
+    }
+    if (op.fd >= 0) closeConnecting(op);
+    finish({.op = &op, .result = -error});
+  }
+
+  void closeConnecting(Op& op) {
+    if (at(op.fd).writer == &op) at(op.fd).writer = nullptr;
+    forget(op.fd);
+    ::close(op.fd);
+    op.fd = -1;
+  }
+
+  bool tryWrite(Descriptor& descriptor, Completion& completion) {
+    Op& op = *descriptor.writer;
+    if (op.kind == OpKind::send) return trySend(descriptor, completion);
+    int error = 0;
+    socklen_t size = sizeof(error);
+    if (::getsockopt(op.fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+    descriptor.writer = nullptr;
+    op.armed = false;
+    if (error != 0) closeConnecting(op);
+    completion = {.op = &op, .result = error == 0 ? op.fd : -error};
+    return true;
+  }
+
+  bool trySend(Descriptor& descriptor, Completion& completion) {
+    Op& op = *descriptor.writer;
+    std::memset(&op.message, 0, sizeof(op.message));
+    op.message.msg_iov = const_cast<iovec*>(op.vectors);
+    op.message.msg_iovlen = op.vector_count;
+    ssize_t sent = 0;
+    do {
+      sent = ::sendmsg(op.fd, &op.message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0 && errno == EAGAIN) {
+      descriptor.writable = false;
+      return false;
+    }
+    const int32_t result = sent < 0 ? -errno : static_cast<int32_t>(sent);
+    descriptor.writer = nullptr;
+    op.armed = false;
+    completion = {.op = &op, .result = result};
+    return true;
+  }
+
+  bool tryRead(Descriptor& descriptor, Completion& completion) {
+    Op& op = *descriptor.reader;
+    return op.kind == OpKind::accept ? tryAccept(descriptor, op, completion) : tryRecv(descriptor, op, completion);
+  }
+
+  bool tryAccept(Descriptor& descriptor, Op& op, Completion& completion) {
+    const int fd = ::accept4(op.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+      if (errno == EAGAIN) descriptor.readable = false;
+      // A connection that was gone before we took it is no news; a shortage of descriptors or memory is.
+      if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return false;
+      completion = {.op = &op, .result = -errno};
+      descriptor.reader = nullptr;
+      op.armed = false;
+      return true;
+    }
+    socket_backend::prepareAccepted(fd);
+    completion = {.op = &op, .result = fd, .buffer_id = -1, .more = true};
+    return true;
+  }
+
+  bool tryRecv(Descriptor& descriptor, Op& op, Completion& completion) {
+    const int32_t id = buffers_.takeFree();
+    int32_t result = -ENOBUFS;
+    if (id >= 0) {
+      ssize_t got = 0;
+      do {
+        got = ::recv(op.fd, buffers_.data(static_cast<uint32_t>(id)), buffers_.bufferSize(), MSG_DONTWAIT);
+      } while (got < 0 && errno == EINTR);
+      result = got < 0 ? -errno : static_cast<int32_t>(got);
+      if (result <= 0) buffers_.untake(static_cast<uint32_t>(id));
+      if (result == -EAGAIN) {
+        descriptor.readable = false;
+        return false;
+      }
+    }
+    if (result > 0) {
+      buffers_.markLent(static_cast<uint32_t>(id));
+      if (static_cast<uint32_t>(result) < buffers_.bufferSize() && !descriptor.hung_up) descriptor.readable = false;
+      completion = {.op = &op, .result = result, .buffer_id = id, .more = true};
+      return true;
+    }
+    // The end of the stream, an error, or no buffer: the owner decides whether to arm again.
+    descriptor.reader = nullptr;
+    op.armed = false;
+    completion = {.op = &op, .result = result};
+    return true;
+  }
+
+  BufferPool& buffers_;
+  Mailbox& mailbox_;
+  ResolveService* resolver_;
+  Reservation memory_;
+  Ring<int> pending_;
+  Ring<Completion> finished_;
+  int epoll_fd_ = -1;
+  bool mailbox_ready_ = false;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<IoBackend>> makeEpollBackend(BufferPool& buffers, Mailbox& mailbox, ResolveService* resolver) {
+  return std::make_unique<EpollBackend>(buffers, mailbox, resolver);
+}
+
+}  // namespace plait

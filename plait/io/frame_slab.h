@@ -1,0 +1,57 @@
+// Coroutine frames come from here, in size classes, never from malloc. The slab is found through the Io& among the
+// coroutine's arguments; a coroutine without one does not compile (io/task.h).
+#pragma once
+
+#include <array>
+#include <optional>
+
+#include "plait/base/slab.h"
+
+namespace plait {
+
+class FrameSlab {
+ public:
+  static constexpr std::array<uint32_t, 6> class_sizes = {256, 512, 1024, 2048, 4096, 8192};
+
+  // `count` frames of every class. The classes are address space until used.
+  explicit FrameSlab(uint32_t count) {
+    for (size_t i = 0; i < class_sizes.size(); ++i) {
+      // Few coroutines are large: the upper classes are for connections' and start-up's, not for requests'.
+      slabs_[i].emplace(class_sizes[i], class_sizes[i] <= 2048 ? count : count / 8 + 16);
+    }
+  }
+
+  // Never null: the number of coroutines is bounded by the slabs of connections and exchanges, for which this one is
+  // dimensioned, so running out is a bug and stops the process.
+  void* take(size_t size) {
+    for (size_t i = 0; i < class_sizes.size(); ++i) {
+      if (size + header_size > class_sizes[i]) continue;
+      void* block = slabs_[i]->take();
+      if (block == nullptr) continue;
+      *static_cast<BlockSlab**>(block) = &*slabs_[i];
+      return static_cast<uint8_t*>(block) + header_size;
+    }
+    PLAIT_UNREACHABLE();
+  }
+  static void give(void* frame) {
+    auto* block = static_cast<uint8_t*>(frame) - header_size;
+    (*reinterpret_cast<BlockSlab**>(block))->give(block);
+  }
+
+  size_t used() const {
+    size_t total = 0;
+    for (const auto& slab : slabs_) total += slab->used();
+    return total;
+  }
+  size_t reservedBytes() const {
+    size_t total = 0;
+    for (const auto& slab : slabs_) total += slab->reservedBytes();
+    return total;
+  }
+
+ private:
+  static constexpr size_t header_size = 16;
+  std::array<std::optional<BlockSlab>, class_sizes.size()> slabs_;
+};
+
+}  // namespace plait

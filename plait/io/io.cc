@@ -1,0 +1,49 @@
+#include "plait/io/io.h"
+
+namespace plait {
+
+Io::Io(IoBackend& backend, BufferPool& buffers, const IoConfig& config)
+    : backend_(backend),
+      buffers_(buffers),
+      frames_(config.frame_count),
+      now_ns_(backend.now()),
+      random_(backend.entropy()),
+      timers_(now_ns_),
+      ready_(new std::coroutine_handle<>[config.ready_count]),
+      ready_capacity_(config.ready_count) {
+  PLAIT_ASSERT((ready_capacity_ & (ready_capacity_ - 1)) == 0);
+}
+
+Io::~Io() { PLAIT_ASSERT(ready_head_ == ready_tail_); }
+
+void Io::runReady() {
+  // A coroutine that makes another ready extends this round: a request that can go on does not wait for the kernel.
+  while (ready_head_ != ready_tail_) ready_[ready_head_++ & (ready_capacity_ - 1)].resume();
+}
+
+void Io::turn(TimeNs until_ns) {
+  TimeNs until = until_ns;
+  if (ready_head_ != ready_tail_ || !flush_.empty()) {
+    until = 0;
+  } else if (const TimeNs look = timers_.nextLook(); look < until) {
+    until = look;
+  }
+  // Completions are copied out first and delivered afterwards, so nothing runs while the backend reaps.
+  Completion completions[256];
+  const size_t count = backend_.poll(until, completions);
+  now_ns_ = backend_.now();
+  for (size_t i = 0; i < count; ++i) completions[i].op->on_complete(completions[i].op->owner, completions[i]);
+  timers_.advance(now_ns_);
+  // Flushing can make coroutines ready (a failed send), and those can produce output: until neither is left.
+  do {
+    runReady();
+    while (FlushNode* node = flush_.popFront()) node->flush(node->owner);
+  } while (ready_head_ != ready_tail_);
+}
+
+void Io::run() {
+  while (!stopped_) turn();
+  stopped_ = false;
+}
+
+}  // namespace plait

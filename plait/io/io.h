@@ -1,0 +1,81 @@
+// Io: what a worker thread has of the outside world. Everything that waits, looks at the clock or draws a random number
+// takes an Io&; there is no other way to any of them.
+//
+// One turn of run():   poll → deliver completions → fire timers → resume ready coroutines → flush sockets → (poll)
+#pragma once
+
+#include <coroutine>
+#include <memory>
+
+#include "plait/base/list.h"
+#include "plait/base/random.h"
+#include "plait/io/backend.h"
+#include "plait/io/frame_slab.h"
+#include "plait/io/timer.h"
+
+namespace plait {
+
+struct IoConfig {
+  uint32_t frame_count = 32768;   // coroutine frames of each small class
+  uint32_t ready_count = 131072;  // coroutines that may be ready at once; a power of two
+};
+
+class Io {
+ public:
+  // Work to be done once at the end of this turn, when everything the turn produced is known: sending.
+  struct FlushNode {
+    ListNode node;
+    void (*flush)(void* owner) = nullptr;
+    void* owner = nullptr;
+  };
+
+  // `backend` and `buffers` must outlive the Io and belong to the calling thread.
+  Io(IoBackend& backend, BufferPool& buffers, const IoConfig& config = {});
+  Io(const Io&) = delete;
+  Io& operator=(const Io&) = delete;
+  ~Io();
+
+  // The monotonic time at the start of this turn. Coarse on purpose: one clock read a turn.
+  TimeNs nowNs() const { return now_ns_; }
+  Random& random() { return random_; }
+  uint64_t entropy() { return backend_.entropy(); }
+  FrameSlab& frames() { return frames_; }
+  BufferPool& buffers() { return buffers_; }
+
+  void submit(Op& op) { backend_.submit(op); }
+  void cancel(Op& op) { backend_.cancel(op); }
+
+  // Resumes `handle` later in this turn. The order of calls is the order of resumption.
+  void ready(std::coroutine_handle<> handle) {
+    PLAIT_ASSERT(ready_tail_ - ready_head_ < ready_capacity_);
+    ready_[ready_tail_++ & (ready_capacity_ - 1)] = handle;
+  }
+  void arm(Timer& timer, TimeNs due) { timers_.arm(timer, due); }
+  // Calls node.flush at the end of this turn; a second call in the same turn changes nothing.
+  void flushLater(FlushNode& node) {
+    if (!node.node.isLinked()) flush_.pushBack(node);
+  }
+
+  // Turns until stop() is called. A turn waits at most `until_ns`.
+  void run();
+  void turn(TimeNs until_ns = never_ns);
+  void stop() { stopped_ = true; }
+
+ private:
+  void runReady();
+
+  IoBackend& backend_;
+  BufferPool& buffers_;
+  FrameSlab frames_;
+  TimeNs now_ns_;
+  Random random_;
+  TimerWheel timers_;
+  List<FlushNode, &FlushNode::node> flush_;
+  std::unique_ptr<std::coroutine_handle<>[]> ready_;
+  uint32_t ready_capacity_;
+  uint32_t ready_head_ = 0;
+  uint32_t ready_tail_ = 0;
+  bool stopped_ = false;
+};
+
+}  // namespace plait

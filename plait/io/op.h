@@ -1,0 +1,75 @@
+// One operation of the outside world, owned by whoever asks for it (no allocation, no hidden lifetime): an Op must stay
+// where it is from submit until its completion with `more == false` has been delivered.
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <string_view>
+
+#include "plait/base/time.h"
+
+namespace plait {
+
+struct Op;
+struct ResolveAnswer;
+
+// What the backend reports about an Op. Completions are queued while reaping and delivered afterwards, in order.
+struct Completion {
+  Op* op = nullptr;
+  int32_t result = 0;      // as the system call: >= 0, or -errno
+  int32_t buffer_id = -1;  // recv: the lent buffer that holds `result` bytes, see BufferPool; the receiver gives it back
+  bool more = false;       // a stream op that stays armed
+};
+
+enum class OpKind : uint8_t {
+  // Complete later, through poll().
+  accept,   // stream: each completion's result is a new non-blocking descriptor
+  connect,  // makes a socket for `address`, connects it; result is the descriptor
+  recv,     // stream: each completion lends a buffer; result 0 is the end of the stream
+  send,     // sends `vectors`; result is how much was taken, possibly less than all
+  resolve,  // looks `host` up; `answer` is filled, result 0 or -errno
+  message,  // completes when another thread posts it (Mailbox::post); result 0
+  // Synchronous: `result` is set when submit() returns, and there is no completion.
+  listen,   // result is a listening descriptor bound to `address`; `address` becomes the bound one
+  peer,     // `address` becomes the peer's
+  shutdown, // half-closes the sending side
+  close,
+};
+
+struct Op {
+  OpKind kind = OpKind::message;
+  bool armed = false;     // between submit and the last completion; kept by the backend
+  bool cancelled = false; // cancel() was asked for; kept by the backend
+  bool reset_on_close = false;  // close: sends RST instead of FIN
+  int fd = -1;
+  int32_t result = 0;
+
+  const iovec* vectors = nullptr;
+  uint32_t vector_count = 0;
+
+  sockaddr_storage* address = nullptr;
+
+  std::string_view host;
+  uint16_t port = 0;
+  ResolveAnswer* answer = nullptr;
+
+  void (*on_complete)(void* owner, const Completion& completion) = nullptr;
+  void* owner = nullptr;
+
+  msghdr message{};   // storage for the backend
+  Op* next = nullptr; // storage for the backend and the mailbox
+
+  bool isSynchronous() const { return kind >= OpKind::listen; }
+};
+
+// Addresses in the order in which they should be tried (RFC 6724 as the resolver sorted them).
+struct ResolveAnswer {
+  static constexpr uint32_t max_addresses = 16;
+  sockaddr_storage addresses[max_addresses];
+  uint32_t count = 0;
+  uint32_t ttl_s = 0;
+};
+
+}  // namespace plait

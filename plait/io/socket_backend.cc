@@ -1,0 +1,94 @@
+#include "plait/io/socket_backend.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "plait/base/assert.h"
+
+namespace plait::socket_backend {
+namespace {
+
+int setInt(int fd, int level, int option, int value) {
+  return ::setsockopt(fd, level, option, &value, sizeof(value));
+}
+
+int32_t listenOn(Op& op) {
+  const int fd = ::socket(op.address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  // Every worker binds its own socket to the same port; the kernel spreads the connections over them.
+  setInt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  setInt(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  if (op.address->ss_family == AF_INET6) setInt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  socklen_t size = addressSize(*op.address);
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(op.address), size) != 0 || ::listen(fd, 4096) != 0) {
+    const int error = errno;
+    ::close(fd);
+    return -error;
+  }
+  size = sizeof(*op.address);
+  ::getsockname(fd, reinterpret_cast<sockaddr*>(op.address), &size);
+  return fd;
+}
+
+}  // namespace
+
+uint32_t addressSize(const sockaddr_storage& address) {
+  return address.ss_family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
+}
+
+int makeSocket(const Op& op) {
+  const int fd = ::socket(op.address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  prepareAccepted(fd);
+  return fd;
+}
+
+void prepareAccepted(int fd) {
+  // A whole turn's output leaves in one send, so there is nothing for Nagle's algorithm to gather.
+  setInt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
+void runSynchronous(Op& op) {
+  switch (op.kind) {
+    case OpKind::listen:
+      op.result = listenOn(op);
+      return;
+    case OpKind::peer: {
+      socklen_t size = sizeof(*op.address);
+      op.result = ::getpeername(op.fd, reinterpret_cast<sockaddr*>(op.address), &size) == 0 ? 0 : -errno;
+      return;
+    }
+    case OpKind::shutdown:
+      op.result = ::shutdown(op.fd, SHUT_WR) == 0 ? 0 : -errno;
+      return;
+    case OpKind::close:
+      if (op.reset_on_close) {
+        const linger reset{.l_onoff = 1, .l_linger = 0};
+        ::setsockopt(op.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+      }
+      op.result = ::close(op.fd) == 0 ? 0 : -errno;
+      op.fd = -1;
+      return;
+    default:
+      PLAIT_UNREACHABLE();
+  }
+}
+
+TimeNs monotonicNow() {
+  timespec now;
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * ns_per_s + now.tv_nsec;
+}
+
+uint64_t entropy() {
+  uint64_t value = 0;
+  PLAIT_ASSERT(::getrandom(&value, sizeof(value), 0) == sizeof(value));
+  return value;
+}
+
+}  // namespace plait::socket_backend

@@ -1,0 +1,21 @@
+// The synchronous operations and socket options that both real backends share.
+#pragma once
+
+#include "plait/io/op.h"
+
+namespace plait::socket_backend {
+
+// Performs listen, peer, shutdown or close at once and sets op.result.
+void runSynchronous(Op& op);
+
+// Makes a non-blocking TCP socket of the family of op.address with the options every connection has; -errno on failure.
+int makeSocket(const Op& op);
+// Options for a descriptor that accept() has made.
+void prepareAccepted(int fd);
+
+uint32_t addressSize(const sockaddr_storage& address);
+
+TimeNs monotonicNow();
+uint64_t entropy();
+
+}  // namespace plait::socket_backend

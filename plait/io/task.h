@@ -1,0 +1,126 @@
+// Lazy coroutines with one owner. A Task runs when it is awaited or given to a Scope, and its frame comes from the
+// FrameSlab of the Io& among its arguments. Every resumption goes through Io's ready list: the stack stays flat and the
+// order of execution is a decision of Io, which a simulator needs.
+//
+// Rules that keep the frames safe: parameters are integers, spans, or references to objects that outlive the task; no
+// capturing coroutine lambdas; a Task that takes references to its caller's locals is awaited in the same expression.
+#pragma once
+
+#include <coroutine>
+#include <exception>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "plait/io/io.h"
+
+namespace plait {
+
+template <class T>
+class Task;
+
+namespace detail {
+
+template <class... Args>
+Io& findIo(Args&... args) {
+  constexpr bool has_io = (std::is_base_of_v<Io, std::remove_cvref_t<Args>> || ...);
+  static_assert(has_io, "a coroutine needs an Io& among its arguments: its frame comes from that Io's slab");
+  Io* io = nullptr;
+  (
+      [&] {
+        if constexpr (std::is_base_of_v<Io, std::remove_cvref_t<Args>>) io = &args;
+      }(),
+      ...);
+  return *io;
+}
+
+struct PromiseBase {
+  std::coroutine_handle<> continuation;
+  Io* io;
+
+  template <class... Args>
+  explicit PromiseBase(Args&... args) : io(&findIo(args...)) {}
+
+  template <class... Args>
+  static void* operator new(size_t size, Args&... args) {
+    return findIo(args...).frames().take(size);
+  }
+  static void operator delete(void* frame, size_t) { FrameSlab::give(frame); }
+
+  std::suspend_always initial_suspend() noexcept { return {}; }
+  void unhandled_exception() noexcept { std::terminate(); }
+
+  struct FinalAwaiter {
+    bool await_ready() noexcept { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> handle) noexcept {
+      PromiseBase& promise = handle.promise();
+      if (promise.continuation) promise.io->ready(promise.continuation);
+    }
+    void await_resume() noexcept {}
+  };
+  FinalAwaiter final_suspend() noexcept { return {}; }
+};
+
+template <class T>
+struct Promise : PromiseBase {
+  template <class... Args>
+  explicit Promise(Args&... args) : PromiseBase(args...) {}
+  std::optional<T> value;
+  Task<T> get_return_object();
+  template <class U>
+  void return_value(U&& result) {
+    value.emplace(std::forward<U>(result));
+  }
+};
+
+template <>
+struct Promise<void> : PromiseBase {
+  template <class... Args>
+  explicit Promise(Args&... args) : PromiseBase(args...) {}
+  Task<void> get_return_object();
+  void return_void() {}
+};
+
+}  // namespace detail
+
+template <class T = void>
+class [[nodiscard]] Task {
+ public:
+  using promise_type = detail::Promise<T>;
+  using Handle = std::coroutine_handle<promise_type>;
+
+  explicit Task(Handle handle) : handle_(handle) {}
+  Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Task& operator=(Task&&) = delete;
+  ~Task() {
+    if (handle_) handle_.destroy();
+  }
+
+  // Starts the task and waits for its end. The callee begins at once, by symmetric transfer.
+  bool await_ready() const { return false; }
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<> waiter) {
+    handle_.promise().continuation = waiter;
+    return handle_;
+  }
+  T await_resume() {
+    if constexpr (!std::is_void_v<T>) return std::move(*handle_.promise().value);
+  }
+
+  Handle detach() { return std::exchange(handle_, nullptr); }
+
+ private:
+  Handle handle_;
+};
+
+namespace detail {
+template <class T>
+Task<T> Promise<T>::get_return_object() {
+  return Task<T>(std::coroutine_handle<Promise>::from_promise(*this));
+}
+inline Task<void> Promise<void>::get_return_object() {
+  return Task<void>(std::coroutine_handle<Promise>::from_promise(*this));
+}
+}  // namespace detail
+
+}  // namespace plait

@@ -1,0 +1,295 @@
+// io_uring: one ring per worker, created and polled by the worker's thread (SINGLE_ISSUER), completions run when we ask
+// for them (DEFER_TASKRUN). accept and recv are multishot; recv takes its buffer from a ring of provided buffers only
+// when bytes are there. One io_uring_enter a turn submits everything and reaps everything.
+#include <liburing.h>
+#include <poll.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "plait/io/backend.h"
+#include "plait/io/mailbox.h"
+#include "plait/io/socket_backend.h"
+
+namespace plait {
+namespace {
+
+constexpr uint32_t submission_entries = 2048;
+constexpr uint32_t completion_entries = 16384;
+constexpr uint16_t buffer_group = 0;
+
+// user_data of requests that are no Op's: the mailbox's poll, and cancellations, whose own results nobody needs.
+constexpr uint64_t mailbox_tag = 1;
+constexpr uint64_t ignored_tag = 2;
+
+class UringBackend final : public IoBackend {
+ public:
+  UringBackend(BufferPool& buffers, Mailbox& mailbox, ResolveService* resolver)
+      : buffers_(buffers), mailbox_(mailbox), resolver_(resolver) {}
+
+  ~UringBackend() override {
+    if (ring_ready_) io_uring_queue_exit(&ring_);
+    if (buffer_ring_ != nullptr) ::munmap(buffer_ring_, bufferRingSize());
+  }
+
+  // 0 or -errno.
+  int start() {
+    io_uring_params params{};
+    params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL;
+    params.cq_entries = completion_entries;
+    if (const int result = io_uring_queue_init_params(submission_entries, &ring_, &params); result < 0) return result;
+    ring_ready_ = true;
+    if ((params.features & IORING_FEAT_EXT_ARG) == 0) return -ENOSYS;
+    io_uring_register_ring_fd(&ring_);
+    void* memory = ::mmap(nullptr, bufferRingSize(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return -ENOMEM;
+    buffer_ring_ = static_cast<io_uring_buf_ring*>(memory);
+    io_uring_buf_reg registration{};
+    registration.ring_addr = reinterpret_cast<uint64_t>(buffer_ring_);
+    registration.ring_entries = buffers_.count();
+    registration.bgid = buffer_group;
+    if (const int result = io_uring_register_buf_ring(&ring_, &registration, 0); result < 0) return result;
+    io_uring_buf_ring_init(buffer_ring_);
+    provideBuffers();
+    armMailbox();
+    return 0;
+  }
+
+  void submit(Op& op) override {
+    if (op.isSynchronous()) {
+      socket_backend::runSynchronous(op);
+      return;
+    }
+    PLAIT_ASSERT(!op.armed);
+    op.armed = true;
+    op.cancelled = false;
+    switch (op.kind) {
+      case OpKind::accept: {
+        io_uring_sqe* sqe = entry(&op);
+        io_uring_prep_multishot_accept(sqe, op.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        setData(sqe, &op);
+        return;
+      }
+      case OpKind::connect: {
+        op.fd = socket_backend::makeSocket(op);
+        if (op.fd < 0) {
+          op.result = op.fd;
+          fail(op);
+          return;
+        }
+        io_uring_sqe* sqe = entry(&op);
+        io_uring_prep_connect(sqe, op.fd, reinterpret_cast<sockaddr*>(op.address), socket_backend::addressSize(*op.address));
+        setData(sqe, &op);
+        return;
+      }
+      case OpKind::recv: {
+        io_uring_sqe* sqe = entry(&op);
+        io_uring_prep_recv_multishot(sqe, op.fd, nullptr, 0, 0);
+        sqe->flags |= IOSQE_BUFFER_SELECT;
+        sqe->buf_group = buffer_group;
+        setData(sqe, &op);
+        return;
+      }
+      case OpKind::send: {
+        io_uring_sqe* sqe = entry(&op);
+        if (op.vector_count == 1) {
+          io_uring_prep_send(sqe, op.fd, op.vectors[0].iov_base, op.vectors[0].iov_len, MSG_NOSIGNAL);
+        } else {
+          std::memset(&op.message, 0, sizeof(op.message));
+          op.message.msg_iov = const_cast<iovec*>(op.vectors);
+          op.message.msg_iovlen = op.vector_count;
+          io_uring_prep_sendmsg(sqe, op.fd, &op.message, MSG_NOSIGNAL);
+        }
+        setData(sqe, &op);
+        return;
+      }
+      case OpKind::resolve:
+        PLAIT_ASSERT(resolver_ != nullptr);
+        resolver_->resolve(op, mailbox_);
+        return;
+      case OpKind::message:
+        return;
+      default:
+        PLAIT_UNREACHABLE();
+    }
+  }
+
+  void cancel(Op& op) override {
+    if (!op.armed || op.cancelled) return;
+    op.cancelled = true;
+    // A lookup or a message is another thread's to complete; the answer is awaited and thrown away.
+    if (op.kind == OpKind::resolve) return;
+    if (op.kind == OpKind::message) {
+      mailbox_.post(op, -ECANCELED);
+      return;
+    }
+    io_uring_sqe* sqe = entry(nullptr);
+    io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(&op), 0);
+    sqe->user_data = ignored_tag;
+  }
+
+  size_t poll(TimeNs until_ns, std::span<Completion> completions) override {
+    provideBuffers();
+    size_t count = takeFailed(completions);
+    const bool must_wait = count == 0 && io_uring_cq_ready(&ring_) == 0 && !mailbox_ready_;
+    if (must_wait && until_ns > 0) {
+      __kernel_timespec timeout{};
+      io_uring_cqe* cqe = nullptr;
+      __kernel_timespec* wait = nullptr;
+      if (until_ns != never_ns) {
+        const TimeNs left = std::max<TimeNs>(until_ns - now(), 0);
+        timeout.tv_sec = left / ns_per_s;
+        timeout.tv_nsec = left % ns_per_s;
+        wait = &timeout;
+      }
+      io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, wait, nullptr);
+    } else {
+      io_uring_submit_and_get_events(&ring_);
+    }
+    unsigned head = 0;
+    unsigned seen = 0;
+    io_uring_cqe* cqe = nullptr;
+    io_uring_for_each_cqe(&ring_, head, cqe) {
+      if (count == completions.size()) break;
+      seen += 1;
+      if (take(*cqe, completions[count])) count += 1;
+    }
+    io_uring_cq_advance(&ring_, seen);
+    while (mailbox_ready_ && count < completions.size()) {
+      Op* op = mailbox_.take();
+      if (op == nullptr) {
+        mailbox_ready_ = false;
+        break;
+      }
+      op->armed = false;
+      completions[count++] = {.op = op, .result = op->result};
+    }
+    return count;
+  }
+
+  TimeNs now() override { return socket_backend::monotonicNow(); }
+  uint64_t entropy() override { return socket_backend::entropy(); }
+
+ private:
+  size_t bufferRingSize() const { return buffers_.count() * sizeof(io_uring_buf); }
+
+  static void setData(io_uring_sqe* sqe, Op* op) { sqe->user_data = reinterpret_cast<uint64_t>(op); }
+
+  io_uring_sqe* entry(Op*) {
+    io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+    while (sqe == nullptr) {
+      io_uring_submit(&ring_);
+      sqe = io_uring_get_sqe(&ring_);
+    }
+    return sqe;
+  }
+
+  void armMailbox() {
+    io_uring_sqe* sqe = entry(nullptr);
+    io_uring_prep_poll_multishot(sqe, mailbox_.wakeFd(), POLLIN);
+    sqe->user_data = mailbox_tag;
+  }
+
+  // A connect whose socket could not be made completes like any other: through poll().
+  void fail(Op& op) {
+    op.next = failed_;
+    failed_ = &op;
+  }
+  size_t takeFailed(std::span<Completion> completions) {
+    size_t count = 0;
+    while (failed_ != nullptr && count < completions.size()) {
+      Op* op = failed_;
+      failed_ = op->next;
+      op->armed = false;
+      completions[count++] = {.op = op, .result = op->result};
+    }
+    return count;
+  }
+
+  void provideBuffers() {
+    int added = 0;
+    const int mask = io_uring_buf_ring_mask(buffers_.count());
+    for (int32_t id = buffers_.takeFree(); id >= 0; id = buffers_.takeFree()) {
+      io_uring_buf_ring_add(buffer_ring_, buffers_.data(static_cast<uint32_t>(id)), buffers_.bufferSize(),
+                            static_cast<uint16_t>(id), mask, added++);
+    }
+    if (added != 0) io_uring_buf_ring_advance(buffer_ring_, added);
+  }
+
+  bool take(const io_uring_cqe& cqe, Completion& completion) {
+    const bool more = (cqe.flags & IORING_CQE_F_MORE) != 0;
+    if (cqe.user_data == ignored_tag) return false;
+    if (cqe.user_data == mailbox_tag) {
+      mailbox_ready_ = true;
+      if (!more) armMailbox();
+      return false;
+    }
+    Op* op = reinterpret_cast<Op*>(cqe.user_data);
+    completion = {.op = op, .result = cqe.res, .buffer_id = -1, .more = more};
+    if (!more) op->armed = false;
+    if (op->kind == OpKind::recv && (cqe.flags & IORING_CQE_F_BUFFER) != 0) {
+      const uint32_t id = cqe.flags >> IORING_CQE_BUFFER_SHIFT;
+      if (cqe.res > 0) {
+        buffers_.markLent(id);
+        completion.buffer_id = static_cast<int32_t>(id);
+      } else {
+        buffers_.untake(id);
+      }
+    } else if (op->kind == OpKind::accept && cqe.res >= 0) {
+      socket_backend::prepareAccepted(cqe.res);
+    } else if (op->kind == OpKind::connect) {
+      if (cqe.res == 0) {
+        completion.result = op->fd;
+      } else {
+        ::close(op->fd);
+        op->fd = -1;
+      }
+    }
+    return true;
+  }
+
+  static int close(int fd) {
+    Op op;
+    op.kind = OpKind::close;
+    op.fd = fd;
+    socket_backend::runSynchronous(op);
+    return op.result;
+  }
+
+  BufferPool& buffers_;
+  Mailbox& mailbox_;
+  ResolveService* resolver_;
+  io_uring ring_{};
+  io_uring_buf_ring* buffer_ring_ = nullptr;
+  Op* failed_ = nullptr;
+  bool ring_ready_ = false;
+  bool mailbox_ready_ = false;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<IoBackend>> makeUringBackend(BufferPool& buffers, Mailbox& mailbox, ResolveService* resolver) {
+  auto backend = std::make_unique<UringBackend>(buffers, mailbox, resolver);
+  if (const int result = backend->start(); result < 0) {
+    return plait::fail(backendError(ErrorCode::invalid_argument,
+                                    "this kernel or its policy does not allow io_uring: use --io epoll",
+                                    static_cast<uint32_t>(-result)));
+  }
+  return backend;
+}
+
+Result<std::unique_ptr<IoBackend>> makeBackend(IoKind kind, BufferPool& buffers, Mailbox& mailbox,
+                                               ResolveService* resolver, IoKind* chosen) {
+  if (kind != IoKind::epoll) {
+    auto backend = makeUringBackend(buffers, mailbox, resolver);
+    if (backend || kind == IoKind::uring) {
+      if (chosen != nullptr) *chosen = IoKind::uring;
+      return backend;
+    }
+  }
+  if (chosen != nullptr) *chosen = IoKind::epoll;
+  return makeEpollBackend(buffers, mailbox, resolver);
+}
+
+}  // namespace plait

@@ -1,0 +1,372 @@
+#include "plait/net/ultra_sock.h"
+
+#include <cerrno>
+
+namespace plait {
+namespace {
+
+Error lost(int32_t result) {
+  return connectionError(ErrorCode::connection_lost, result == 0 ? "the peer closed the connection" : "the connection broke",
+                         static_cast<uint32_t>(-result));
+}
+
+}  // namespace
+
+UltraSock::UltraSock(Io& io, BlockSlab& send_blocks, BlockSlab& record_blocks, Owner& owner)
+    : io_(io),
+      owner_(owner),
+      record_blocks_(record_blocks),
+      output_(send_blocks),
+      cipher_(send_blocks),
+      deadline_timer_(this, [](void* self) {
+        auto* sock = static_cast<UltraSock*>(self);
+        sock->deadline_passed_ = true;
+        sock->abort(connectionError(ErrorCode::deadline_exceeded, "the deadline passed"));
+      }) {
+  recv_op_.kind = OpKind::recv;
+  recv_op_.owner = this;
+  recv_op_.on_complete = [](void* self, const Completion& completion) {
+    static_cast<UltraSock*>(self)->onRecv(completion);
+  };
+  send_op_.kind = OpKind::send;
+  send_op_.owner = this;
+  send_op_.on_complete = [](void* self, const Completion& completion) {
+    static_cast<UltraSock*>(self)->onSent(completion);
+  };
+  flush_node_.owner = this;
+  flush_node_.flush = [](void* self) { static_cast<UltraSock*>(self)->flush(); };
+}
+
+UltraSock::~UltraSock() {
+  PLAIT_ASSERT(fd_ < 0 && !recv_op_.armed && !send_op_.armed);
+  flush_node_.node.unlink();
+}
+
+Task<Status> UltraSock::connect(const ResolveAnswer& addresses, TimeNs deadline_ns, Io& io) {
+  Error last = backendError(ErrorCode::connect_failed, "the name has no address");
+  for (uint32_t i = 0; i < addresses.count; ++i) {
+    // Each address gets its share of what is left, so that one that swallows packets leaves time for the next.
+    const TimeNs left = deadline_ns - io.nowNs();
+    if (left <= 0) co_return fail(backendError(ErrorCode::connect_timeout, "no connection within the connect timeout"));
+    sockaddr_storage address = addresses.addresses[i];
+    Op op;
+    op.kind = OpKind::connect;
+    op.address = &address;
+    struct Limit {
+      Io& io;
+      Op& op;
+      bool passed;
+    } limit{io, op, false};
+    Timer timer(&limit, [](void* self) {
+      auto* passed = static_cast<Limit*>(self);
+      passed->passed = true;
+      passed->io.cancel(passed->op);
+    });
+    io.arm(timer, io.nowNs() + left / (addresses.count - i));
+    const int32_t result = co_await OpAwaiter(op, io);
+    timer.cancel();
+    if (result >= 0) {
+      adopt(result);
+      co_return Status();
+    }
+    last = limit.passed ? backendError(ErrorCode::connect_timeout, "no connection within the connect timeout")
+                        : backendError(ErrorCode::connect_failed, "the connection was refused or the host cannot be reached",
+                                       static_cast<uint32_t>(-result));
+  }
+  co_return fail(last);
+}
+
+void UltraSock::adopt(int fd) {
+  PLAIT_ASSERT(fd_ < 0);
+  fd_ = recv_op_.fd = send_op_.fd = fd;
+  armRecv();
+}
+
+Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_name, TimeNs deadline_ns, Io& io) {
+  tls_.emplace(context, cipher_, server_name);
+  armDeadline(deadline_ns);
+  while (true) {
+    auto step = tls_->handshake();
+    if (!cipher_.empty()) flushLater();
+    if (!step) co_return fail(step.error());
+    if (*step == TlsSession::Step::done) break;
+    releaseCurrent();
+    while (!nextBuffer()) {
+      if (error_) {
+        if (deadline_passed_) co_return fail(connectionError(ErrorCode::connect_timeout, "the TLS handshake took too long"));
+        co_return fail(*error_);
+      }
+      if (receive_end_ <= 0) co_return fail(lost(receive_end_));
+      struct Wait {
+        UltraSock& sock;
+        explicit Wait(UltraSock& waited) : sock(waited) {}
+        bool await_ready() const { return false; }
+        void await_suspend(std::coroutine_handle<> handle) { sock.reader_ = handle; }
+        void await_resume() const {}
+      };
+      co_await Wait(*this);
+    }
+    tls_->feed({io.buffers().data(static_cast<uint32_t>(current_)), io.buffers().chained(static_cast<uint32_t>(current_)).size});
+  }
+  deadline_timer_.cancel();
+  co_return Status();
+}
+
+void UltraSock::armDeadline(TimeNs deadline_ns) {
+  deadline_passed_ = false;
+  io_.arm(deadline_timer_, deadline_ns);
+}
+
+void UltraSock::armRecv() {
+  if (!recv_op_.armed && receive_end_ == 1 && fd_ >= 0 && !error_ && pending_count_ < max_pending_buffers) io_.submit(recv_op_);
+}
+
+void UltraSock::onRecv(const Completion& completion) {
+  if (completion.buffer_id >= 0) {
+    const auto id = static_cast<uint32_t>(completion.buffer_id);
+    io_.buffers().chained(id) = {static_cast<uint32_t>(completion.result), -1};
+    (last_pending_ < 0 ? first_pending_ : io_.buffers().chained(static_cast<uint32_t>(last_pending_)).next) =
+        completion.buffer_id;
+    last_pending_ = completion.buffer_id;
+    pending_count_ += 1;
+    bytes_received_ += static_cast<uint64_t>(completion.result);
+    // A reader that does not keep up stops the kernel here, and its peer by TCP's own window.
+    if (pending_count_ >= max_pending_buffers && completion.more) io_.cancel(recv_op_);
+  } else if (completion.result != -ENOBUFS && completion.result != -ECANCELED && completion.result != -EINTR) {
+    receive_end_ = completion.result;
+  }
+  if (closer_) {
+    if (!recv_op_.armed && !send_op_.armed) io_.ready(std::exchange(closer_, nullptr));
+    return;
+  }
+  if (!completion.more) armRecv();
+  wakeReader();
+}
+
+void UltraSock::wakeReader() {
+  // A part of a TLS record is nothing to read yet: the receiver is woken only with its result in hand.
+  if (receiver_ != nullptr && tryRecv(receiver_->result_)) io_.ready(std::exchange(receiver_, nullptr)->handle_);
+  if (reader_) io_.ready(std::exchange(reader_, nullptr));
+}
+
+void UltraSock::wakeDrainer() {
+  if (drainer_) io_.ready(std::exchange(drainer_, nullptr));
+}
+
+void UltraSock::releaseCurrent() {
+  if (current_ < 0) return;
+  io_.buffers().giveBack(static_cast<uint32_t>(current_));
+  current_ = -1;
+}
+
+bool UltraSock::nextBuffer() {
+  PLAIT_ASSERT(current_ < 0);
+  if (first_pending_ < 0) return false;
+  current_ = first_pending_;
+  first_pending_ = io_.buffers().chained(static_cast<uint32_t>(current_)).next;
+  if (first_pending_ < 0) last_pending_ = -1;
+  pending_count_ -= 1;
+  armRecv();
+  return true;
+}
+
+bool UltraSock::tryEnd(std::optional<Result<Bytes>>& result) {
+  if (receive_end_ == 1) return false;
+  if (receive_end_ == 0) {
+    result.emplace(Bytes());
+  } else {
+    result.emplace(fail(lost(receive_end_)));
+  }
+  return true;
+}
+
+bool UltraSock::tryRecv(std::optional<Result<Bytes>>& result) {
+  if (error_) {
+    result.emplace(fail(*error_));
+    return true;
+  }
+  if (tls_) return tryRecvTls(result);
+  releaseCurrent();
+  if (!nextBuffer()) return tryEnd(result);
+  const auto id = static_cast<uint32_t>(current_);
+  result.emplace(Bytes(io_.buffers().data(id), io_.buffers().chained(id).size));
+  return true;
+}
+
+bool UltraSock::tryRecvTls(std::optional<Result<Bytes>>& result) {
+  while (true) {
+    if (tls_->atEnd()) {
+      result.emplace(Bytes());
+      return true;
+    }
+    if (record_ == nullptr) record_ = static_cast<uint8_t*>(record_blocks_.take());
+    if (record_ == nullptr) {
+      result.emplace(fail(connectionError(ErrorCode::no_memory, "no block is left for a TLS record")));
+      return true;
+    }
+    auto size = tls_->read({record_, record_blocks_.blockSize()});
+    if (!cipher_.empty()) flushLater();  // answers of TLS itself: key updates, alerts
+    if (!size) {
+      result.emplace(fail(size.error()));
+      return true;
+    }
+    if (*size != 0) {
+      result.emplace(Bytes(record_, *size));
+      return true;
+    }
+    if (tls_->atEnd()) continue;
+    releaseCurrent();
+    if (!nextBuffer()) {
+      // An idle connection holds no plaintext block either.
+      record_blocks_.give(std::exchange(record_, nullptr));
+      // The end of TCP without close_notify is an aborted connection, not an ended one (RFC 8446 §6.1).
+      if (receive_end_ == 0) {
+        result.emplace(fail(lost(0)));
+        return true;
+      }
+      return tryEnd(result);
+    }
+    const auto id = static_cast<uint32_t>(current_);
+    tls_->feed({io_.buffers().data(id), io_.buffers().chained(id).size});
+  }
+}
+
+bool UltraSock::encrypt() {
+  while (!output_.empty() && cipher_.size() < max_cipher_bytes) {
+    auto taken = tls_->write(output_.front());
+    if (!taken) {
+      abort(taken.error());
+      return false;
+    }
+    if (*taken == 0) break;
+    output_.consume(*taken);
+  }
+  return true;
+}
+
+void UltraSock::flush() {
+  if (send_op_.armed || error_ || fd_ < 0) return;
+  if (tls_ && !encrypt()) return;
+  ByteQueue& wire = tls_ ? cipher_ : output_;
+  const size_t count = wire.gather(vectors_);
+  if (count == 0) {
+    wakeDrainer();
+    return;
+  }
+  send_op_.vectors = vectors_;
+  send_op_.vector_count = static_cast<uint32_t>(count);
+  io_.submit(send_op_);
+}
+
+void UltraSock::onSent(const Completion& completion) {
+  if (closer_) {
+    if (!recv_op_.armed && !send_op_.armed) io_.ready(std::exchange(closer_, nullptr));
+    return;
+  }
+  if (completion.result < 0) {
+    // What the peer said before it closed may still be waiting to be read, and is worth more than our failed send:
+    // the reader finds the end by itself. Only the output is lost.
+    output_.clear();
+    cipher_.clear();
+    if (first_pending_ < 0) abort(lost(completion.result));
+    wakeDrainer();
+    return;
+  }
+  (tls_ ? cipher_ : output_).consume(static_cast<size_t>(completion.result));
+  bytes_sent_ += static_cast<uint64_t>(completion.result);
+  if (unsent() < low_water_) owner_.onOutputDrained();
+  flush();
+}
+
+void UltraSock::abort(const Error& error) {
+  if (!error_) error_ = error;
+  wakeReader();
+  wakeDrainer();
+}
+
+bool UltraSock::peerAddress(sockaddr_storage& address) {
+  Op op;
+  op.kind = OpKind::peer;
+  op.fd = fd_;
+  op.address = &address;
+  io_.submit(op);
+  return op.result == 0;
+}
+
+Task<void> UltraSock::drain(TimeNs deadline_ns, Io& io) {
+  armDeadline(deadline_ns);
+  while (unsent() != 0 && !error_ && io.nowNs() < deadline_ns) {
+    flushLater();
+    struct Wait {
+      UltraSock& sock;
+      explicit Wait(UltraSock& waited) : sock(waited) {}
+      bool await_ready() const { return false; }
+      void await_suspend(std::coroutine_handle<> handle) { sock.drainer_ = handle; }
+      void await_resume() const {}
+    };
+    co_await Wait(*this);
+  }
+  deadline_timer_.cancel();
+}
+
+Task<void> UltraSock::closeGracefully(TimeNs deadline_ns, Io& io) {
+  if (!error_ && fd_ >= 0) {
+    if (tls_) {
+      encrypt();
+      if (output_.empty()) tls_->closeNotify();
+    }
+    co_await drain(deadline_ns, io);
+    Op op;
+    op.kind = OpKind::shutdown;
+    op.fd = fd_;
+    io.submit(op);
+    armDeadline(deadline_ns);
+    while (!error_ && receive_end_ == 1) {
+      releaseCurrent();
+      while (nextBuffer()) releaseCurrent();
+      struct Wait {
+        UltraSock& sock;
+        explicit Wait(UltraSock& waited) : sock(waited) {}
+        bool await_ready() const { return false; }
+        void await_suspend(std::coroutine_handle<> handle) { sock.reader_ = handle; }
+        void await_resume() const {}
+      };
+      co_await Wait(*this);
+    }
+    deadline_timer_.cancel();
+  }
+  co_await close(io);
+}
+
+Task<void> UltraSock::close(Io& io) {
+  deadline_timer_.cancel();
+  flush_node_.node.unlink();
+  if (!error_) error_ = connectionError(ErrorCode::cancelled, "the socket is closed");
+  io.cancel(recv_op_);
+  io.cancel(send_op_);
+  if (recv_op_.armed || send_op_.armed) {
+    struct Wait {
+      UltraSock& sock;
+      explicit Wait(UltraSock& waited) : sock(waited) {}
+      bool await_ready() const { return false; }
+      void await_suspend(std::coroutine_handle<> handle) { sock.closer_ = handle; }
+      void await_resume() const {}
+    };
+    co_await Wait(*this);
+  }
+  releaseCurrent();
+  while (nextBuffer()) releaseCurrent();
+  if (record_ != nullptr) record_blocks_.give(std::exchange(record_, nullptr));
+  output_.clear();
+  cipher_.clear();
+  tls_.reset();
+  if (fd_ >= 0) {
+    Op op;
+    op.kind = OpKind::close;
+    op.fd = fd_;
+    io.submit(op);
+    fd_ = -1;
+  }
+}
+
+}  // namespace plait

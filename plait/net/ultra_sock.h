@@ -1,0 +1,148 @@
+// UltraSock: one socket, plain TCP or TLS, one interface.
+//
+//   inbound   kernel → lent ring buffer → (TLS: plaintext block) → recv()
+//   outbound  output() → (TLS: cipher queue) → one gathered send a turn → kernel
+//
+// Everything that a turn appends to output() leaves in one send at the end of the turn (flushLater). Receiving is armed
+// once and completes many times; a socket nobody reads from stops after a few buffers, which is back-pressure. Any
+// failure, from either side or from abort(), is remembered once and reported by every later call.
+#pragma once
+
+#include <optional>
+
+#include "plait/base/byte_queue.h"
+#include "plait/io/op_awaiter.h"
+#include "plait/io/task.h"
+#include "plait/net/tls.h"
+
+namespace plait {
+
+class UltraSock {
+ public:
+  // Told about output by the socket, from the event loop, never from inside a call to the socket.
+  class Owner {
+   public:
+    // Some output has left, and unsent() is below the low-water mark: there is room for more.
+    virtual void onOutputDrained() = 0;
+
+   protected:
+    ~Owner() = default;
+  };
+
+  // `send_blocks` (16 KiB) hold what waits to be sent, `record_blocks` (at least 16 KiB) one decrypted record while it
+  // is being read. Both must outlive the socket.
+  UltraSock(Io& io, BlockSlab& send_blocks, BlockSlab& record_blocks, Owner& owner);
+  UltraSock(const UltraSock&) = delete;
+  UltraSock& operator=(const UltraSock&) = delete;
+  // Only after close() has returned, or when the socket was never opened.
+  ~UltraSock();
+
+  // Connects to the first of `addresses` that answers, all within the deadline. Errors reach the backend.
+  Task<Status> connect(const ResolveAnswer& addresses, TimeNs deadline_ns, Io& io);
+  // Takes over a connected descriptor.
+  void adopt(int fd);
+  // Performs the TLS handshake; `server_name` is for SNI and verification in the client role. Errors: tls_failed,
+  // connect_timeout, connection_lost.
+  Task<Status> startTls(TlsContext& context, std::string_view server_name, TimeNs deadline_ns, Io& io);
+  bool isTls() const { return tls_.has_value(); }
+  // What ALPN chose: "h2", "http/1.1" or "".
+  std::string_view alpn() const { return tls_ ? tls_->alpn() : std::string_view(); }
+
+  class RecvAwaiter {
+   public:
+    explicit RecvAwaiter(UltraSock& sock) : sock_(sock) {}
+    bool await_ready() { return sock_.tryRecv(result_); }
+    void await_suspend(std::coroutine_handle<> handle) {
+      PLAIT_ASSERT(sock_.receiver_ == nullptr && !sock_.reader_);
+      handle_ = handle;
+      sock_.receiver_ = this;
+    }
+    Result<Bytes> await_resume() { return *result_; }
+
+   private:
+    friend class UltraSock;
+    UltraSock& sock_;
+    std::coroutine_handle<> handle_;
+    std::optional<Result<Bytes>> result_;
+  };
+  // The next bytes, valid until the next call; empty at the peer's end of stream. One reader at a time.
+  RecvAwaiter recv() { return RecvAwaiter(*this); }
+
+  ByteQueue& output() { return output_; }
+  // Sends what is in output() at the end of this turn.
+  void flushLater() { io_.flushLater(flush_node_); }
+  // Bytes given to the socket that the kernel has not taken yet.
+  size_t unsent() const { return output_.size() + cipher_.size(); }
+  void setLowWater(size_t bytes) { low_water_ = bytes; }
+
+  // Ends everything that waits on this socket with `error`; the descriptor stays until close(). The first error wins.
+  void abort(const Error& error);
+  bool isAborted() const { return error_.has_value(); }
+
+  // Waits until all output has left, the socket failed, or the deadline passed.
+  Task<void> drain(TimeNs deadline_ns, Io& io);
+  // Drains, says close_notify and FIN, waits for the peer's FIN (so that a reset does not overtake our last words), and
+  // closes. Waiting ends at the deadline.
+  Task<void> closeGracefully(TimeNs deadline_ns, Io& io);
+  // Cancels what is under way, waits for the kernel to let go of it, and closes.
+  Task<void> close(Io& io);
+
+  bool isOpen() const { return fd_ >= 0; }
+  int fd() const { return fd_; }
+  // The peer's address, asked from the kernel.
+  bool peerAddress(sockaddr_storage& address);
+  uint64_t bytesReceived() const { return bytes_received_; }
+  uint64_t bytesSent() const { return bytes_sent_; }
+
+ private:
+  static constexpr size_t max_vectors = 16;
+  static constexpr uint32_t max_pending_buffers = 4;
+  static constexpr size_t max_cipher_bytes = 64 * 1024;
+
+  bool tryRecv(std::optional<Result<Bytes>>& result);
+  bool tryRecvTls(std::optional<Result<Bytes>>& result);
+  bool tryEnd(std::optional<Result<Bytes>>& result);
+  void releaseCurrent();
+  bool nextBuffer();
+  void armRecv();
+  void onRecv(const Completion& completion);
+  void onSent(const Completion& completion);
+  void flush();
+  bool encrypt();
+  void wakeReader();
+  void wakeDrainer();
+  void armDeadline(TimeNs deadline_ns);
+
+  Io& io_;
+  Owner& owner_;
+  BlockSlab& record_blocks_;
+  ByteQueue output_;
+  ByteQueue cipher_;
+  std::optional<TlsSession> tls_;
+  uint8_t* record_ = nullptr;
+
+  Op recv_op_;
+  Op send_op_;
+  iovec vectors_[max_vectors];
+  Io::FlushNode flush_node_;
+  Timer deadline_timer_;
+
+  RecvAwaiter* receiver_ = nullptr;  // waits in recv()
+  std::coroutine_handle<> reader_;   // waits for any change on the receiving side
+  std::coroutine_handle<> drainer_;
+  std::coroutine_handle<> closer_;
+  std::optional<Error> error_;
+
+  int fd_ = -1;
+  int32_t current_ = -1;         // the buffer whose bytes the reader has
+  int32_t first_pending_ = -1;   // buffers that arrived and were not read yet
+  int32_t last_pending_ = -1;
+  uint32_t pending_count_ = 0;
+  int32_t receive_end_ = 1;      // 1 while receiving, then the result that ended it: 0 or -errno
+  bool deadline_passed_ = false;
+  size_t low_water_ = 64 * 1024;
+  uint64_t bytes_received_ = 0;
+  uint64_t bytes_sent_ = 0;
+};
+
+}  // namespace plait
