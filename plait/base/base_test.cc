@@ -132,6 +132,7 @@ TEST(ByteQueue, AppendsAllOrNothingAcrossBlocks) {
   EXPECT_EQ(queue.room(), 64u);
   EXPECT_TRUE(queue.append(asBytes(std::string(40, 'a'))));
   EXPECT_EQ(queue.room(), 24u);
+  EXPECT_TRUE(queue.append({}));
   EXPECT_FALSE(queue.append(asBytes(std::string(25, 'b'))));
   EXPECT_EQ(queue.size(), 40u);
   EXPECT_EQ(queue.appendSome(asBytes(std::string(25, 'b')), 100), 24u);

@@ -35,6 +35,7 @@ class ByteQueue {
 
   // Appends all of `bytes` or, when the slab cannot hold them, nothing; returns whether it did.
   bool append(Bytes bytes) {
+    if (bytes.empty()) return true;  // its data may be null, which memcpy must not be given
     if (tail_ != nullptr && bytes.size() <= payload() - tail_->end) [[likely]] {
       std::memcpy(tail_->data() + tail_->end, bytes.data(), bytes.size());
       tail_->end += static_cast<uint32_t>(bytes.size());

@@ -159,12 +159,13 @@ ParseResult<BodyEvent> BodyDecoder::nextChunked(Bytes& input, http::FieldList& t
 ParseResult<BodyEvent> BodyDecoder::nextTrailers(Bytes& input, http::FieldList& trailers) {
   const HeadScan found = scanLines(input, 0, scanned_);
   if (found == HeadScan::malformed) return malformed("a control character or a bare CR or LF in the trailers");
-  if ((found == HeadScan::complete ? scanned_ : input.size()) > limits_->trailers_size + size_t{2}) {
+  const size_t known = found == HeadScan::complete ? scanned_ + 2 : input.size();
+  if (known > limits_->trailers_size + size_t{2}) {
     return tooLarge("the trailer section is too large");
   }
   if (found == HeadScan::need_more) return BodyEvent();
 
-  const Bytes section = input.first(scanned_);
+  const Bytes section = input.first(known);
   const bool wanted = trailers.capacityBytes() != 0;
   BodyEvent event{BodyEvent::Kind::end};
   trailers.clear();
@@ -181,7 +182,7 @@ ParseResult<BodyEvent> BodyDecoder::nextTrailers(Bytes& input, http::FieldList& 
     trailers.commit(line.name.size(), line.value.size(), id, false);
   }
   event.has_trailers = trailers.count() != 0;
-  input = input.subspan(scanned_);
+  input = input.subspan(known);
   state_ = State::done;
   return event;
 }

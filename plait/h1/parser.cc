@@ -22,8 +22,8 @@ struct Facts {
   uint64_t length = http::unknown_length;
   bool has_host = false;
   std::string_view host;
-  bool has_expectation = false;
   bool expects_continue = false;
+  bool expects_other = false;
   bool offers_websocket = false;
 };
 
@@ -58,8 +58,8 @@ bool listContains(std::string_view list, std::string_view wanted) {
 }
 
 // Fields from `section`, which ends with the empty line, into the list. Host is kept as text, not as a field.
-ParseResult<void> parseFields(Bytes section, bool is_request, const Limits& limits, http::FieldList& fields, Facts& facts,
-                              http::ConnectionTokens& tokens) {
+ParseResult<void> parseFields(Bytes section, bool is_request, http::Version version, const Limits& limits,
+                              http::FieldList& fields, Facts& facts, http::ConnectionTokens& tokens) {
   size_t position = 0;
   size_t count = 0;
   while (section[position] != '\r') {
@@ -95,8 +95,10 @@ ParseResult<void> parseFields(Bytes section, bool is_request, const Limits& limi
         if (!http::parseConnectionValue(line.value, tokens)) return malformed("an invalid Connection field");
         break;
       case FieldName::expect:
-        facts.has_expectation = true;
-        facts.expects_continue = http::equalsIgnoreCase(line.value, "100-continue");
+        // HTTP/1.0 has no expectations (RFC 9110 §10.1.1); forwarded in a later version this one would come alive.
+        if (is_request && version == http::Version::http_1_0) continue;
+        facts.expects_other |= !http::equalsIgnoreCase(line.value, "100-continue");
+        facts.expects_continue = true;
         break;
       case FieldName::upgrade:
         facts.offers_websocket |= listContains(line.value, "websocket");
@@ -118,11 +120,11 @@ struct Section {
 
 // Cuts a head at its lines, or says that it is not all there. `too_long_status` is for the start line.
 ParseResult<Section> cutHead(Bytes input, size_t begin, size_t& scanned, const Limits& limits) {
-  const size_t bound = begin + limits.start_line_size + 2;
   const HeadScan found = scanLines(input, begin, scanned);
   if (found == HeadScan::malformed) return malformed("a control character or a line that does not end in CRLF");
-  const size_t known = found == HeadScan::complete ? scanned : input.size();
-  if (found == HeadScan::need_more && known <= bound) return Section();
+  const size_t known = found == HeadScan::complete ? scanned + 2 : input.size();
+  const size_t uncritical_size = std::min(limits.start_line_size, limits.fields_size);
+  if (found == HeadScan::need_more && known - begin <= uncritical_size) return Section();
 
   // The scan left nothing that ends a line but CRLF.
   const size_t line_end = findControl(input, begin);
@@ -136,8 +138,8 @@ ParseResult<Section> cutHead(Bytes input, size_t begin, size_t& scanned, const L
   Section section;
   section.complete = true;
   section.start_line = input.subspan(begin, line_end - begin);
-  section.fields = input.subspan(line_end + 2, scanned - line_end - 2);
-  section.consumed = scanned;
+  section.fields = input.subspan(line_end + 2, known - line_end - 2);
+  section.consumed = known;
   if (section.start_line.empty()) return malformed("an empty start line");
   return section;
 }
@@ -270,7 +272,7 @@ ParseResult<HeadParse> parseRequestHead(Bytes input, size_t& scanned, http::Requ
 
   HeadParse head;
   Facts facts;
-  const ParseResult<void> parsed = parseFields(section->fields, true, limits, fields, facts, head.connection);
+  const ParseResult<void> parsed = parseFields(section->fields, true, *version, limits, fields, facts, head.connection);
   if (!parsed) return std::unexpected(parsed.error());
 
   if (*version == http::Version::http_1_1 && !facts.has_host) return malformed("no Host (RFC 9112 section 3.2)");
@@ -289,7 +291,7 @@ ParseResult<HeadParse> parseRequestHead(Bytes input, size_t& scanned, http::Requ
 
   // HTTP/1.0 knows neither expectations nor upgrades (RFC 9110 §10.1.1, §7.8).
   if (*version == http::Version::http_1_1) {
-    if (facts.has_expectation && !facts.expects_continue) {
+    if (facts.expects_other) {
       return reject(417, ErrorCode::malformed_message, "an expectation other than 100-continue");
     }
     head.expect_continue = facts.expects_continue && !out.end_stream;
@@ -301,6 +303,7 @@ ParseResult<HeadParse> parseRequestHead(Bytes input, size_t& scanned, http::Requ
   head.keep_alive = isPersistent(*version, head.connection);
   head.consumed = section->consumed;
   head.complete = true;
+  scanned = 0;
   return head;
 }
 
@@ -329,7 +332,7 @@ ParseResult<HeadParse> parseResponseHead(Bytes input, size_t& scanned, http::Res
 
   HeadParse head;
   Facts facts;
-  const ParseResult<void> parsed = parseFields(section->fields, false, limits, out.fields, facts, head.connection);
+  const ParseResult<void> parsed = parseFields(section->fields, false, *version, limits, out.fields, facts, head.connection);
   if (!parsed) return asGatewayError(parsed.error());
   const ParseResult<void> framed = checkFraming(*version, facts);
   if (!framed) return asGatewayError(framed.error());
@@ -358,6 +361,7 @@ ParseResult<HeadParse> parseResponseHead(Bytes input, size_t& scanned, http::Res
   out.end_stream = head.framing == BodyFraming::none && !head.tunnel && !is_interim;
   head.consumed = section->consumed;
   head.complete = true;
+  scanned = 0;
   return head;
 }
 

@@ -51,7 +51,7 @@ struct HeadParse {
 };
 
 // Parses a request head at the start of `input`. `scanned` is 0 at first and then kept by the caller between calls that
-// present the same bytes again: no byte is searched twice. `out.fields` must have been given memory and is cleared first;
+// present the same bytes again: no byte is searched twice. It is 0 again when the head is complete. `out.fields` must have been given memory and is cleared first;
 // every view in `out` points into that memory (or at static text), none into `input`.
 //
 // Names are lower-cased. Host becomes out.authority, where the authority of an absolute-form target takes precedence

@@ -46,11 +46,8 @@ HeadScan scanLines(Bytes bytes, size_t begin, size_t& scanned) {
     if (bytes[position + 1] != '\n') return HeadScan::malformed;
     // Everything before is known to be good, so an LF just before this CR ended a line.
     const bool is_empty_line = position == begin || bytes[position - 1] == '\n';
+    if (is_empty_line) return HeadScan::complete;
     position += 2;
-    if (is_empty_line) {
-      scanned = position;
-      return HeadScan::complete;
-    }
   }
 }
 

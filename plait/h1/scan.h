@@ -16,7 +16,7 @@ size_t findControlPortable(Bytes bytes, size_t from);
 
 enum class HeadScan : uint8_t {
   need_more,
-  complete,   // `scanned` is one past the empty line
+  complete,   // `scanned` is where the empty line starts: the section ends two bytes behind it, and asking again says so
   malformed,  // a control character, a CR without LF, or an LF without CR
 };
 

@@ -19,7 +19,7 @@ TEST(FieldName, EveryNameFindsItself) {
 }
 
 TEST(FieldName, OtherNamesAreUnknown) {
-  for (const std::string_view name : {"", "a", "x-custom", "Host", "content_length", "content-lengti", "via\0",
+  for (const std::string_view name : {"", "a", "x-custom", "Host", "content_length", "content-lengti", "viaa",
                                       "a-name-that-is-longer-than-every-name-in-the-list"}) {
     EXPECT_EQ(fieldNameOf(name), FieldName::unknown) << name;
   }

@@ -1,0 +1,200 @@
+// The pool of connections to all backends of one worker. The whole upstream side is two calls and a release:
+//
+//   auto lease = co_await pool.getOrCreate(backend_idx, io);
+//   auto response = co_await (*lease)->request(head, options, io);
+//   pool.release(*lease, response || !response.error().reachesConnection(), io);
+//
+// Slots count ready connections. Dead ones that still drain hold none; the slabs and the drain deadline bound them.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "plait/client/h1_connection.h"
+#include "plait/client/h2_connection.h"
+#include "plait/client/response.h"
+#include "plait/limits.h"
+#include "plait/net/resolver.h"
+
+namespace plait {
+
+enum class BackendProtocol : uint8_t { h2c, http, https, probe };
+
+struct BackendOptions {
+  std::string name;  // as in the configuration, for logs and metrics
+  BackendProtocol protocol = BackendProtocol::h2c;
+  std::string host;
+  uint16_t port = 0;
+  std::string server_name;            // SNI and verification; the host where empty
+  TlsContext* tls = nullptr;          // with https; must outlive the pool
+};
+
+struct PoolTimeouts {
+  int64_t connect_ms = 3000;
+  int64_t queue_ms = 5000;
+  int64_t probe_ms = 1000;
+  int64_t idle_ms = 90'000;
+  int64_t stall_ms = 60'000;
+  int64_t drain_ms = 30'000;
+  int64_t max_age_ms = 3'600'000;
+  int64_t backoff_min_ms = 20;
+  int64_t backoff_max_ms = 1000;
+};
+
+// Counted by the worker alone; other threads read them relaxed.
+struct PoolCounters {
+  uint64_t connects = 0;
+  uint64_t connect_failures = 0;
+  uint64_t retries_unprocessed = 0;
+  uint64_t retries_unknown = 0;
+  uint64_t requests = 0;
+};
+
+// A stream reserved on a ready connection: pointer-like, and used up by one request.
+class Lease {
+ public:
+  Lease(ConnectionPool& pool, Connection& connection) : pool_(&pool), connection_(&connection), backend_idx_(connection.backendIdx()) {}
+  Lease(Lease&& other) noexcept
+      : pool_(other.pool_), connection_(std::exchange(other.connection_, nullptr)), backend_idx_(other.backend_idx_) {}
+  Lease& operator=(Lease&&) = delete;
+  ~Lease() { PLAIT_ASSERT(connection_ == nullptr); }
+
+  Lease* operator->() { return this; }
+
+  class RequestAwaiter;
+  // Sends the request and returns when the final response head is there. A request that was provably not processed is
+  // sent again on another connection of the same backend, which this lease then stands for; the caller does not notice.
+  // `head` and what the options point to must outlive the call, the body's pipe also the Response. Errors: those of
+  // Error; a deadline, a cancellation, RST_STREAM and a malformed message reach only the stream.
+  RequestAwaiter request(const http::RequestHead& head, const RequestOptions& options, Io& io);
+
+ private:
+  friend class ConnectionPool;
+  ConnectionPool* pool_;
+  Connection* connection_;
+  uint32_t backend_idx_;
+};
+
+class ConnectionPool {
+ public:
+  // Everything is reserved here; `resolver`s are reached through the Io. References must outlive the pool.
+  ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts& timeouts, std::vector<BackendOptions> backends,
+                 const UpstreamMemory& memory, BlockSlab& send_blocks, BlockSlab& record_blocks);
+  ~ConnectionPool();
+
+  class LeaseAwaiter {
+   public:
+    LeaseAwaiter(ConnectionPool& pool, uint32_t backend_idx, CancelToken* cancel, Io& io);
+    ~LeaseAwaiter() { cancel_node_.node.unlink(); }
+    bool await_ready();
+    void await_suspend(std::coroutine_handle<> handle);
+    Result<Lease> await_resume();
+
+   private:
+    ConnectionPool& pool_;
+    CancelToken* cancel_;
+    Io& io_;
+    RequestOp op_;
+    Timer timer_;
+    CancelNode cancel_node_;
+    Result<Connection*> result_ = fail({});
+  };
+  // A stream on the least loaded ready connection of that backend; dials where there is none and waits in line where
+  // all are full. Errors: connect_failed, connect_timeout, resolve_failed, tls_failed (the backend cannot be reached, or
+  // was tried a moment ago and is left alone), pool_exhausted (no room before the queue's deadline), the token's error.
+  LeaseAwaiter getOrCreate(uint32_t backend_idx, Io& io, CancelToken* cancel = nullptr) {
+    return LeaseAwaiter(*this, backend_idx, cancel, io);
+  }
+  // Ends a lease. Not `success`: its connection is retired; what still runs on it finishes.
+  void release(Lease& lease, bool success, Io& io);
+
+  uint32_t backendCount() const { return static_cast<uint32_t>(backends_.size()); }
+  const BackendOptions& backend(uint32_t backend_idx) const { return backends_[backend_idx]->options; }
+  // When the backend may be dialled again; 0 when it may be now.
+  TimeNs retryAt(uint32_t backend_idx) const { return backends_[backend_idx]->not_before_ns; }
+  bool isUp(uint32_t backend_idx) const { return !backends_[backend_idx]->ready.empty() || backends_[backend_idx]->failures == 0; }
+  uint32_t readyConnections(uint32_t backend_idx) const { return backends_[backend_idx]->ready_count; }
+  const PoolCounters& counters() const { return counters_; }
+  const Limits& limits() const { return limits_; }
+  const PoolTimeouts& timeouts() const { return timeouts_; }
+  Io& io() { return io_; }
+  http::ReplayBudget& replayBudget() { return replay_budget_; }
+
+  // Retires every connection and waits until the last is closed.
+  Task<void> close(Io& io);
+
+  // -- for connections
+  void onRetired(Connection& connection);
+  void onRoom(Connection& connection);  // a stream ended, or the peer allows more
+  // The end of a try. Decides whether there is another one (DESIGN.md section 4).
+  void finished(RequestOp& op, Result<UpstreamStream*> result);
+  UpstreamMemory& memory() { return memory_; }
+  h2::SessionScratch& scratch() { return *scratch_; }
+  Slab<H2UpstreamStream>& h2Streams() { return h2_streams_; }
+
+ private:
+  friend class Lease;
+  friend class Lease::RequestAwaiter;
+
+  struct Backend {
+    BackendOptions options;
+    List<Connection, &Connection::node_> ready;
+    uint32_t ready_count = 0;
+    List<RequestOp, &RequestOp::queue_node> queue;
+    bool dialling = false;
+    bool speaks_http_1 = false;  // what probing or ALPN found
+    bool probed = false;
+    uint32_t remembered_limit = 0;
+    uint32_t failures = 0;
+    TimeNs not_before_ns = 0;
+  };
+
+  Connection* pick(Backend& backend);
+  // Gives `op` a connection now (true), or queues it and dials as needed.
+  Result<Connection*> acquireNow(RequestOp& op);
+  void enqueue(RequestOp& op);
+  void serve(Backend& backend);
+  void failQueue(Backend& backend, const Error& error);
+  void dialIfNeeded(Backend& backend);
+  Task<void> dial(Backend& backend, Io& io);
+  Task<Result<Connection*>> connectTo(Backend& backend, UltraSock& sock, Bytes& first, Io& io);
+  bool mayRetry(RequestOp& op, const Error& error);
+  bool takeUnknownToken();
+
+  Io& io_;
+  Limits limits_;
+  PoolTimeouts timeouts_;
+  UpstreamMemory memory_;
+  BlockSlab& send_blocks_;
+  BlockSlab& record_blocks_;
+  Slab<UltraSock> socks_;
+  Slab<H2Connection> h2_connections_;
+  Slab<H1Connection> h1_connections_;
+  Slab<H2UpstreamStream> h2_streams_;
+  std::unique_ptr<h2::SessionScratch> scratch_;
+  std::vector<std::unique_ptr<Backend>> backends_;
+  PoolCounters counters_;
+  http::ReplayBudget replay_budget_;
+  uint64_t unknown_tokens_x100_;
+  Scope scope_;
+  bool closing_ = false;
+};
+
+class Lease::RequestAwaiter {
+ public:
+  RequestAwaiter(Lease& lease, const http::RequestHead& head, const RequestOptions& options, Io& io);
+  ~RequestAwaiter() { cancel_node_.node.unlink(); }
+  bool await_ready() const { return false; }
+  bool await_suspend(std::coroutine_handle<> handle);
+  Result<Response> await_resume();
+
+ private:
+  friend class ConnectionPool;
+  Lease& lease_;
+  RequestOp op_;
+  CancelNode cancel_node_;
+};
+
+}  // namespace plait

@@ -1,0 +1,43 @@
+// One request on one upstream connection, from its HEADERS to the last byte of its response, whatever the protocol.
+// It consumes the request's body and produces the response's. The slot lives until both sides are done with it: the
+// protocol (`closed`) and the borrower (a RequestOp that waits for the head, then a Response that reads the body).
+#pragma once
+
+#include "plait/client/request.h"
+
+namespace plait {
+
+struct UpstreamMemory {
+  BlockSlab& stream_blocks;
+  http::HeaderSlab& headers;
+};
+
+class UpstreamStream : public http::BodyProducer, public http::BodyConsumer {
+ public:
+  UpstreamStream(Connection& connection, const UpstreamMemory& memory)
+      : response_pipe(memory.stream_blocks, memory.headers), head_block(memory.headers), connection_(&connection) {}
+
+  http::Pipe response_pipe;
+  http::HeaderBlock head_block;
+  http::ResponseHead head;
+  RequestOp* op = nullptr;         // waits for the head
+  http::Pipe* request_pipe = nullptr;
+  TimeNs deadline_ns = never_ns;   // for the head; afterwards for the next sign of progress
+  bool borrowed = false;           // a Response is open
+  bool closed = false;             // the protocol has nothing more to say about this stream
+  bool head_received = false;
+  bool request_sent = false;       // some byte of the request may have left this machine
+
+  Connection& connection() const { return *connection_; }
+
+  // The borrower lost interest: the stream is reset if it still runs. The slot may be gone afterwards.
+  virtual void abandon(const Error& error) = 0;
+
+ protected:
+  ~UpstreamStream() = default;
+
+ private:
+  Connection* connection_;
+};
+
+}  // namespace plait

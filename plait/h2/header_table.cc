@@ -1,0 +1,133 @@
+#include "plait/h2/header_table.h"
+
+#include "plait/base/assert.h"
+
+namespace plait::h2 {
+namespace {
+
+using http::FieldName;
+
+constexpr TableEntry static_table[static_table_size] = {
+    {":authority", "", FieldName::pseudo_authority},
+    {":method", "GET", FieldName::pseudo_method},
+    {":method", "POST", FieldName::pseudo_method},
+    {":path", "/", FieldName::pseudo_path},
+    {":path", "/index.html", FieldName::pseudo_path},
+    {":scheme", "http", FieldName::pseudo_scheme},
+    {":scheme", "https", FieldName::pseudo_scheme},
+    {":status", "200", FieldName::pseudo_status},
+    {":status", "204", FieldName::pseudo_status},
+    {":status", "206", FieldName::pseudo_status},
+    {":status", "304", FieldName::pseudo_status},
+    {":status", "400", FieldName::pseudo_status},
+    {":status", "404", FieldName::pseudo_status},
+    {":status", "500", FieldName::pseudo_status},
+    {"accept-charset", "", FieldName::accept_charset},
+    {"accept-encoding", "gzip, deflate", FieldName::accept_encoding},
+    {"accept-language", "", FieldName::accept_language},
+    {"accept-ranges", "", FieldName::accept_ranges},
+    {"accept", "", FieldName::accept},
+    {"access-control-allow-origin", "", FieldName::access_control_allow_origin},
+    {"age", "", FieldName::age},
+    {"allow", "", FieldName::allow},
+    {"authorization", "", FieldName::authorization},
+    {"cache-control", "", FieldName::cache_control},
+    {"content-disposition", "", FieldName::content_disposition},
+    {"content-encoding", "", FieldName::content_encoding},
+    {"content-language", "", FieldName::content_language},
+    {"content-length", "", FieldName::content_length},
+    {"content-location", "", FieldName::content_location},
+    {"content-range", "", FieldName::content_range},
+    {"content-type", "", FieldName::content_type},
+    {"cookie", "", FieldName::cookie},
+    {"date", "", FieldName::date},
+    {"etag", "", FieldName::etag},
+    {"expect", "", FieldName::expect},
+    {"expires", "", FieldName::expires},
+    {"from", "", FieldName::from},
+    {"host", "", FieldName::host},
+    {"if-match", "", FieldName::if_match},
+    {"if-modified-since", "", FieldName::if_modified_since},
+    {"if-none-match", "", FieldName::if_none_match},
+    {"if-range", "", FieldName::if_range},
+    {"if-unmodified-since", "", FieldName::if_unmodified_since},
+    {"last-modified", "", FieldName::last_modified},
+    {"link", "", FieldName::link},
+    {"location", "", FieldName::location},
+    {"max-forwards", "", FieldName::max_forwards},
+    {"proxy-authenticate", "", FieldName::proxy_authenticate},
+    {"proxy-authorization", "", FieldName::proxy_authorization},
+    {"range", "", FieldName::range},
+    {"referer", "", FieldName::referer},
+    {"refresh", "", FieldName::refresh},
+    {"retry-after", "", FieldName::retry_after},
+    {"server", "", FieldName::server},
+    {"set-cookie", "", FieldName::set_cookie},
+    {"strict-transport-security", "", FieldName::strict_transport_security},
+    {"transfer-encoding", "", FieldName::transfer_encoding},
+    {"user-agent", "", FieldName::user_agent},
+    {"vary", "", FieldName::vary},
+    {"via", "", FieldName::via},
+    {"www-authenticate", "", FieldName::www_authenticate},
+};
+
+constexpr uint32_t entry_overhead = 32;
+
+}  // namespace
+
+const TableEntry& staticEntry(uint32_t index) {
+  PLAIT_ASSERT(index >= 1 && index <= static_table_size);
+  return static_table[index - 1];
+}
+
+void DynamicTable::evictDownTo(uint32_t size) {
+  while (size_ > size) {
+    const Slot& oldest = slot(count_ - 1);
+    const uint32_t bytes = uint32_t{oldest.name_size} + oldest.value_size;
+    begin_ = oldest.offset + bytes;
+    size_ -= bytes + entry_overhead;
+    count_ -= 1;
+  }
+  if (count_ == 0) begin_ = end_ = 0;
+}
+
+void DynamicTable::setLimit(uint32_t limit) {
+  PLAIT_ASSERT(limit <= max_size);
+  limit_ = limit;
+  evictDownTo(limit);
+}
+
+void DynamicTable::insert(std::string_view name, std::string_view value, http::FieldName id) {
+  const uint64_t needed = uint64_t{name.size()} + value.size() + entry_overhead;
+  if (needed > limit_) {
+    evictDownTo(0);
+    return;
+  }
+  const auto bytes = static_cast<uint32_t>(name.size() + value.size());
+  // The name may be that of an entry about to be evicted: it is copied before anything moves (RFC 7541 §4.4).
+  uint8_t copy[max_size];
+  std::memcpy(copy, name.data(), name.size());
+  if (!value.empty()) std::memcpy(copy + name.size(), value.data(), value.size());
+  evictDownTo(limit_ - static_cast<uint32_t>(needed));
+  if (end_ + bytes > sizeof(bytes_)) {
+    std::memmove(bytes_, bytes_ + begin_, end_ - begin_);
+    for (uint32_t i = 0; i < count_; ++i) slots_[(inserted_ - 1 - i) % max_entries].offset -= begin_;
+    end_ -= begin_;
+    begin_ = 0;
+  }
+  std::memcpy(bytes_ + end_, copy, bytes);
+  slots_[inserted_ % max_entries] = {end_, static_cast<uint16_t>(name.size()), static_cast<uint16_t>(value.size()), id};
+  end_ += bytes;
+  inserted_ += 1;
+  count_ += 1;
+  size_ += static_cast<uint32_t>(needed);
+}
+
+TableEntry DynamicTable::at(uint32_t index) const {
+  PLAIT_ASSERT(index < count_);
+  const Slot& entry = slot(index);
+  const auto* text = reinterpret_cast<const char*>(bytes_ + entry.offset);
+  return {{text, entry.name_size}, {text + entry.name_size, entry.value_size}, entry.id};
+}
+
+}  // namespace plait::h2

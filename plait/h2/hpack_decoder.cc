@@ -1,0 +1,101 @@
+#include "plait/h2/hpack_decoder.h"
+
+#include "plait/h2/frame.h"
+#include "plait/h2/huffman.h"
+
+namespace plait::h2 {
+namespace {
+
+std::unexpected<Error> broken(const char* reason) {
+  return fail(connectionError(ErrorCode::protocol_error, reason, static_cast<uint32_t>(H2Error::compression_error)));
+}
+
+}  // namespace
+
+bool HpackDecoder::readInteger(uint32_t prefix_bits, uint32_t& value) {
+  if (position_ == end_) return false;
+  const uint32_t mask = (1u << prefix_bits) - 1;
+  uint64_t result = *position_++ & mask;
+  if (result == mask) {
+    // Five continuation bytes hold any value that can mean something here; more is an attack (RFC 7541 §5.1, §7.4).
+    for (uint32_t shift = 0;; shift += 7) {
+      if (position_ == end_ || shift > 28) return false;
+      const uint8_t byte = *position_++;
+      result += uint64_t{byte & 0x7fu} << shift;
+      if ((byte & 0x80) == 0) break;
+    }
+    if (result > INT32_MAX) return false;
+  }
+  value = static_cast<uint32_t>(result);
+  return true;
+}
+
+bool HpackDecoder::readString(std::string_view& text, uint8_t* scratch) {
+  if (position_ == end_) return false;
+  const bool is_huffman = (*position_ & 0x80) != 0;
+  uint32_t size = 0;
+  if (!readInteger(7, size) || size > static_cast<size_t>(end_ - position_)) return false;
+  const Bytes bytes(position_, size);
+  position_ += size;
+  if (!is_huffman) {
+    text = asText(bytes);
+    return true;
+  }
+  if (size_t{size} * 8 / 5 + 1 > HpackScratch::max_string_size) return false;
+  const ptrdiff_t decoded = huffmanDecode(bytes, scratch);
+  if (decoded < 0) return false;
+  text = {reinterpret_cast<const char*>(scratch), static_cast<size_t>(decoded)};
+  return true;
+}
+
+bool HpackDecoder::lookUp(uint32_t index, TableEntry& entry) const {
+  if (index == 0) return false;
+  if (index <= static_table_size) {
+    entry = staticEntry(index);
+    return true;
+  }
+  index -= static_table_size + 1;
+  if (index >= table_.count()) return false;
+  entry = table_.at(index);
+  return true;
+}
+
+Result<bool> HpackDecoder::next(DecodedField& field, HpackScratch& scratch) {
+  while (position_ != end_ && (*position_ & 0xe0) == 0x20) {
+    // A size update may only stand at the start of a block (RFC 7541 §4.2).
+    uint32_t size = 0;
+    if (fields_seen_ || !readInteger(5, size) || size > max_table_size_) return broken("a bad table size update (RFC 7541 §6.3)");
+    table_.setLimit(size);
+  }
+  if (position_ == end_) return false;
+  fields_seen_ = true;
+  const uint8_t first = *position_;
+  uint32_t index = 0;
+  TableEntry entry{};
+  if ((first & 0x80) != 0) {
+    if (!readInteger(7, index) || !lookUp(index, entry)) return broken("an index outside the tables (RFC 7541 §2.3.3)");
+    field = {entry.name, entry.value, entry.id, false};
+    return true;
+  }
+  const bool is_indexed = (first & 0x40) != 0;
+  if (!readInteger(is_indexed ? 6 : 4, index)) return broken("a broken integer (RFC 7541 §5.1)");
+  if (index != 0) {
+    if (!lookUp(index, entry)) return broken("an index outside the tables (RFC 7541 §2.3.3)");
+  } else {
+    if (!readString(entry.name, scratch.name)) return broken("a broken string (RFC 7541 §5.2)");
+    entry.id = http::fieldNameOf(entry.name);
+  }
+  if (!readString(entry.value, scratch.value)) return broken("a broken string (RFC 7541 §5.2)");
+  field = {entry.name, entry.value, entry.id, !is_indexed && (first & 0x10) != 0};
+  if (is_indexed) {
+    // A name out of the table may move or go with the insertion; the field then names the new entry, or a copy.
+    if (index > static_table_size) {
+      std::memcpy(scratch.name, entry.name.data(), entry.name.size());
+      field.name = {reinterpret_cast<const char*>(scratch.name), entry.name.size()};
+    }
+    table_.insert(field.name, field.value, field.id);
+  }
+  return true;
+}
+
+}  // namespace plait::h2
