@@ -1,0 +1,240 @@
+// One HTTP/2 connection without its socket: bytes in → events, commands in → bytes out (RFC 9113). Both roles are this
+// one engine. It owns no stream: slots belong to whoever uses the session and are linked here by their id, so a session
+// never allocates and never waits.
+//
+//   idle ─ HEADERS ─▶ open ─ END_STREAM one way ─▶ half closed ─ END_STREAM the other way ─▶ closed
+//                       └──────────────── RST_STREAM, either way ──────────────────────────────▲
+//
+// A connection error is returned by next() once; GOAWAY is then queued, and the owner flushes and closes. A stream error
+// is dealt with here (RST_STREAM is queued) and told by an event if the owner knows the stream.
+#pragma once
+
+#include "plait/base/byte_queue.h"
+#include "plait/base/error.h"
+#include "plait/base/list.h"
+#include "plait/h2/flow_window.h"
+#include "plait/h2/frame.h"
+#include "plait/h2/hpack_decoder.h"
+#include "plait/h2/hpack_encoder.h"
+#include "plait/http/message.h"
+
+namespace plait::h2 {
+
+enum class Role : uint8_t { client, server };
+
+struct SessionConfig {
+  uint32_t max_concurrent_streams = 128;
+  uint32_t stream_window = default_window;       // what we announce for each stream
+  uint32_t connection_window = default_window;   // what we grant for all of them, at least 65,535
+  uint32_t max_header_list_size = 32 * 1024;     // RFC 9113 §6.5.2's measure
+  uint32_t max_fields = 100;
+  uint32_t max_continuations = 8;
+  uint32_t max_queued_control_frames = 64;
+  // Tokens for streams that end by a reset of either side; ENHANCE_YOUR_CALM when they are used up.
+  uint32_t reset_burst = 1000;
+  uint32_t resets_per_second = 100;
+  size_t send_queue_limit = 128 * 1024;          // DATA waits while more than this is queued
+};
+
+// Memory that all sessions of a worker share, because it is used only within one call.
+struct SessionScratch {
+  static constexpr size_t header_memory = 64 * 1024;
+  static constexpr size_t encode_memory = 128 * 1024;
+  HpackScratch hpack;
+  alignas(8) uint8_t fields[header_memory];
+  uint8_t encoded[encode_memory];
+};
+
+// A stream's engine side; owners derive their slots from it.
+struct Stream {
+  uint32_t id = 0;               // 0 until its HEADERS are queued or accepted
+  bool local_ended = false;      // we have sent END_STREAM
+  bool remote_ended = false;     // the peer has
+  bool is_reset = false;         // RST_STREAM went or came
+  bool head_received = false;    // the request head, or the final response head
+  bool expects_no_body = false;  // client: the response to HEAD has none, whatever its Content-Length says
+  FlowWindow send_window;
+  FlowWindow receive_window;
+  uint32_t credit = 0;           // bytes the owner is done with and the peer has not been told about
+  uint64_t content_left = http::unknown_length;  // of the announced Content-Length
+  Stream* hash_next = nullptr;
+  ListNode node;
+
+  bool isClosed() const { return is_reset || (local_ended && remote_ended); }
+};
+
+struct Event {
+  enum class Kind : uint8_t {
+    none,          // the input is used up
+    request,       // server: a new stream; accept() or refuse() it before the next call
+    response,      // client: the final response head
+    interim,       // client: a 1xx head
+    trailers,      // always ends the stream; `fields`
+    data,          // `data`, a part of a DATA frame; may be empty with end_stream
+    stream_error,  // the stream is over: the peer reset it (`by_peer`), or it was malformed and we did
+    window,        // more may be sent: on `stream`, or on all when it is null
+    settings,      // the peer's settings changed
+    goaway,        // streams above `last_stream_id` were not processed
+    ping_ack,
+  };
+  Kind kind = Kind::none;
+  Stream* stream = nullptr;
+  uint32_t stream_id = 0;
+  bool end_stream = false;
+  bool by_peer = false;
+  http::RequestHead request;
+  http::ResponseHead response;
+  http::FieldList fields;
+  Bytes data;
+  H2Error error_code = H2Error::no_error;
+  uint32_t last_stream_id = 0;
+  const char* reason = "";
+};
+
+class Session {
+ public:
+  // `output` receives what is to be sent. `carry_blocks` (48 KiB each) hold a frame that did not arrive whole.
+  // `scratch` is shared by the worker's sessions.
+  Session(Role role, const SessionConfig& config, ByteQueue& output, BlockSlab& carry_blocks, SessionScratch& scratch);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  // Queues our preface, SETTINGS, and the surplus of the connection window.
+  void start();
+
+  // Takes bytes off `input` until something happened that the owner must know; Kind::none when all are taken. Views in
+  // the event are valid until the next call. `now_s` drives the token bucket of resets.
+  Status next(Bytes& input, Event& event, uint32_t now_s);
+
+  // -- server
+  // Binds `stream` to the request that next() has just reported.
+  void accept(Stream& stream);
+  void refuse(uint32_t stream_id, H2Error code);
+
+  // -- client
+  bool canOpenStream() const { return next_stream_id_ <= max_stream_id && !goaway_received_; }
+
+  // -- header blocks: begin, fields in order (pseudo-header fields first), then end. Between begin and end no other
+  // call. The whole is one HEADERS frame and as many CONTINUATIONs as it takes; nothing is queued when it has no room.
+  void beginHeaders();
+  void addField(std::string_view name, std::string_view value, http::FieldName id, Indexing indexing);
+  void addField(http::FieldName id, std::string_view value, Indexing indexing = Indexing::allow) {
+    addField(http::nameOf(id), value, id, indexing);
+  }
+  // True when `fields_bytes` of names and values in `count` fields can be encoded and queued now. HPACK's state cannot
+  // be taken back, so this is asked before beginHeaders().
+  bool canSendHeaders(size_t fields_bytes, size_t count) const;
+  // Client: opens `stream`, giving it the next id. Server: a head or trailers on an accepted stream.
+  void endHeaders(Stream& stream, bool end_stream);
+
+  // Queues as much of `data` as windows and the queue permit and returns how much; END_STREAM goes with the last byte.
+  size_t sendData(Stream& stream, Bytes data, bool end_stream);
+  // True when an empty DATA frame with END_STREAM has been queued.
+  bool sendEnd(Stream& stream);
+  // What sendData would take now.
+  size_t sendable(const Stream& stream) const;
+  void sendReset(Stream& stream, H2Error code);
+  void sendPing(uint64_t opaque);
+  void sendGoaway(uint32_t last_stream_id, H2Error code, std::string_view debug = {});
+  // The owner is done with `count` bytes that came on `stream` (null: on a stream that is gone).
+  void credit(Stream* stream, size_t count);
+  // The slot leaves the session; it may be reused at once. What still comes for its id is dropped and credited.
+  void release(Stream& stream);
+
+  const Settings& peerSettings() const { return peer_; }
+  bool peerSettingsReceived() const { return settings_received_; }
+  uint32_t lastPeerStreamId() const { return last_peer_stream_id_; }
+  bool goawayReceived() const { return goaway_received_; }
+  uint32_t streamCount() const { return stream_count_; }
+  // Too many replies wait to be sent: stop reading until the output has left.
+  bool isControlBacklogged() const { return queued_control_ >= config_.max_queued_control_frames; }
+  void outputFlushed() { queued_control_ = 0; }
+  Stream* find(uint32_t id) const;
+  using StreamList = List<Stream, &Stream::node>;
+  StreamList& streams() { return streams_; }
+  // Server: whether a request was refused because of GOAWAY; new streams are refused from now on above this id.
+  void refuseAbove(uint32_t stream_id) { refuse_above_ = stream_id; }
+
+ private:
+  enum class Phase : uint8_t { preface, header, payload, data_padding, data, skip };
+
+  Status fail(H2Error code, const char* reason);
+  Status onFrameHeader();
+  Status onPayload(Bytes payload, Event& event, uint32_t now_s);
+  Status onSettings(Bytes payload, Event& event);
+  Status onHeaders(Bytes payload, Event& event);
+  Status onContinuation(Bytes payload, Event& event);
+  Status onHeaderBlock(Bytes block, Event& event);
+  Status onWindowUpdate(Bytes payload, Event& event);
+  Status onReset(Bytes payload, Event& event, uint32_t now_s);
+  Status onGoaway(Bytes payload, Event& event);
+  Status onDataHeader(Event& event);
+  void onData(Bytes& input, Event& event);
+  void streamFailed(Stream* stream, uint32_t id, H2Error code, const char* reason, Event& event);
+  Status spendReset();
+
+  void appendFrame(FrameType type, uint8_t frame_flags, uint32_t stream_id, Bytes payload, bool is_control);
+  void sendResetById(uint32_t id, H2Error code);
+  void sendWindowUpdate(uint32_t stream_id, uint32_t increment);
+  void link(Stream& stream, uint32_t id);
+  bool isIdle(uint32_t id) const;
+  bool wasResetRecently(uint32_t id) const;
+  bool takeCarry();
+  void giveCarry();
+
+  static constexpr uint32_t bucket_count = 64;
+  static uint32_t bucketOf(uint32_t id) { return (id >> 1) % bucket_count; }
+
+  Role role_;
+  Phase phase_;
+  SessionConfig config_;
+  ByteQueue& output_;
+  BlockSlab& carry_blocks_;
+  SessionScratch& scratch_;
+  HpackDecoder decoder_;
+  HpackEncoder encoder_;
+  Settings peer_;
+  FlowWindow send_window_;
+  FlowWindow receive_window_;
+  uint32_t connection_credit_ = 0;
+
+  Stream* buckets_[bucket_count] = {};
+  StreamList streams_;
+  uint32_t stream_count_ = 0;
+  uint32_t next_stream_id_;
+  uint32_t last_peer_stream_id_ = 0;
+  uint32_t pending_request_id_ = 0;
+  uint32_t refuse_above_ = max_stream_id;
+  bool pending_request_ended_ = false;
+  uint64_t pending_content_length_ = http::unknown_length;
+
+  uint8_t header_[frame_header_size];
+  uint32_t header_filled_ = 0;
+  FrameHeader frame_{};
+  uint32_t frame_left_ = 0;    // payload bytes not taken yet
+  uint32_t padding_left_ = 0;
+  Stream* data_stream_ = nullptr;
+  uint8_t* carry_ = nullptr;   // an unfinished payload, behind an unfinished header block
+  uint32_t carry_filled_ = 0;
+  uint32_t block_size_ = 0;    // bytes of the header block at the start of carry_
+  uint32_t block_stream_id_ = 0;
+  uint32_t continuations_ = 0;
+  bool block_ends_stream_ = false;
+  bool awaiting_continuation_ = false;
+
+  bool settings_received_ = false;
+  bool goaway_received_ = false;
+  bool goaway_sent_ = false;
+  bool failed_ = false;
+  uint32_t queued_control_ = 0;
+  uint32_t reset_tokens_;
+  uint32_t reset_refilled_s_ = 0;
+  static constexpr uint32_t remembered_resets = 64;
+  uint32_t recent_resets_[remembered_resets] = {};
+  uint32_t recent_reset_next_ = 0;
+
+  uint8_t* encode_position_ = nullptr;
+};
+
+}  // namespace plait::h2

@@ -1,0 +1,402 @@
+// The receiving half of a session: frames out of bytes, and everything but header blocks.
+#include <algorithm>
+
+#include "plait/h2/session.h"
+
+namespace plait::h2 {
+
+Status Session::fail(H2Error code, const char* reason) {
+  if (!failed_) sendGoaway(last_peer_stream_id_, code, reason);
+  failed_ = true;
+  return plait::fail(connectionError(ErrorCode::protocol_error, reason, static_cast<uint32_t>(code)));
+}
+
+bool Session::isIdle(uint32_t id) const {
+  const bool is_ours = (id % 2 == 1) == (role_ == Role::client);
+  return is_ours ? id >= next_stream_id_ : id > last_peer_stream_id_;
+}
+
+bool Session::wasResetRecently(uint32_t id) const {
+  return std::find(std::begin(recent_resets_), std::end(recent_resets_), id) != std::end(recent_resets_);
+}
+
+Status Session::next(Bytes& input, Event& event, uint32_t now_s) {
+  event.kind = Event::Kind::none;
+  if (failed_) return plait::fail(connectionError(ErrorCode::protocol_error, "the connection has failed before"));
+  if (now_s != reset_refilled_s_) {
+    const uint64_t refill = uint64_t{now_s - reset_refilled_s_} * config_.resets_per_second;
+    reset_tokens_ = static_cast<uint32_t>(std::min<uint64_t>(config_.reset_burst, reset_tokens_ + refill));
+    reset_refilled_s_ = now_s;
+  }
+  // A request that the owner neither accepted nor refused is refused: the engine must not keep it.
+  if (pending_request_id_ != 0) refuse(pending_request_id_, H2Error::refused_stream);
+  while (event.kind == Event::Kind::none) {
+    if (phase_ == Phase::data && frame_left_ - padding_left_ == 0 && padding_left_ == 0) phase_ = Phase::header;
+    if (input.empty()) {
+      // An empty frame at the end of the input is complete all the same.
+      const bool is_empty_payload = phase_ == Phase::payload && frame_left_ == 0 && carry_filled_ == block_size_;
+      if (!is_empty_payload) return {};
+    }
+    switch (phase_) {
+      case Phase::preface: {
+        const size_t count = std::min(input.size(), client_preface.size() - header_filled_);
+        if (asText(input.first(count)) != client_preface.substr(header_filled_, count)) {
+          return fail(H2Error::protocol_error, "the client preface is wrong (RFC 9113 §3.4)");
+        }
+        header_filled_ += static_cast<uint32_t>(count);
+        input = input.subspan(count);
+        if (header_filled_ == client_preface.size()) {
+          header_filled_ = 0;
+          phase_ = Phase::header;
+        }
+        break;
+      }
+      case Phase::header: {
+        const size_t count = std::min<size_t>(input.size(), frame_header_size - header_filled_);
+        std::memcpy(header_ + header_filled_, input.data(), count);
+        header_filled_ += static_cast<uint32_t>(count);
+        input = input.subspan(count);
+        if (header_filled_ < frame_header_size) break;
+        header_filled_ = 0;
+        frame_ = FrameHeader::parse(header_);
+        frame_left_ = frame_.length;
+        padding_left_ = 0;
+        if (Status status = onFrameHeader(); !status) return status;
+        if (frame_.type == FrameType::data) {
+          if (Status status = onDataHeader(event); !status) return status;
+        }
+        break;
+      }
+      case Phase::data_padding:
+        padding_left_ = input[0];
+        input = input.subspan(1);
+        frame_left_ -= 1;
+        if (padding_left_ > frame_left_) {
+          return fail(H2Error::protocol_error, "padding is longer than its DATA frame (RFC 9113 §6.1)");
+        }
+        credit(data_stream_, 1 + padding_left_);
+        phase_ = Phase::data;
+        if (frame_left_ == padding_left_ && data_stream_ != nullptr && frame_.has(flags::end_stream)) onData(input, event);
+        break;
+      case Phase::data:
+        onData(input, event);
+        break;
+      case Phase::skip: {
+        const size_t count = std::min<size_t>(input.size(), frame_left_);
+        input = input.subspan(count);
+        frame_left_ -= static_cast<uint32_t>(count);
+        if (frame_left_ == 0) phase_ = Phase::header;
+        break;
+      }
+      case Phase::payload: {
+        Bytes payload;
+        if (carry_filled_ == block_size_ && input.size() >= frame_left_) {
+          payload = input.first(frame_left_);
+          input = input.subspan(frame_left_);
+        } else {
+          if (!takeCarry() || carry_filled_ + frame_left_ > carry_blocks_.blockSize()) {
+            return fail(H2Error::enhance_your_calm, "no memory is left for a partial frame");
+          }
+          const size_t count = std::min<size_t>(input.size(), frame_left_);
+          std::memcpy(carry_ + carry_filled_, input.data(), count);
+          carry_filled_ += static_cast<uint32_t>(count);
+          frame_left_ -= static_cast<uint32_t>(count);
+          input = input.subspan(count);
+          if (frame_left_ != 0) break;
+          payload = {carry_ + block_size_, carry_filled_ - block_size_};
+        }
+        frame_left_ = 0;
+        phase_ = Phase::header;
+        if (Status status = onPayload(payload, event, now_s); !status) return status;
+        // Views of an event may point into the carry: it goes back only when it is needed no more.
+        if (!awaiting_continuation_) {
+          if (event.kind == Event::Kind::none) giveCarry();
+          carry_filled_ = block_size_ = 0;
+        } else {
+          carry_filled_ = block_size_;
+        }
+        break;
+      }
+    }
+  }
+  return {};
+}
+
+// What is wrong with a frame by its header alone.
+Status Session::onFrameHeader() {
+  const uint32_t length = frame_.length;
+  const uint32_t id = frame_.stream_id;
+  if (length > default_max_frame_size) return fail(H2Error::frame_size_error, "a frame is longer than our SETTINGS_MAX_FRAME_SIZE (RFC 9113 §4.2)");
+  if (awaiting_continuation_ && (frame_.type != FrameType::continuation || id != block_stream_id_)) {
+    return fail(H2Error::protocol_error, "a header block is interrupted by another frame (RFC 9113 §6.10)");
+  }
+  if (!settings_received_ && (frame_.type != FrameType::settings || frame_.has(flags::ack))) {
+    return fail(H2Error::protocol_error, "the first frame is not SETTINGS (RFC 9113 §3.4)");
+  }
+  phase_ = Phase::payload;
+  switch (frame_.type) {
+    case FrameType::data:
+      phase_ = Phase::data;
+      if (id == 0) return fail(H2Error::protocol_error, "DATA on stream 0 (RFC 9113 §6.1)");
+      break;
+    case FrameType::headers:
+      if (id == 0) return fail(H2Error::protocol_error, "HEADERS on stream 0 (RFC 9113 §6.2)");
+      break;
+    case FrameType::priority:
+      if (id == 0) return fail(H2Error::protocol_error, "PRIORITY on stream 0 (RFC 9113 §6.3)");
+      break;
+    case FrameType::rst_stream:
+      if (id == 0) return fail(H2Error::protocol_error, "RST_STREAM on stream 0 (RFC 9113 §6.4)");
+      if (length != 4) return fail(H2Error::frame_size_error, "RST_STREAM is not 4 bytes long (RFC 9113 §6.4)");
+      if (isIdle(id)) return fail(H2Error::protocol_error, "RST_STREAM on an idle stream (RFC 9113 §6.4)");
+      break;
+    case FrameType::settings:
+      if (id != 0) return fail(H2Error::protocol_error, "SETTINGS on a stream (RFC 9113 §6.5)");
+      if (length % 6 != 0 || (frame_.has(flags::ack) && length != 0)) {
+        return fail(H2Error::frame_size_error, "SETTINGS has a wrong length (RFC 9113 §6.5)");
+      }
+      break;
+    case FrameType::push_promise:
+      return fail(H2Error::protocol_error, "PUSH_PROMISE, which nobody allowed (RFC 9113 §8.4)");
+    case FrameType::ping:
+      if (id != 0) return fail(H2Error::protocol_error, "PING on a stream (RFC 9113 §6.7)");
+      if (length != 8) return fail(H2Error::frame_size_error, "PING is not 8 bytes long (RFC 9113 §6.7)");
+      break;
+    case FrameType::goaway:
+      if (id != 0) return fail(H2Error::protocol_error, "GOAWAY on a stream (RFC 9113 §6.8)");
+      if (length < 8) return fail(H2Error::frame_size_error, "GOAWAY is shorter than 8 bytes (RFC 9113 §6.8)");
+      break;
+    case FrameType::window_update:
+      if (length != 4) return fail(H2Error::frame_size_error, "WINDOW_UPDATE is not 4 bytes long (RFC 9113 §6.9)");
+      if (id != 0 && isIdle(id)) return fail(H2Error::protocol_error, "WINDOW_UPDATE on an idle stream (RFC 9113 §5.1)");
+      break;
+    case FrameType::continuation:
+      if (!awaiting_continuation_) return fail(H2Error::protocol_error, "CONTINUATION without a header block (RFC 9113 §6.10)");
+      break;
+    default:
+      phase_ = frame_left_ == 0 ? Phase::header : Phase::skip;  // unknown frames are ignored (RFC 9113 §4.1)
+      break;
+  }
+  return {};
+}
+
+Status Session::onDataHeader(Event& event) {
+  const uint32_t length = frame_.length;
+  if (length > receive_window_.available()) return fail(H2Error::flow_control_error, "DATA exceeds the connection's window (RFC 9113 §6.9.1)");
+  receive_window_.consume(length);
+  if (frame_.has(flags::padded) && length == 0) return fail(H2Error::frame_size_error, "a padded DATA frame without its padding length (RFC 9113 §6.1)");
+  data_stream_ = find(frame_.stream_id);
+  phase_ = frame_.has(flags::padded) ? Phase::data_padding : Phase::data;
+  Stream* stream = data_stream_;
+  if (stream != nullptr && !stream->is_reset && !stream->remote_ended && stream->head_received) {
+    if (length > stream->receive_window.available()) {
+      data_stream_ = nullptr;
+      streamFailed(stream, stream->id, H2Error::flow_control_error, "DATA exceeds the stream's window (RFC 9113 §6.9.1)", event);
+    } else {
+      stream->receive_window.consume(length);
+      Bytes nothing;
+      if (length == 0) onData(nothing, event);
+      return {};
+    }
+  } else {
+    data_stream_ = nullptr;
+    if (isIdle(frame_.stream_id)) return fail(H2Error::protocol_error, "DATA on an idle stream (RFC 9113 §5.1)");
+    const bool is_late = wasResetRecently(frame_.stream_id) || (stream != nullptr && stream->is_reset);
+    if (stream != nullptr && !stream->is_reset && !stream->remote_ended) {
+      streamFailed(stream, stream->id, H2Error::protocol_error, "DATA before the response's HEADERS (RFC 9113 §8.1)", event);
+    } else if (stream != nullptr && !stream->is_reset) {
+      streamFailed(stream, stream->id, H2Error::stream_closed, "DATA after END_STREAM (RFC 9113 §5.1)", event);
+    } else if (!is_late) {
+      sendResetById(frame_.stream_id, H2Error::stream_closed);
+    }
+  }
+  if (length == 0) phase_ = Phase::header;
+  return {};
+}
+
+// Delivers what is there of the DATA frame under way. Bytes for a stream that is gone are credited and dropped.
+void Session::onData(Bytes& input, Event& event) {
+  const uint32_t content_left = frame_left_ - padding_left_;
+  const auto count = static_cast<uint32_t>(std::min<size_t>(content_left, input.size()));
+  const Bytes content = input.first(count);
+  input = input.subspan(count);
+  frame_left_ -= count;
+  const bool is_complete = frame_left_ == padding_left_;
+  Stream* stream = data_stream_;
+  if (is_complete) {
+    // What is left is padding, and that was credited when its length came.
+    phase_ = frame_left_ == 0 ? Phase::header : Phase::skip;
+  }
+  if (stream == nullptr || stream->is_reset) {
+    credit(nullptr, count);
+    return;
+  }
+  const bool end = is_complete && frame_.has(flags::end_stream);
+  if (stream->content_left != http::unknown_length) {
+    if (count > stream->content_left || (end && count != stream->content_left)) {
+      credit(nullptr, count);
+      streamFailed(stream, stream->id, H2Error::protocol_error, "DATA does not add up to Content-Length (RFC 9113 §8.1.1)", event);
+      return;
+    }
+    stream->content_left -= count;
+  }
+  if (stream->expects_no_body && count != 0) {
+    credit(nullptr, count);
+    streamFailed(stream, stream->id, H2Error::protocol_error, "DATA in a response that has no content (RFC 9110 §6.4.1)", event);
+    return;
+  }
+  if (end) stream->remote_ended = true;
+  if (count == 0 && !end) return;
+  event.kind = Event::Kind::data;
+  event.stream = stream;
+  event.stream_id = stream->id;
+  event.data = content;
+  event.end_stream = end;
+}
+
+Status Session::onPayload(Bytes payload, Event& event, uint32_t now_s) {
+  switch (frame_.type) {
+    case FrameType::headers:
+      return onHeaders(payload, event);
+    case FrameType::continuation:
+      return onContinuation(payload, event);
+    case FrameType::priority:
+      if (payload.size() != 5) {
+        sendResetById(frame_.stream_id, H2Error::frame_size_error);
+        return {};
+      }
+      if ((loadBe32(payload.data()) & max_stream_id) == frame_.stream_id) sendResetById(frame_.stream_id, H2Error::protocol_error);
+      return {};
+    case FrameType::rst_stream:
+      return onReset(payload, event, now_s);
+    case FrameType::settings:
+      return onSettings(payload, event);
+    case FrameType::ping:
+      if (frame_.has(flags::ack)) {
+        event.kind = Event::Kind::ping_ack;
+      } else {
+        appendFrame(FrameType::ping, flags::ack, 0, payload, true);
+      }
+      return {};
+    case FrameType::goaway:
+      return onGoaway(payload, event);
+    case FrameType::window_update:
+      return onWindowUpdate(payload, event);
+    default:
+      return {};
+  }
+}
+
+Status Session::onSettings(Bytes payload, Event& event) {
+  if (frame_.has(flags::ack)) return {};
+  for (; !payload.empty(); payload = payload.subspan(6)) {
+    const uint32_t value = loadBe32(payload.data() + 2);
+    switch (static_cast<SettingId>(loadBe16(payload.data()))) {
+      case SettingId::header_table_size:
+        peer_.header_table_size = value;
+        encoder_.setPeerTableSize(value);
+        break;
+      case SettingId::enable_push:
+        if (value > 1 || (role_ == Role::client && value == 1)) return fail(H2Error::protocol_error, "SETTINGS_ENABLE_PUSH has a wrong value (RFC 9113 §6.5.2)");
+        break;
+      case SettingId::max_concurrent_streams:
+        peer_.max_concurrent_streams = value;
+        break;
+      case SettingId::initial_window_size: {
+        if (value > FlowWindow::max_size) return fail(H2Error::flow_control_error, "SETTINGS_INITIAL_WINDOW_SIZE is above 2^31-1 (RFC 9113 §6.5.2)");
+        const int64_t delta = int64_t{value} - peer_.initial_window_size;
+        for (Stream* stream = streams_.front(); stream != nullptr; stream = streams_.next(*stream)) {
+          if (!stream->send_window.grow(delta)) return fail(H2Error::flow_control_error, "SETTINGS_INITIAL_WINDOW_SIZE overflows a window (RFC 9113 §6.9.2)");
+        }
+        peer_.initial_window_size = value;
+        break;
+      }
+      case SettingId::max_frame_size:
+        if (value < default_max_frame_size || value > 0xffffff) return fail(H2Error::protocol_error, "SETTINGS_MAX_FRAME_SIZE is out of range (RFC 9113 §6.5.2)");
+        peer_.max_frame_size = value;
+        break;
+      case SettingId::max_header_list_size:
+        peer_.max_header_list_size = value;
+        break;
+      case SettingId::enable_connect_protocol:
+        peer_.enable_connect_protocol = value == 1;
+        break;
+      default:
+        break;  // unknown settings are ignored (RFC 9113 §6.5.2)
+    }
+  }
+  settings_received_ = true;
+  appendFrame(FrameType::settings, flags::ack, 0, {}, true);
+  event.kind = Event::Kind::settings;
+  return {};
+}
+
+Status Session::onWindowUpdate(Bytes payload, Event& event) {
+  const uint32_t increment = loadBe32(payload.data()) & max_stream_id;
+  if (frame_.stream_id == 0) {
+    if (increment == 0) return fail(H2Error::protocol_error, "WINDOW_UPDATE of 0 (RFC 9113 §6.9)");
+    if (!send_window_.grow(increment)) return fail(H2Error::flow_control_error, "the connection's window exceeds 2^31-1 (RFC 9113 §6.9.1)");
+    event.kind = Event::Kind::window;
+    event.stream = nullptr;
+    return {};
+  }
+  Stream* stream = find(frame_.stream_id);
+  if (stream == nullptr || stream->is_reset) return {};
+  if (increment == 0) {
+    streamFailed(stream, stream->id, H2Error::protocol_error, "WINDOW_UPDATE of 0 (RFC 9113 §6.9)", event);
+  } else if (!stream->send_window.grow(increment)) {
+    streamFailed(stream, stream->id, H2Error::flow_control_error, "the stream's window exceeds 2^31-1 (RFC 9113 §6.9.1)", event);
+  } else {
+    event.kind = Event::Kind::window;
+    event.stream = stream;
+  }
+  return {};
+}
+
+Status Session::spendReset() {
+  if (reset_tokens_ == 0) return fail(H2Error::enhance_your_calm, "too many streams end by a reset");
+  reset_tokens_ -= 1;
+  return {};
+}
+
+Status Session::onReset(Bytes payload, Event& event, uint32_t) {
+  if (role_ == Role::server) {
+    if (Status status = spendReset(); !status) return status;
+  }
+  Stream* stream = find(frame_.stream_id);
+  if (stream == nullptr || stream->is_reset) return {};
+  stream->is_reset = true;
+  recent_resets_[recent_reset_next_++ % remembered_resets] = stream->id;
+  event.kind = Event::Kind::stream_error;
+  event.stream = stream;
+  event.stream_id = stream->id;
+  event.by_peer = true;
+  event.error_code = static_cast<H2Error>(loadBe32(payload.data()));
+  event.reason = "the peer reset the stream";
+  return {};
+}
+
+Status Session::onGoaway(Bytes payload, Event& event) {
+  goaway_received_ = true;
+  event.kind = Event::Kind::goaway;
+  event.last_stream_id = loadBe32(payload.data()) & max_stream_id;
+  event.error_code = static_cast<H2Error>(loadBe32(payload.data() + 4));
+  return {};
+}
+
+// The stream is over because of what the peer did: RST_STREAM goes out, and the owner is told if it knows the stream.
+void Session::streamFailed(Stream* stream, uint32_t id, H2Error code, const char* reason, Event& event) {
+  sendResetById(id, code);
+  // A reset that the peer provokes costs it a token as one that it sends does.
+  if (reset_tokens_ != 0) reset_tokens_ -= 1;
+  if (stream == nullptr) return;
+  stream->is_reset = true;
+  event.kind = Event::Kind::stream_error;
+  event.stream = stream;
+  event.stream_id = id;
+  event.by_peer = false;
+  event.error_code = code;
+  event.reason = reason;
+}
+
+}  // namespace plait::h2

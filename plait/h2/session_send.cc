@@ -1,0 +1,248 @@
+// The sending half of a session: header blocks, DATA within its windows, and control frames.
+#include <algorithm>
+
+#include "plait/h2/session.h"
+
+namespace plait::h2 {
+
+Session::Session(Role role, const SessionConfig& config, ByteQueue& output, BlockSlab& carry_blocks, SessionScratch& scratch)
+    : role_(role),
+      phase_(role == Role::server ? Phase::preface : Phase::header),
+      config_(config),
+      output_(output),
+      carry_blocks_(carry_blocks),
+      scratch_(scratch),
+      decoder_(DynamicTable::max_size),
+      receive_window_(default_window),
+      next_stream_id_(role == Role::client ? 1 : 2),
+      reset_tokens_(config.reset_burst) {}
+
+Session::~Session() {
+  giveCarry();
+  while (Stream* stream = streams_.front()) release(*stream);
+}
+
+void Session::start() {
+  if (role_ == Role::client) output_.append(asBytes(client_preface));
+  uint8_t payload[5 * 6];
+  size_t size = 0;
+  const auto add = [&](SettingId id, uint32_t value) {
+    storeBe16(payload + size, static_cast<uint16_t>(id));
+    storeBe32(payload + size + 2, value);
+    size += 6;
+  };
+  if (role_ == Role::client) {
+    add(SettingId::enable_push, 0);
+  } else {
+    add(SettingId::max_concurrent_streams, config_.max_concurrent_streams);
+  }
+  add(SettingId::initial_window_size, config_.stream_window);
+  add(SettingId::max_header_list_size, config_.max_header_list_size);
+  appendFrame(FrameType::settings, 0, 0, {payload, size}, false);
+  if (config_.connection_window > default_window) {
+    const uint32_t surplus = config_.connection_window - default_window;
+    sendWindowUpdate(0, surplus);
+    PLAIT_ASSERT(receive_window_.grow(surplus));
+  }
+}
+
+void Session::appendFrame(FrameType type, uint8_t frame_flags, uint32_t stream_id, Bytes payload, bool is_control) {
+  uint8_t frame[frame_header_size + 64];
+  PLAIT_ASSERT(payload.size() <= 64);
+  FrameHeader{static_cast<uint32_t>(payload.size()), type, frame_flags, stream_id}.write(frame);
+  if (!payload.empty()) std::memcpy(frame + frame_header_size, payload.data(), payload.size());
+  // Control frames are few and small. Should even they find no block, the connection cannot go on in step with its
+  // peer; the counter makes the owner stop and, with nothing sent, the stall timeout ends it.
+  if (!output_.append({frame, frame_header_size + payload.size()})) failed_ = true;
+  if (is_control) queued_control_ += 1;
+}
+
+Stream* Session::find(uint32_t id) const {
+  for (Stream* stream = buckets_[bucketOf(id)]; stream != nullptr; stream = stream->hash_next) {
+    if (stream->id == id) return stream;
+  }
+  return nullptr;
+}
+
+void Session::link(Stream& stream, uint32_t id) {
+  PLAIT_ASSERT(stream.id == 0);
+  stream.id = id;
+  stream.send_window = FlowWindow(peer_.initial_window_size);
+  stream.receive_window = FlowWindow(config_.stream_window);
+  stream.hash_next = buckets_[bucketOf(id)];
+  buckets_[bucketOf(id)] = &stream;
+  streams_.pushBack(stream);
+  stream_count_ += 1;
+}
+
+void Session::release(Stream& stream) {
+  if (stream.id == 0) return;
+  Stream** link = &buckets_[bucketOf(stream.id)];
+  while (*link != &stream) {
+    PLAIT_ASSERT(*link != nullptr);
+    link = &(*link)->hash_next;
+  }
+  *link = stream.hash_next;
+  stream.node.unlink();
+  stream_count_ -= 1;
+  if (data_stream_ == &stream) data_stream_ = nullptr;
+  stream.id = 0;
+}
+
+void Session::accept(Stream& stream) {
+  PLAIT_ASSERT(pending_request_id_ != 0);
+  link(stream, pending_request_id_);
+  stream.head_received = true;
+  stream.remote_ended = pending_request_ended_;
+  stream.content_left = pending_content_length_;
+  pending_request_id_ = 0;
+}
+
+void Session::refuse(uint32_t stream_id, H2Error code) {
+  pending_request_id_ = 0;
+  sendResetById(stream_id, code);
+}
+
+bool Session::canSendHeaders(size_t fields_bytes, size_t count) const {
+  const size_t bound = HpackEncoder::begin_bound + fields_bytes + count * HpackEncoder::bound(0, 0);
+  const size_t frames = bound / default_max_frame_size + 1;
+  return bound <= SessionScratch::encode_memory && bound + frames * frame_header_size <= output_.room();
+}
+
+void Session::beginHeaders() {
+  PLAIT_ASSERT(encode_position_ == nullptr);
+  encode_position_ = encoder_.begin(scratch_.encoded);
+}
+
+void Session::addField(std::string_view name, std::string_view value, http::FieldName id, Indexing indexing) {
+  PLAIT_ASSERT(encode_position_ + HpackEncoder::bound(name.size(), value.size()) <= scratch_.encoded + SessionScratch::encode_memory);
+  encode_position_ = encoder_.field(encode_position_, name, value, id, indexing);
+}
+
+void Session::endHeaders(Stream& stream, bool end_stream) {
+  if (stream.id == 0) {
+    PLAIT_ASSERT(role_ == Role::client && canOpenStream());
+    link(stream, next_stream_id_);
+    next_stream_id_ += 2;
+  }
+  PLAIT_ASSERT(!stream.local_ended && !stream.is_reset);
+  stream.local_ended = end_stream;
+  Bytes block(scratch_.encoded, static_cast<size_t>(encode_position_ - scratch_.encoded));
+  encode_position_ = nullptr;
+  FrameType type = FrameType::headers;
+  uint8_t frame_flags = end_stream ? flags::end_stream : 0;
+  do {
+    const Bytes part = block.first(std::min<size_t>(block.size(), default_max_frame_size));
+    block = block.subspan(part.size());
+    if (block.empty()) frame_flags |= flags::end_headers;
+    uint8_t header[frame_header_size];
+    FrameHeader{static_cast<uint32_t>(part.size()), type, frame_flags, stream.id}.write(header);
+    PLAIT_ASSERT(output_.append(header) && output_.append(part));
+    type = FrameType::continuation;
+    frame_flags = 0;
+  } while (!block.empty());
+}
+
+size_t Session::sendable(const Stream& stream) const {
+  if (stream.local_ended || stream.is_reset || output_.size() >= config_.send_queue_limit) return 0;
+  const size_t room = output_.room();
+  if (room <= frame_header_size) return 0;
+  return std::min({size_t{stream.send_window.available()}, size_t{send_window_.available()},
+                   config_.send_queue_limit - output_.size(), room - frame_header_size});
+}
+
+size_t Session::sendData(Stream& stream, Bytes data, bool end_stream) {
+  if (data.empty()) {
+    if (end_stream) sendEnd(stream);
+    return 0;
+  }
+  size_t taken = 0;
+  while (taken < data.size()) {
+    const size_t count = std::min({data.size() - taken, sendable(stream), size_t{peer_.max_frame_size}});
+    if (count == 0) break;
+    const bool last = end_stream && taken + count == data.size();
+    uint8_t header[frame_header_size];
+    FrameHeader{static_cast<uint32_t>(count), FrameType::data, last ? flags::end_stream : uint8_t{0}, stream.id}.write(header);
+    PLAIT_ASSERT(output_.append(header));
+    // room() was counted in blocks, so both appends succeed or neither was tried.
+    PLAIT_ASSERT(output_.append(data.subspan(taken, count)));
+    stream.send_window.consume(static_cast<uint32_t>(count));
+    send_window_.consume(static_cast<uint32_t>(count));
+    taken += count;
+    if (last) stream.local_ended = true;
+  }
+  return taken;
+}
+
+bool Session::sendEnd(Stream& stream) {
+  if (stream.local_ended || stream.is_reset) return true;
+  if (output_.room() < frame_header_size) return false;
+  appendFrame(FrameType::data, flags::end_stream, stream.id, {}, false);
+  stream.local_ended = true;
+  return true;
+}
+
+void Session::sendResetById(uint32_t id, H2Error code) {
+  uint8_t payload[4];
+  storeBe32(payload, static_cast<uint32_t>(code));
+  appendFrame(FrameType::rst_stream, 0, id, payload, true);
+  recent_resets_[recent_reset_next_++ % remembered_resets] = id;
+}
+
+void Session::sendReset(Stream& stream, H2Error code) {
+  if (stream.id == 0 || stream.is_reset) return;
+  stream.is_reset = true;
+  sendResetById(stream.id, code);
+}
+
+void Session::sendPing(uint64_t opaque) {
+  uint8_t payload[8];
+  storeBe64(payload, opaque);
+  appendFrame(FrameType::ping, 0, 0, payload, true);
+}
+
+void Session::sendGoaway(uint32_t last_stream_id, H2Error code, std::string_view debug) {
+  goaway_sent_ = true;
+  uint8_t payload[64];
+  storeBe32(payload, last_stream_id);
+  storeBe32(payload + 4, static_cast<uint32_t>(code));
+  const size_t debug_size = std::min(debug.size(), sizeof(payload) - 8);
+  if (debug_size != 0) std::memcpy(payload + 8, debug.data(), debug_size);
+  appendFrame(FrameType::goaway, 0, 0, {payload, 8 + debug_size}, false);
+}
+
+void Session::sendWindowUpdate(uint32_t stream_id, uint32_t increment) {
+  uint8_t payload[4];
+  storeBe32(payload, increment);
+  appendFrame(FrameType::window_update, 0, stream_id, payload, false);
+}
+
+void Session::credit(Stream* stream, size_t count) {
+  if (count == 0) return;
+  // A window is given back in halves: an update for every frame would cost the peer and us more than it brings.
+  connection_credit_ += static_cast<uint32_t>(count);
+  if (connection_credit_ >= config_.connection_window / 2) {
+    sendWindowUpdate(0, connection_credit_);
+    PLAIT_ASSERT(receive_window_.grow(connection_credit_));
+    connection_credit_ = 0;
+  }
+  if (stream == nullptr || stream->id == 0 || stream->remote_ended || stream->is_reset) return;
+  stream->credit += static_cast<uint32_t>(count);
+  if (stream->credit >= config_.stream_window / 2) {
+    sendWindowUpdate(stream->id, stream->credit);
+    PLAIT_ASSERT(stream->receive_window.grow(stream->credit));
+    stream->credit = 0;
+  }
+}
+
+bool Session::takeCarry() {
+  if (carry_ == nullptr) carry_ = static_cast<uint8_t*>(carry_blocks_.take());
+  return carry_ != nullptr;
+}
+
+void Session::giveCarry() {
+  if (carry_ != nullptr) carry_blocks_.give(std::exchange(carry_, nullptr));
+  carry_filled_ = block_size_ = 0;
+}
+
+}  // namespace plait::h2
