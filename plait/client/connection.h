@@ -19,8 +19,8 @@ class Connection : public UltraSock::Owner {
  public:
   enum class State : uint8_t { ready, dead };
 
-  Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock& sock)
-      : pool_(pool), sock_(sock), backend_idx_(backend_idx) {}
+  Connection(ConnectionPool& pool, uint32_t backend_idx, Io& io, BlockSlab& send_blocks, BlockSlab& record_blocks)
+      : pool_(pool), sock_(io, send_blocks, record_blocks, *this), backend_idx_(backend_idx) {}
   virtual ~Connection() = default;
 
   State state() const { return state_; }
@@ -45,9 +45,7 @@ class Connection : public UltraSock::Owner {
   void retire(const Error& reason);
   const Error& retiredBecause() const { return retired_because_; }
 
-  // Reads from the socket until the connection is over. `first` are bytes that were read while the protocol was being
-  // found out. Runs once, in the pool's scope; afterwards the pool destroys the connection.
-  virtual Task<void> run(Bytes first, Io& io) = 0;
+  UltraSock& sock() { return sock_; }
 
  protected:
   virtual void onRetired() = 0;
@@ -55,7 +53,7 @@ class Connection : public UltraSock::Owner {
   void streamEnded();
 
   ConnectionPool& pool_;
-  UltraSock& sock_;
+  UltraSock sock_;
   uint32_t backend_idx_;
   uint32_t active_ = 0;
   uint32_t reserved_ = 0;

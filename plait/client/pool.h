@@ -12,15 +12,13 @@
 #include <string>
 #include <vector>
 
-#include "plait/client/h1_connection.h"
 #include "plait/client/h2_connection.h"
 #include "plait/client/response.h"
 #include "plait/limits.h"
-#include "plait/net/resolver.h"
 
 namespace plait {
 
-enum class BackendProtocol : uint8_t { h2c, http, https, probe };
+enum class BackendProtocol : uint8_t { h2c, https };
 
 struct BackendOptions {
   std::string name;  // as in the configuration, for logs and metrics
@@ -144,22 +142,21 @@ class ConnectionPool {
     uint32_t ready_count = 0;
     List<RequestOp, &RequestOp::queue_node> queue;
     bool dialling = false;
-    bool speaks_http_1 = false;  // what probing or ALPN found
-    bool probed = false;
-    uint32_t remembered_limit = 0;
+    uint32_t idx = 0;
     uint32_t failures = 0;
     TimeNs not_before_ns = 0;
   };
+  List<H2Connection, &H2Connection::all_node> all_;
 
   Connection* pick(Backend& backend);
-  // Gives `op` a connection now (true), or queues it and dials as needed.
-  Result<Connection*> acquireNow(RequestOp& op);
-  void enqueue(RequestOp& op);
+  // Reserves a stream for `op` now or later: its on_leased is called once, possibly before this returns.
+  void acquire(RequestOp& op);
   void serve(Backend& backend);
   void failQueue(Backend& backend, const Error& error);
   void dialIfNeeded(Backend& backend);
   Task<void> dial(Backend& backend, Io& io);
-  Task<Result<Connection*>> connectTo(Backend& backend, UltraSock& sock, Bytes& first, Io& io);
+  Task<Status> open(Backend& backend, H2Connection& connection, Io& io);
+  void startTry(RequestOp& op);
   bool mayRetry(RequestOp& op, const Error& error);
   bool takeUnknownToken();
 
@@ -169,9 +166,7 @@ class ConnectionPool {
   UpstreamMemory memory_;
   BlockSlab& send_blocks_;
   BlockSlab& record_blocks_;
-  Slab<UltraSock> socks_;
   Slab<H2Connection> h2_connections_;
-  Slab<H1Connection> h1_connections_;
   Slab<H2UpstreamStream> h2_streams_;
   std::unique_ptr<h2::SessionScratch> scratch_;
   std::vector<std::unique_ptr<Backend>> backends_;
@@ -192,7 +187,9 @@ class Lease::RequestAwaiter {
 
  private:
   friend class ConnectionPool;
+  void complete(Result<UpstreamStream*> result);
   Lease& lease_;
+  Io& io_;
   RequestOp op_;
   CancelNode cancel_node_;
 };

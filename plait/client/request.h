@@ -8,6 +8,7 @@
 #include <coroutine>
 
 #include "plait/base/list.h"
+#include "plait/http/message.h"
 #include "plait/http/pipe.h"
 #include "plait/io/cancel.h"
 #include "plait/io/io.h"

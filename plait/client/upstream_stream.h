@@ -25,7 +25,6 @@ class UpstreamStream : public http::BodyProducer, public http::BodyConsumer {
   TimeNs deadline_ns = never_ns;   // for the head; afterwards for the next sign of progress
   bool borrowed = false;           // a Response is open
   bool closed = false;             // the protocol has nothing more to say about this stream
-  bool head_received = false;
   bool request_sent = false;       // some byte of the request may have left this machine
 
   Connection& connection() const { return *connection_; }

@@ -139,6 +139,8 @@ class Session {
   void sendGoaway(uint32_t last_stream_id, H2Error code, std::string_view debug = {});
   // The owner is done with `count` bytes that came on `stream` (null: on a stream that is gone).
   void credit(Stream* stream, size_t count);
+  // Only the stream's part of it, where the connection's has been given back on receipt.
+  void creditStream(Stream& stream, size_t count);
   // The slot leaves the session; it may be reused at once. What still comes for its id is dropped and credited.
   void release(Stream& stream);
 

@@ -226,12 +226,16 @@ void Session::credit(Stream* stream, size_t count) {
     PLAIT_ASSERT(receive_window_.grow(connection_credit_));
     connection_credit_ = 0;
   }
-  if (stream == nullptr || stream->id == 0 || stream->remote_ended || stream->is_reset) return;
-  stream->credit += static_cast<uint32_t>(count);
-  if (stream->credit >= config_.stream_window / 2) {
-    sendWindowUpdate(stream->id, stream->credit);
-    PLAIT_ASSERT(stream->receive_window.grow(stream->credit));
-    stream->credit = 0;
+  if (stream != nullptr) creditStream(*stream, count);
+}
+
+void Session::creditStream(Stream& stream, size_t count) {
+  if (stream.id == 0 || stream.remote_ended || stream.is_reset) return;
+  stream.credit += static_cast<uint32_t>(count);
+  if (stream.credit >= config_.stream_window / 2) {
+    sendWindowUpdate(stream.id, stream.credit);
+    PLAIT_ASSERT(stream.receive_window.grow(stream.credit));
+    stream.credit = 0;
   }
 }
 

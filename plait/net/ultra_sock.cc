@@ -141,6 +141,7 @@ void UltraSock::onRecv(const Completion& completion) {
   }
   if (!completion.more) armRecv();
   wakeReader();
+  if (receive_end_ <= 0) owner_.onPeerClosed();
 }
 
 void UltraSock::wakeReader() {

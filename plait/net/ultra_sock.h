@@ -24,6 +24,8 @@ class UltraSock {
    public:
     // Some output has left, and unsent() is below the low-water mark: there is room for more.
     virtual void onOutputDrained() = 0;
+    // The peer's end of stream, or a receive error, has arrived; bytes from before may still wait to be read.
+    virtual void onPeerClosed() {}
 
    protected:
     ~Owner() = default;

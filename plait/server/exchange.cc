@@ -1,0 +1,69 @@
+#include "plait/server/exchange.h"
+
+#include <cstdio>
+
+#include "plait/http/field_rules.h"
+
+namespace plait {
+
+using http::FieldName;
+
+bool Exchange::adoptRequest(const http::RequestHead& head, const http::FieldList& fields) {
+  started_ns_ = io_.nowNs();
+  const size_t needed = fields.listSize() + head.method.size() + head.scheme.size() + head.authority.size() +
+                        head.path.size() + head.protocol.size() + 64;
+  if (!head_block_.reserve(needed)) return false;
+  request_ = head;
+  request_.fields = http::FieldList(head_block_.memory());
+  http::FieldList& own = request_.fields;
+  if (!own.append(fields)) return false;
+  request_.method = own.keep(head.method);
+  request_.scheme = own.keep(head.scheme);
+  request_.authority = own.keep(head.authority);
+  request_.path = own.keep(head.path);
+  request_.protocol = own.keep(head.protocol);
+  return true;
+}
+
+void Exchange::bodyDone(std::optional<Error> error) {
+  if (body_done_) return;
+  body_done_ = true;
+  relay_error_ = error;
+  if (relay_waiter_) io_.ready(std::exchange(relay_waiter_, nullptr));
+}
+
+void Exchange::clientGone(const Error& error) {
+  request_pipe_.abort(error);
+  if (relayed_ != nullptr) std::exchange(relayed_, nullptr)->cancel(error);
+  bodyDone(error);
+  cancel_.cancel(error);
+}
+
+void Exchange::respondError(uint16_t status, std::string_view text) {
+  if (head_sent_) {
+    abort(streamError(ErrorCode::body_aborted, "the response broke off"));
+    return;
+  }
+  alignas(8) uint8_t memory[512];
+  http::ResponseHead head;
+  head.fields = http::FieldList(memory);
+  const bool is_grpc = request_.fields.value(FieldName::content_type).starts_with("application/grpc");
+  if (is_grpc) {
+    head.status = 200;
+    head.fields.add("content-type", "application/grpc", FieldName::content_type);
+    head.fields.add("grpc-status", status == 504 ? "4" : "14", FieldName::grpc_status);
+    head.fields.add("grpc-message", text, FieldName::grpc_message);
+    sendHead(head, true);
+    return;
+  }
+  char length[24];
+  const int size = std::snprintf(length, sizeof(length), "%zu", text.size());
+  head.status = status;
+  head.content_length = text.size();
+  head.fields.add("content-type", "text/plain; charset=utf-8", FieldName::content_type);
+  head.fields.add("content-length", {length, static_cast<size_t>(size)}, FieldName::content_length);
+  const bool no_body = request_.method == "HEAD";
+  if (sendHead(head, no_body) && !no_body) sendShortBody(text);
+}
+
+}  // namespace plait

@@ -1,0 +1,113 @@
+// One request and its response, as the handler sees them, whatever the client speaks. An Exchange produces the request's
+// body and consumes the response's; it lives in its server connection until the handler has called end() and the client
+// side is over.
+#pragma once
+
+#include <optional>
+
+#include "plait/http/message.h"
+#include "plait/http/pipe.h"
+#include "plait/io/cancel.h"
+#include "plait/io/task.h"
+
+namespace plait {
+
+// What a server connection knows about its client.
+struct ClientInfo {
+  char address_text[48] = {};
+  uint8_t address_size = 0;
+  bool is_tls = false;
+  std::string_view address() const { return {address_text, address_size}; }
+  std::string_view scheme() const { return is_tls ? "https" : "http"; }
+};
+
+class Exchange : public http::BodyProducer, public http::BodyConsumer {
+ public:
+  Exchange(Io& io, const ClientInfo& client, BlockSlab& stream_blocks, http::HeaderSlab& headers)
+      : request_pipe_(stream_blocks, headers), head_block_(headers), io_(io), client_(client) {}
+
+  const http::RequestHead& request() const { return request_; }
+  http::RequestHead& mutableRequest() { return request_; }
+  // The request's body; null when there is none.
+  http::Pipe* requestBody() { return request_.end_stream ? nullptr : &request_pipe_; }
+  const ClientInfo& client() const { return client_; }
+  TimeNs startedNs() const { return started_ns_; }
+
+  // Fires when the client gives up: RST_STREAM, a lost connection, or a stall. The handler's waits end with its error.
+  CancelToken& cancelToken() { return cancel_; }
+
+  // -- the response, in this order; each is refused (false) when the client is gone or memory for it has run out
+  virtual bool sendInterim(const http::ResponseHead& head) = 0;
+  // Fields are filtered as a forwarder must (RFC 9110 §7.6.1). With `end_stream` the response is complete.
+  virtual bool sendHead(const http::ResponseHead& head, bool end_stream) = 0;
+  bool isHeadSent() const { return head_sent_; }
+
+  class RelayAwaiter {
+   public:
+    RelayAwaiter(Exchange& exchange, http::Pipe& pipe) : exchange_(exchange), pipe_(pipe) {}
+    bool await_ready() {
+      exchange_.relayed_ = &pipe_;
+      pipe_.attach(exchange_);
+      return exchange_.body_done_;
+    }
+    void await_suspend(std::coroutine_handle<> handle) { exchange_.relay_waiter_ = handle; }
+    Status await_resume() {
+      exchange_.relayed_ = nullptr;
+      if (exchange_.relay_error_) return fail(*exchange_.relay_error_);
+      return {};
+    }
+
+   private:
+    Exchange& exchange_;
+    http::Pipe& pipe_;
+  };
+  // Sends the body of `pipe` and its trailers behind the head; returns when the client's side has taken all of it, or
+  // with the error that stopped it. A body that breaks off is made visible to the client, never ended as if complete.
+  RelayAwaiter relay(http::Pipe& pipe) { return RelayAwaiter(*this, pipe); }
+
+  // Answers with a short text, if no head was sent yet; else the response is aborted. For gRPC it is a trailers-only
+  // response with grpc-status (UNAVAILABLE, or DEADLINE_EXCEEDED for 504).
+  void respondError(uint16_t status, std::string_view text);
+  // The response cannot be completed: RST_STREAM, or the connection is closed.
+  virtual void abort(const Error& error) = 0;
+  // The handler's last call; the exchange may be gone when it returns.
+  virtual void end() = 0;
+
+  uint64_t responseBytes() const { return response_bytes_; }
+  uint16_t status() const { return status_; }
+
+ protected:
+  ~Exchange() = default;
+
+  virtual void sendShortBody(std::string_view text) = 0;
+  // Copies a head into this exchange's memory; false when there is none.
+  bool adoptRequest(const http::RequestHead& head, const http::FieldList& fields);
+  void bodyDone(std::optional<Error> error);
+  void clientGone(const Error& error);
+
+  http::RequestHead request_;
+  http::Pipe request_pipe_;
+  http::HeaderBlock head_block_;
+  CancelToken cancel_;
+  Io& io_;
+  const ClientInfo& client_;
+  TimeNs started_ns_ = 0;
+  uint64_t response_bytes_ = 0;
+  uint16_t status_ = 0;
+  bool head_sent_ = false;
+  bool body_done_ = false;
+  http::Pipe* relayed_ = nullptr;
+  std::optional<Error> relay_error_;
+  std::coroutine_handle<> relay_waiter_;
+};
+
+// What is done with a request. The returned task ends with exchange.end().
+class Handler {
+ public:
+  virtual Task<void> handle(Exchange& exchange, Io& io) = 0;
+
+ protected:
+  ~Handler() = default;
+};
+
+}  // namespace plait

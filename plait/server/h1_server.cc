@@ -1,0 +1,305 @@
+#include "plait/server/h1_server.h"
+
+#include "plait/server/server.h"
+
+namespace plait {
+namespace {
+
+// What one request's body may hold in the pipe before reading pauses; TCP's window then slows the client.
+constexpr size_t max_buffered_body = 64 * 1024;
+
+}  // namespace
+
+H1Exchange::H1Exchange(H1Server& server, ServerConnection& connection)
+    : Exchange(connection.server().io, connection.client(), connection.server().stream_blocks, connection.server().headers),
+      server_(server) {
+  request_pipe_.setProducer(this);
+}
+
+void H1Exchange::onConsumed(size_t) { server_.wake(); }
+
+void H1Exchange::onConsumerGone(const Error&) { server_.wake(); }
+
+size_t H1Exchange::onBody(Bytes bytes, bool last) {
+  UltraSock& sock = server_.connection_.sock();
+  const size_t limit = server_.connection_.server().limits.send_queue_bytes;
+  if (sock.output().size() >= limit) return 0;
+  auto taken = writer_.write(sock.output(), bytes, limit - sock.output().size());
+  if (!taken) {
+    abort(taken.error());
+    bodyDone(taken.error());
+    return bytes.size();
+  }
+  response_bytes_ += *taken;
+  sock.flushLater();
+  if (last && *taken == bytes.size() && !onBodyEnd(nullptr)) {
+    // The last chunk did not fit behind its data. A byte that was not taken would be sent again, so the room for the end
+    // of a body is part of what the queue's limit leaves free; without it the response cannot be completed.
+    const Error error = connectionError(ErrorCode::no_memory, "no block is left for the end of a response");
+    abort(error);
+    bodyDone(error);
+  }
+  return *taken;
+}
+
+bool H1Exchange::onBodyEnd(const http::FieldList* trailers) {
+  UltraSock& sock = server_.connection_.sock();
+  if (Status status = writer_.finish(sock.output(), trailers); !status) {
+    if (status.error().code == ErrorCode::no_memory) return false;
+    abort(status.error());
+    bodyDone(status.error());
+    return true;
+  }
+  sock.flushLater();
+  bodyDone(std::nullopt);
+  return true;
+}
+
+void H1Exchange::onBodyAborted(const Error& error) {
+  abort(error);
+  bodyDone(error);
+}
+
+bool H1Exchange::sendInterim(const http::ResponseHead& head) {
+  if (head_sent_ || request_.version == http::Version::http_1_0) return false;
+  UltraSock& sock = server_.connection_.sock();
+  if (!h1::writeInterimHead(sock.output(), head.status, head.fields)) return false;
+  sock.flushLater();
+  return true;
+}
+
+bool H1Exchange::sendHead(const http::ResponseHead& head, bool end_stream) {
+  if (head_sent_ || cancel_.isCancelled()) return false;
+  UltraSock& sock = server_.connection_.sock();
+  http::ResponseHead own = head;
+  own.end_stream = end_stream;
+  // A request body that nobody reads to its end cannot be told from the next request.
+  const bool unread = !request_.end_stream && !request_pipe_.isEnded();
+  if (!parse_.keep_alive || unread || server_.connection_.server().isDraining()) server_.close_after_ = true;
+  auto framing = h1::writeResponseHead(sock.output(), own,
+                                       {.request_method = request_.method, .request_version = request_.version,
+                                        .close = server_.close_after_});
+  if (!framing) return false;
+  if (*framing == h1::BodyFraming::until_close) server_.close_after_ = true;
+  head_sent_ = true;
+  status_ = head.status;
+  writer_.start(*framing, head.content_length);
+  sock.flushLater();
+  if (end_stream || *framing == h1::BodyFraming::none) {
+    if (!writer_.isDone()) {
+      if (Status status = writer_.finish(sock.output()); !status) abort(status.error());
+    }
+    bodyDone(std::nullopt);
+  }
+  return true;
+}
+
+void H1Exchange::sendShortBody(std::string_view text) {
+  UltraSock& sock = server_.connection_.sock();
+  auto taken = writer_.write(sock.output(), asBytes(text));
+  if (!taken || *taken != text.size() || !writer_.finish(sock.output())) {
+    abort(streamError(ErrorCode::no_memory, "no room for the error's text"));
+  }
+  bodyDone(std::nullopt);
+}
+
+void H1Exchange::abort(const Error& error) {
+  // HTTP/1.1 can say "broken off" only by closing before the end (RFC 9112 §8).
+  server_.close_after_ = true;
+  if (head_sent_) server_.connection_.sock().abort(error);
+  server_.wake();
+}
+
+void H1Exchange::end() {
+  if (!body_done_) abort(connectionError(ErrorCode::body_aborted, "the response was not completed"));
+  server_.exchange_ = nullptr;
+  server_.wake();
+  server_.connection_.server().h1_exchanges.destroy(this);
+}
+
+H1Server::H1Server(ServerConnection& connection) : connection_(connection) {}
+
+H1Server::~H1Server() {
+  if (carry_ != nullptr) connection_.server().headers.give({carry_, http::HeaderSlab::class_sizes[2]});
+}
+
+// Waits until the exchange ended, its body moved on, or the connection is drained.
+struct H1Server::ChangeAwaiter {
+  H1Server& server;
+  explicit ChangeAwaiter(H1Server& waiting) : server(waiting) {}
+  bool await_ready() const { return false; }
+  void await_suspend(std::coroutine_handle<> handle) { server.waiter_ = handle; }
+  void await_resume() const {}
+};
+
+void H1Server::wake() {
+  if (waiter_) connection_.server().io.ready(std::exchange(waiter_, nullptr));
+}
+
+void H1Server::onOutputDrained() {
+  if (exchange_ != nullptr && exchange_->relayed_ != nullptr) exchange_->relayed_->pump();
+}
+
+void H1Server::onPeerClosed() {
+  peer_closed_ = true;
+  // A client that closes while it waits for an answer has gone; nothing else of HTTP/1.1 tells us.
+  if (exchange_ != nullptr && input_.empty()) {
+    close_after_ = true;
+    exchange_->clientGone(connectionError(ErrorCode::cancelled, "the client closed its connection"));
+  }
+  wake();
+}
+
+Task<bool> H1Server::more(Io&) {
+  // What is unread moves into the carry before the receive buffer is given back.
+  if (!input_.empty()) {
+    if (carry_ == nullptr) carry_ = connection_.server().headers.take(http::HeaderSlab::class_sizes[2]).data();
+    if (carry_ == nullptr) co_return false;
+    if (input_.data() != carry_) std::memmove(carry_, input_.data(), input_.size());
+    carry_size_ = input_.size();
+  }
+  auto bytes = co_await connection_.sock().recv();
+  if (!bytes || bytes->empty()) co_return false;
+  if (input_.empty()) {
+    input_ = *bytes;
+    co_return true;
+  }
+  if (carry_size_ + bytes->size() > http::HeaderSlab::class_sizes[2]) co_return false;
+  std::memcpy(carry_ + carry_size_, bytes->data(), bytes->size());
+  input_ = {carry_, carry_size_ + bytes->size()};
+  co_return true;
+}
+
+void H1Server::refuse(uint16_t status) {
+  alignas(8) uint8_t memory[256];
+  http::ResponseHead head;
+  head.status = status;
+  head.fields = http::FieldList(memory);
+  head.content_length = 0;
+  head.end_stream = true;
+  if (h1::writeResponseHead(connection_.sock().output(), head, {.close = true})) connection_.sock().flushLater();
+}
+
+Task<bool> H1Server::readBody(Io& io) {
+  alignas(8) uint8_t memory[2048];
+  while (!decoder_.isDone()) {
+    http::FieldList trailers(memory);
+    auto event = decoder_.next(input_, trailers);
+    if (!event) {
+      if (exchange_ != nullptr) exchange_->clientGone(event.error().error);
+      close_after_ = true;
+      co_return false;
+    }
+    if (event->kind == h1::BodyEvent::Kind::need_more) {
+      connection_.expectBy(io.nowNs() + connection_.server().timeouts.stall_ms * ns_per_ms);
+      if (!co_await more(io)) {
+        if (exchange_ != nullptr) exchange_->clientGone(connectionError(ErrorCode::cancelled, "the client's request broke off"));
+        co_return false;
+      }
+      connection_.expectBy(never_ns);
+      continue;
+    }
+    if (exchange_ == nullptr) co_return false;  // answered early: the rest is not read, the connection closes
+    http::Pipe& pipe = exchange_->request_pipe_;
+    const bool wanted = !pipe.isAborted() && !pipe.isFinished();
+    if (event->kind == h1::BodyEvent::Kind::end) {
+      if (wanted) (void)pipe.end(event->has_trailers ? &trailers : nullptr);
+      co_return true;
+    }
+    if (wanted && !pipe.push(event->data, event->last)) {
+      exchange_->clientGone(connectionError(ErrorCode::no_memory, "no block is left for the request's body"));
+      co_return false;
+    }
+    if (event->last) co_return true;
+    while (exchange_ != nullptr && exchange_->request_pipe_.bufferedBytes() > max_buffered_body &&
+           !exchange_->request_pipe_.isAborted()) {
+      co_await ChangeAwaiter(*this);
+    }
+  }
+  co_return true;
+}
+
+Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
+  Server& server = connection_.server();
+  MutableBytes memory = server.headers.take(http::HeaderSlab::class_sizes[2]);
+  if (memory.empty()) {
+    refuse(503);
+    co_return Outcome::close;
+  }
+  http::RequestHead head;
+  head.fields = http::FieldList(memory);
+  size_t scanned = 0;
+  h1::HeadParse parse;
+  connection_.expectBy(io.nowNs() + (input_.empty() ? server.timeouts.client_idle_ms : server.timeouts.client_header_ms) * ns_per_ms);
+  uint16_t refused = 0;
+  bool ended = false;
+  while (true) {
+    if (!input_.empty()) {
+      auto parsed = h1::parseRequestHead(input_, scanned, head, limits_);
+      if (!parsed) {
+        refused = parsed.error().status;
+        break;
+      }
+      if (parsed->complete) {
+        parse = *parsed;
+        break;
+      }
+    }
+    const bool was_empty = input_.empty();
+    if (!co_await more(io) || (close_after_ && was_empty && server.isDraining() && input_.empty())) {
+      ended = true;
+      break;
+    }
+    if (was_empty) connection_.expectBy(io.nowNs() + server.timeouts.client_header_ms * ns_per_ms);
+  }
+  connection_.expectBy(never_ns);
+  if (refused == 0 && !ended) {
+    input_ = input_.subspan(parse.consumed);
+    exchange_ = server.h1_exchanges.create(*this, connection_);
+    head.end_stream = parse.framing == h1::BodyFraming::none;
+    if (exchange_ == nullptr || !exchange_->adoptRequest(head, head.fields)) {
+      if (exchange_ != nullptr) server.h1_exchanges.destroy(std::exchange(exchange_, nullptr));
+      refused = 503;
+    }
+  }
+  server.headers.give(memory);
+  if (refused != 0) refuse(refused);
+  if (refused != 0 || ended) co_return Outcome::close;
+
+  server.counters_.requests_h1 += 1;
+  H1Exchange& exchange = *exchange_;
+  exchange.parse_ = parse;
+  // The head's own memory is gone; what Connection nominated is looked up again in the exchange's copy.
+  exchange.parse_.connection = {};
+  for (const http::Field field : exchange.request_.fields) {
+    if (field.id == http::FieldName::connection) (void)http::parseConnectionValue(field.value, exchange.parse_.connection);
+  }
+  decoder_.start(parse.framing, head.content_length, limits_);
+  connection_.scope().spawn(server.handler.handle(exchange, io), io);
+  if (parse.expect_continue && !exchange.request_.end_stream) {
+    // plait itself invites the body: waiting for the backend's 100 would cost a round trip, and the retry rules decide
+    // how much of the body is sent on.
+    alignas(8) uint8_t none[64];
+    http::ResponseHead interim;
+    interim.status = 100;
+    interim.fields = http::FieldList(none);
+    exchange.sendInterim(interim);
+  }
+  if (!exchange.request_.end_stream && !co_await readBody(io)) close_after_ = true;
+  while (exchange_ != nullptr) {
+    if (peer_closed_) onPeerClosed();
+    if (exchange_ == nullptr) break;
+    co_await ChangeAwaiter(*this);
+  }
+  co_return close_after_ ? Outcome::close : Outcome::next;
+}
+
+Task<void> H1Server::run(Bytes first, Io& io) {
+  input_ = first;
+  while (co_await serveOne(io) == Outcome::next) {
+  }
+  co_await connection_.scope().join();
+  co_await connection_.sock().closeGracefully(io.nowNs() + ns_per_s, io);
+}
+
+}  // namespace plait
