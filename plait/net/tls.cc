@@ -7,8 +7,21 @@
 #include <openssl/x509v3.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <unistd.h>
+#include <utility>
 
 namespace plait {
+namespace {
+
+constexpr size_t max_record_plaintext = 16 * 1024;
+// What a record takes besides its plaintext: header, explicit nonce or content type, and tag are at most 29 bytes in the
+// cipher suites offered; the rest is for a KeyUpdate that TLS puts in front of it.
+constexpr size_t record_overhead = 128;
+// A peer that lets TLS answer this much without reading any of it is not after a connection.
+constexpr size_t max_own_answers = 16 * 1024;
+
+}  // namespace
 
 // The BIO under OpenSSL: its data pointer is the TlsSession.
 struct TlsBio {
@@ -24,6 +37,7 @@ struct TlsBio {
     session.input_ = session.input_.subspan(count);
     return static_cast<int>(count);
   }
+
   static int write(BIO* bio, const char* data, int size) {
     auto& session = *static_cast<TlsSession*>(BIO_get_data(bio));
     BIO_clear_retry_flags(bio);
@@ -31,151 +45,331 @@ struct TlsBio {
       BIO_set_retry_write(bio);
       return -1;
     }
+    if (session.is_reading_) session.own_answers_ += static_cast<size_t>(size);
     return size;
   }
+
   static long control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
+
   static int create(BIO* bio) {
     BIO_set_init(bio, 1);
     return 1;
   }
 
+  static BIO_METHOD* make() {
+    BIO_METHOD* method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "plait");
+    if (method == nullptr) return nullptr;
+    BIO_meth_set_read(method, read);
+    BIO_meth_set_write(method, write);
+    BIO_meth_set_ctrl(method, control);
+    BIO_meth_set_create(method, create);
+    return method;
+  }
+
+  // Made with the first context, so at start, and kept until the process ends.
   static BIO_METHOD* method() {
-    static BIO_METHOD* const made = [] {
-      BIO_METHOD* m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "plait");
-      BIO_meth_set_read(m, read);
-      BIO_meth_set_write(m, write);
-      BIO_meth_set_ctrl(m, control);
-      BIO_meth_set_create(m, create);
-      return m;
-    }();
+    static BIO_METHOD* const made = make();
     return made;
   }
 };
 
+struct TlsCallbacks {
+  static int selectAlpn(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
+                        unsigned in_size, void* argument) {
+    const auto& context = *static_cast<const TlsContext*>(argument);
+    unsigned char* chosen = nullptr;
+    // Where nothing is common the connection goes on without ALPN, as HTTP/1.1, rather than with the alert of RFC 7301
+    // §3.2: old clients name only "http/1.0" or a protocol of their own and still speak HTTP/1.1.
+    if (SSL_select_next_proto(&chosen, out_size, context.alpn_list_.data(), static_cast<unsigned>(context.alpn_list_size_),
+                              in, in_size) != OPENSSL_NPN_NEGOTIATED) {
+      return SSL_TLSEXT_ERR_NOACK;
+    }
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+  }
+
+  // The server gave a ticket. Returning 1 keeps the reference that comes with the call.
+  static int newSession(SSL* ssl, SSL_SESSION* session) {
+    auto& owner = *static_cast<TlsSession*>(SSL_get_app_data(ssl));
+    const char* name = X509_VERIFY_PARAM_get0_host(SSL_get0_param(ssl), 0);
+    if (name == nullptr || SSL_SESSION_is_resumable(session) != 1) return 0;
+    owner.context_.keepSession(name, session);
+    return 1;
+  }
+
+  // Without this OpenSSL would ask for a passphrase on the terminal.
+  static int noPassphrase(char*, int, int, void*) { return -1; }
+};
+
 namespace {
 
-constexpr unsigned char alpn_offer[] = "\x02h2\x08http/1.1";
-constexpr unsigned alpn_offer_size = sizeof(alpn_offer) - 1;
-// Room a record needs besides its plaintext: header, nonce, tag, content type, and padding of TLS 1.2's block ciphers.
-constexpr size_t record_overhead = 128;
-constexpr size_t max_record = 16 * 1024;
-
+// Why the last call of OpenSSL failed. The oldest error is the cause, the later ones say who passed it on.
 std::string reasonOf() {
-  const unsigned long code = ERR_peek_last_error();
-  const char* reason = code == 0 ? nullptr : ERR_reason_error_string(code);
-  std::string text = reason == nullptr ? "unknown reason" : reason;
+  const unsigned long code = ERR_peek_error();
+  std::string text = "OpenSSL gives no reason";
+  if (ERR_SYSTEM_ERROR(code)) {
+    text = std::strerror(ERR_GET_REASON(code));
+  } else if (const char* reason = ERR_reason_error_string(code); reason != nullptr) {
+    text = reason;
+  }
   ERR_clear_error();
   return text;
 }
 
-int selectAlpn(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* in, unsigned in_size, void*) {
-  unsigned char* chosen = nullptr;
-  if (SSL_select_next_proto(&chosen, out_size, alpn_offer, alpn_offer_size, in, in_size) != OPENSSL_NPN_NEGOTIATED) {
-    return SSL_TLSEXT_ERR_NOACK;
-  }
-  *out = chosen;
-  return SSL_TLSEXT_ERR_OK;
-}
-
-std::expected<void, std::string> useCertificate(SSL_CTX* context, const std::string& cert, const std::string& key) {
+// An empty string where all went well, as in all functions here that return a sentence.
+std::string useCertificate(SSL_CTX* context, const std::string& cert, const std::string& key) {
+  if (key.empty()) return "the certificate " + cert + " needs a private key and none is named";
+  if (cert.empty()) return "the private key " + key + " needs a certificate and none is named";
   if (SSL_CTX_use_certificate_chain_file(context, cert.c_str()) != 1) {
-    return std::unexpected("cannot read the certificate " + cert + ": " + reasonOf());
+    return "cannot read the certificate " + cert + ": " + reasonOf();
   }
   if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1) {
-    return std::unexpected("cannot read the private key " + key + ": " + reasonOf());
+    if (ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH) {
+      ERR_clear_error();
+      return "the private key " + key + " does not belong to the certificate " + cert;
+    }
+    return "cannot read the private key " + key + ": " + reasonOf();
   }
   if (SSL_CTX_check_private_key(context) != 1) {
-    return std::unexpected("the private key " + key + " does not belong to the certificate " + cert);
+    ERR_clear_error();
+    return "the private key " + key + " does not belong to the certificate " + cert;
   }
   return {};
 }
 
-void setPolicy(SSL_CTX* context) {
-  SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
-  SSL_CTX_set_cipher_list(context, "ECDHE+AESGCM:ECDHE+CHACHA20");
-  SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+// The system's certificates in one file. OpenSSL's directory of them is not used: it is searched in the midst of a
+// handshake, with file access and malloc on a worker's thread.
+std::string useSystemStore(SSL_CTX* context) {
+  const char* named = std::getenv(X509_get_default_cert_file_env());
+  if (named != nullptr) {
+    if (SSL_CTX_load_verify_file(context, named) == 1) return {};
+    return std::string("cannot read the CA file ") + named + " that " + X509_get_default_cert_file_env() +
+           " names: " + reasonOf();
+  }
+  for (const char* file : {X509_get_default_cert_file(), "/etc/ssl/certs/ca-certificates.crt",
+                           "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"}) {
+    if (::access(file, R_OK) != 0) continue;
+    if (SSL_CTX_load_verify_file(context, file) == 1) return {};
+    return std::string("cannot read the system's CA file ") + file + ": " + reasonOf();
+  }
+  return "the system has no CA file where one is usually found: name one, or install the package ca-certificates";
 }
 
-bool isAddress(const std::string& text) {
+bool isAddress(const char* text) {
   uint8_t binary[16];
-  return ::inet_pton(AF_INET, text.c_str(), binary) == 1 || ::inet_pton(AF_INET6, text.c_str(), binary) == 1;
+  return ::inet_pton(AF_INET, text, binary) == 1 || ::inet_pton(AF_INET6, text, binary) == 1;
 }
 
 }  // namespace
 
+TlsContext::TlsContext(bool is_server) : is_server_(is_server) {
+  ERR_clear_error();
+  if (TlsBio::method() == nullptr) return;
+  context_ = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
+  if (context_ == nullptr) return;
+  SSL_CTX_set_min_proto_version(context_, TLS1_2_VERSION);
+  SSL_CTX_set_cipher_list(context_, "ECDHE+AESGCM:ECDHE+CHACHA20");
+  SSL_CTX_set_options(context_, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+  SSL_CTX_clear_options(context_, SSL_OP_IGNORE_UNEXPECTED_EOF);
+  SSL_CTX_set_mode(context_, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_default_passwd_cb(context_, TlsCallbacks::noPassphrase);
+  if (is_server) {
+    // Among 10,000 clients most are idle: their record buffers are better given back than kept.
+    SSL_CTX_set_mode(context_, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_options(context_, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    // Tickets carry the state; a cache of sessions would be memory shared by the workers that clients can fill.
+    SSL_CTX_set_session_cache_mode(context_, SSL_SESS_CACHE_OFF);
+    static constexpr unsigned char id[] = "plait";
+    SSL_CTX_set_session_id_context(context_, id, sizeof(id) - 1);
+  } else {
+    SSL_CTX_set_session_cache_mode(context_, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(context_, TlsCallbacks::newSession);
+  }
+}
+
+TlsContext::~TlsContext() {
+  for (Resumable& kept : resumable_) SSL_SESSION_free(kept.session);
+  SSL_CTX_free(context_);
+}
+
+std::string TlsContext::setAlpn(const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    if (name.empty() || name.size() > 255) return "an ALPN name has 1 to 255 bytes, which \"" + name + "\" has not";
+    if (alpn_list_size_ + 1 + name.size() > max_alpn_list) return "the ALPN names are longer than 256 bytes together";
+    alpn_list_[alpn_list_size_] = static_cast<uint8_t>(name.size());
+    std::memcpy(alpn_list_.data() + alpn_list_size_ + 1, name.data(), name.size());
+    alpn_list_size_ += 1 + name.size();
+  }
+  if (alpn_list_size_ == 0) return {};
+  if (is_server_) {
+    SSL_CTX_set_alpn_select_cb(context_, TlsCallbacks::selectAlpn, this);
+  } else if (SSL_CTX_set_alpn_protos(context_, alpn_list_.data(), static_cast<unsigned>(alpn_list_size_)) != 0) {
+    return "cannot set the ALPN names: " + reasonOf();
+  }
+  return {};
+}
+
 std::expected<std::unique_ptr<TlsContext>, std::string> TlsContext::makeServer(const TlsServerOptions& options) {
-  std::unique_ptr<TlsContext> made(new TlsContext(SSL_CTX_new(TLS_server_method()), true));
-  setPolicy(made->context_);
-  if (auto used = useCertificate(made->context_, options.cert_file, options.key_file); !used) return std::unexpected(used.error());
-  SSL_CTX_set_alpn_select_cb(made->context_, selectAlpn, nullptr);
+  std::unique_ptr<TlsContext> made(new TlsContext(true));
+  if (made->context_ == nullptr) return std::unexpected("cannot set up TLS: " + reasonOf());
+  if (options.cert_file.empty()) return std::unexpected("a TLS server needs a certificate and none is named");
+  if (auto error = useCertificate(made->context_, options.cert_file, options.key_file); !error.empty()) {
+    return std::unexpected(std::move(error));
+  }
+  if (auto error = made->setAlpn(options.alpn); !error.empty()) return std::unexpected(std::move(error));
+  if (!options.client_ca_file.empty()) {
+    const char* file = options.client_ca_file.c_str();
+    STACK_OF(X509_NAME)* names = SSL_load_client_CA_file(file);
+    if (names == nullptr || SSL_CTX_load_verify_file(made->context_, file) != 1) {
+      sk_X509_NAME_pop_free(names, X509_NAME_free);
+      return std::unexpected("cannot read the clients' CA file " + options.client_ca_file + ": " + reasonOf());
+    }
+    SSL_CTX_set_client_CA_list(made->context_, names);
+    SSL_CTX_set_verify(made->context_, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+    made->verifies_ = true;
+  }
   return made;
 }
 
 std::expected<std::unique_ptr<TlsContext>, std::string> TlsContext::makeClient(const TlsClientOptions& options) {
-  std::unique_ptr<TlsContext> made(new TlsContext(SSL_CTX_new(TLS_client_method()), false));
-  setPolicy(made->context_);
+  std::unique_ptr<TlsContext> made(new TlsContext(false));
+  if (made->context_ == nullptr) return std::unexpected("cannot set up TLS: " + reasonOf());
+  made->verifies_ = options.verify;
   SSL_CTX_set_verify(made->context_, options.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
   if (!options.ca_file.empty()) {
-    if (SSL_CTX_load_verify_locations(made->context_, options.ca_file.c_str(), nullptr) != 1) {
+    if (SSL_CTX_load_verify_file(made->context_, options.ca_file.c_str()) != 1) {
       return std::unexpected("cannot read the CA file " + options.ca_file + ": " + reasonOf());
     }
-  } else {
-    SSL_CTX_set_default_verify_paths(made->context_);
+  } else if (options.verify) {
+    if (auto error = useSystemStore(made->context_); !error.empty()) return std::unexpected(std::move(error));
   }
-  if (!options.cert_file.empty()) {
-    if (auto used = useCertificate(made->context_, options.cert_file, options.key_file); !used) return std::unexpected(used.error());
+  if (!options.cert_file.empty() || !options.key_file.empty()) {
+    if (auto error = useCertificate(made->context_, options.cert_file, options.key_file); !error.empty()) {
+      return std::unexpected(std::move(error));
+    }
   }
-  SSL_CTX_set_alpn_protos(made->context_, alpn_offer, alpn_offer_size);
+  if (auto error = made->setAlpn(options.alpn); !error.empty()) return std::unexpected(std::move(error));
   return made;
 }
 
-TlsContext::~TlsContext() { SSL_CTX_free(context_); }
+void TlsContext::keepSession(const char* name, SSL_SESSION* session) {
+  const size_t size = std::strlen(name) + 1;
+  if (size > max_name) {
+    SSL_SESSION_free(session);
+    return;
+  }
+  const std::lock_guard lock(resumable_mutex_);
+  Resumable& kept = resumable_[resumable_next_++ % resumable_.size()];
+  SSL_SESSION_free(kept.session);
+  std::memcpy(kept.name.data(), name, size);
+  kept.session = session;
+}
+
+// Each session is used once: a ticket used twice lets an onlooker link the two connections (RFC 8446 §C.4).
+SSL_SESSION* TlsContext::takeSession(const char* name) {
+  const std::lock_guard lock(resumable_mutex_);
+  // The newest first, which the server is the likeliest to remember.
+  for (size_t i = 0; i < resumable_.size(); ++i) {
+    Resumable& kept = resumable_[(resumable_next_ - 1 - i) % resumable_.size()];
+    if (kept.session != nullptr && std::strcmp(kept.name.data(), name) == 0) return std::exchange(kept.session, nullptr);
+  }
+  return nullptr;
+}
 
 TlsSession::TlsSession(TlsContext& context, ByteQueue& cipher_out, std::string_view server_name)
-    : ssl_(SSL_new(context.context_)), cipher_out_(cipher_out) {
-  // Out of memory shows as a failed handshake: with no SSL every call below answers tls_failed.
-  if (ssl_ == nullptr) return;
-  BIO* bio = BIO_new(TlsBio::method());
+    : context_(context), cipher_out_(cipher_out) {
+  ERR_clear_error();
+  ssl_ = SSL_new(context.context_);
+  BIO* bio = ssl_ == nullptr ? nullptr : BIO_new(TlsBio::method());
   if (bio == nullptr) {
     SSL_free(std::exchange(ssl_, nullptr));
+    ERR_clear_error();
     return;
   }
   BIO_set_data(bio, this);
   SSL_set_bio(ssl_, bio, bio);
-  if (context.is_server_) {
-    SSL_set_accept_state(ssl_);
+  if (SSL_set_app_data(ssl_, this) != 1) {
+    SSL_free(std::exchange(ssl_, nullptr));
+    ERR_clear_error();
     return;
   }
-  SSL_set_connect_state(ssl_);
-  const std::string name(server_name);
-  if (name.empty()) return;
-  if (isAddress(name)) {
-    X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl_), name.c_str());
+  if (context.is_server_) {
+    SSL_set_accept_state(ssl_);
   } else {
-    SSL_set_tlsext_host_name(ssl_, name.c_str());
-    SSL_set1_host(ssl_, name.c_str());
+    SSL_set_connect_state(ssl_);
+    setServerName(server_name);
+  }
+  ERR_clear_error();
+}
+
+TlsSession::~TlsSession() { SSL_free(ssl_); }
+
+void TlsSession::setServerName(std::string_view given) {
+  if (given.size() > 2 && given.front() == '[' && given.back() == ']') given = given.substr(1, given.size() - 2);
+  // SNI has no trailing dot (RFC 6066 §3), and certificates have none.
+  if (given.ends_with('.')) given.remove_suffix(1);
+  char name[TlsContext::max_name];
+  if (given.empty()) {
+    if (context_.verifies_) setup_error_ = "there is no server name to verify the certificate by";
+    return;
+  }
+  if (given.size() >= sizeof(name) || given.find('\0') != given.npos) {
+    setup_error_ = "the server name is no host name";
+    return;
+  }
+  std::memcpy(name, given.data(), given.size());
+  name[given.size()] = '\0';
+  // The handshake must not go on unverified because a small allocation failed: each of these is checked.
+  if (isAddress(name)) {
+    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl_), name) != 1) setup_error_ = "the server's address cannot be verified";
+    return;
+  }
+  if (SSL_set_tlsext_host_name(ssl_, name) != 1 || SSL_set1_host(ssl_, name) != 1) {
+    setup_error_ = "the server name is no host name";
+    return;
+  }
+  SSL_set_hostflags(ssl_, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  if (SSL_SESSION* session = context_.takeSession(name); session != nullptr) {
+    SSL_set_session(ssl_, session);
+    SSL_SESSION_free(session);
   }
 }
 
-TlsSession::~TlsSession() {
-  if (ssl_ != nullptr) SSL_free(ssl_);
+std::unexpected<Error> TlsSession::failWith(const Error& error) {
+  failed_ = true;
+  ERR_clear_error();
+  return fail(error);
 }
 
 Error TlsSession::lastError(const char* reason) {
-  const long verified = ssl_ == nullptr ? 0 : SSL_get_verify_result(ssl_);
-  ERR_clear_error();
-  if (verified != X509_V_OK) reason = X509_verify_cert_error_string(verified);
-  return {ErrorCode::tls_failed, Reach::connection, static_cast<uint32_t>(verified), reason};
+  const unsigned long code = ERR_peek_error();
+  if (ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE || ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE) {
+    return connectionError(ErrorCode::no_memory, "TLS has no memory left");
+  }
+  if (context_.verifies_ && ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
+    const long result = SSL_get_verify_result(ssl_);
+    return connectionError(ErrorCode::tls_failed, X509_verify_cert_error_string(result), static_cast<uint32_t>(result));
+  }
+  // OpenSSL's texts are static, and the alerts that peers send are among them.
+  const char* known = code == 0 || ERR_SYSTEM_ERROR(code) ? nullptr : ERR_reason_error_string(code);
+  return connectionError(ErrorCode::tls_failed, known == nullptr ? reason : known);
 }
 
 Result<TlsSession::Step> TlsSession::handshake() {
-  if (ssl_ == nullptr) return fail(lastError("no memory for a TLS session"));
+  if (ssl_ == nullptr) return failWith(connectionError(ErrorCode::no_memory, "TLS has no memory left"));
+  if (setup_error_ != nullptr) return failWith(connectionError(ErrorCode::tls_failed, setup_error_));
+  if (failed_) return fail(connectionError(ErrorCode::tls_failed, "the TLS handshake failed"));
   ERR_clear_error();
   const int result = SSL_do_handshake(ssl_);
   if (result == 1) return Step::done;
-  if (SSL_get_error(ssl_, result) == SSL_ERROR_WANT_READ) return Step::want_read;
-  return fail(lastError("the TLS handshake failed"));
+  switch (SSL_get_error(ssl_, result)) {
+    case SSL_ERROR_WANT_READ:
+      return Step::want_read;
+    case SSL_ERROR_WANT_WRITE:
+      return failWith(connectionError(ErrorCode::no_memory, "no send block is left for the TLS handshake"));
+    default:
+      return failWith(lastError("the TLS handshake failed"));
+  }
 }
 
 void TlsSession::feed(Bytes ciphertext) {
@@ -184,35 +378,57 @@ void TlsSession::feed(Bytes ciphertext) {
 }
 
 Result<size_t> TlsSession::read(MutableBytes plaintext) {
+  if (ssl_ == nullptr || failed_) return fail(connectionError(ErrorCode::tls_failed, "the TLS session failed before"));
+  if (at_end_) return size_t{0};
+  if (cipher_out_.empty()) own_answers_ = 0;
   ERR_clear_error();
-  const int result = SSL_read(ssl_, plaintext.data(), static_cast<int>(plaintext.size()));
-  if (result > 0) return static_cast<size_t>(result);
+  is_reading_ = true;
+  size_t count = 0;
+  const int result = SSL_read_ex(ssl_, plaintext.data(), plaintext.size(), &count);
+  is_reading_ = false;
+  if (own_answers_ > max_own_answers) {
+    return failWith(connectionError(ErrorCode::stalled, "the peer does not read what TLS answers"));
+  }
+  if (result == 1) return count;
   switch (SSL_get_error(ssl_, result)) {
     case SSL_ERROR_WANT_READ:
-    case SSL_ERROR_WANT_WRITE:
       return size_t{0};
+    case SSL_ERROR_WANT_WRITE:
+      return failWith(connectionError(ErrorCode::no_memory, "no send block is left for an answer of TLS"));
     case SSL_ERROR_ZERO_RETURN:
       at_end_ = true;
+      input_ = {};  // nothing after close_notify counts (RFC 8446 §6.1)
       return size_t{0};
     default:
-      return fail(lastError("a TLS record is broken"));
+      return failWith(lastError("a TLS record is broken"));
   }
 }
 
 Result<size_t> TlsSession::write(Bytes plaintext) {
-  // The whole record must find room, since OpenSSL wants the same bytes again after a refused write.
-  const size_t count = std::min(plaintext.size(), max_record);
-  if (cipher_out_.room() < count + record_overhead) return size_t{0};
-  ERR_clear_error();
-  const int result = SSL_write(ssl_, plaintext.data(), static_cast<int>(count));
-  if (result > 0) return static_cast<size_t>(result);
-  const int error = SSL_get_error(ssl_, result);
-  if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) return size_t{0};
-  return fail(lastError("TLS could not encrypt"));
+  if (ssl_ == nullptr || failed_) return fail(connectionError(ErrorCode::tls_failed, "the TLS session failed before"));
+  size_t taken = 0;
+  while (taken < plaintext.size()) {
+    // Room for the whole record comes first: OpenSSL would keep a record that the queue refused, and demand the same
+    // plaintext again.
+    const size_t room = cipher_out_.room();
+    if (room <= record_overhead) break;
+    const size_t count = std::min({plaintext.size() - taken, max_record_plaintext, room - record_overhead});
+    ERR_clear_error();
+    size_t written = 0;
+    const int result = SSL_write_ex(ssl_, plaintext.data() + taken, count, &written);
+    if (result != 1) {
+      const int error = SSL_get_error(ssl_, result);
+      if (error == SSL_ERROR_WANT_READ) break;  // the handshake is not done
+      if (error == SSL_ERROR_WANT_WRITE) return failWith(connectionError(ErrorCode::no_memory, "no send block is left for a TLS record"));
+      return failWith(lastError("TLS could not encrypt"));
+    }
+    taken += written;
+  }
+  return taken;
 }
 
 void TlsSession::closeNotify() {
-  if (ssl_ == nullptr || SSL_in_init(ssl_)) return;
+  if (ssl_ == nullptr || failed_ || SSL_in_init(ssl_) || cipher_out_.room() < record_overhead) return;
   ERR_clear_error();
   SSL_shutdown(ssl_);
   ERR_clear_error();
@@ -225,5 +441,9 @@ std::string_view TlsSession::alpn() const {
   SSL_get0_alpn_selected(ssl_, &name, &size);
   return {reinterpret_cast<const char*>(name), size};
 }
+
+bool TlsSession::isResumed() const { return ssl_ != nullptr && SSL_session_reused(ssl_) == 1; }
+
+const char* TlsSession::version() const { return ssl_ == nullptr ? "" : SSL_get_version(ssl_); }
 
 }  // namespace plait

@@ -44,11 +44,11 @@ void Exchange::respondError(uint16_t status, std::string_view text) {
     abort(streamError(ErrorCode::body_aborted, "the response broke off"));
     return;
   }
-  alignas(8) uint8_t memory[512];
-  http::ResponseHead head;
-  head.fields = http::FieldList(memory);
   const bool is_grpc = request_.fields.value(FieldName::content_type).starts_with("application/grpc");
   if (is_grpc) {
+    alignas(8) uint8_t memory[512];
+    http::ResponseHead head;
+    head.fields = http::FieldList(memory);
     head.status = 200;
     head.fields.add("content-type", "application/grpc", FieldName::content_type);
     head.fields.add("grpc-status", status == 504 ? "4" : "14", FieldName::grpc_status);
@@ -56,13 +56,20 @@ void Exchange::respondError(uint16_t status, std::string_view text) {
     sendHead(head, true);
     return;
   }
+  respond(status, "text/plain; charset=utf-8", text);
+}
+
+void Exchange::respond(uint16_t status, std::string_view content_type, std::string_view text) {
+  alignas(8) uint8_t memory[512];
+  http::ResponseHead head;
+  head.fields = http::FieldList(memory);
   char length[24];
   const int size = std::snprintf(length, sizeof(length), "%zu", text.size());
   head.status = status;
   head.content_length = text.size();
-  head.fields.add("content-type", "text/plain; charset=utf-8", FieldName::content_type);
+  head.fields.add("content-type", content_type, FieldName::content_type);
   head.fields.add("content-length", {length, static_cast<size_t>(size)}, FieldName::content_length);
-  const bool no_body = request_.method == "HEAD";
+  const bool no_body = request_.method == "HEAD" || text.empty();
   if (sendHead(head, no_body) && !no_body) sendShortBody(text);
 }
 

@@ -68,6 +68,8 @@ class Exchange : public http::BodyProducer, public http::BodyConsumer {
   // Answers with a short text, if no head was sent yet; else the response is aborted. For gRPC it is a trailers-only
   // response with grpc-status (UNAVAILABLE, or DEADLINE_EXCEEDED for 504).
   void respondError(uint16_t status, std::string_view text);
+  // A whole small response. `text` must fit into what the client's windows and the send queue have room for.
+  void respond(uint16_t status, std::string_view content_type, std::string_view text);
   // The response cannot be completed: RST_STREAM, or the connection is closed.
   virtual void abort(const Error& error) = 0;
   // The handler's last call; the exchange may be gone when it returns.

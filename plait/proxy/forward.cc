@@ -1,0 +1,74 @@
+#include "plait/proxy/forward.h"
+
+#include "plait/http/field_rules.h"
+#include "plait/http/forwarded.h"
+
+namespace plait {
+
+using http::FieldName;
+
+bool prepareRequest(Exchange& exchange, const ForwardOptions& options, std::string_view fallback_authority,
+                    http::HeaderBlock& block, http::RequestHead& out) {
+  const http::RequestHead& in = exchange.request();
+  // Three forwarded values and Via come on top, each with what a client may have sent already.
+  if (!block.reserve(in.fields.listSize() + 1024)) return false;
+  out = in;
+  out.fields = http::FieldList(block.memory());
+  http::ConnectionTokens tokens;
+  for (const http::Field field : in.fields) {
+    if (field.id == FieldName::connection && !http::parseConnectionValue(field.value, tokens)) return false;
+  }
+  for (const http::Field field : in.fields) {
+    if (http::isHopByHop(field, tokens)) continue;
+    switch (field.id) {
+      case FieldName::expect:  // answered at this hop
+        continue;
+      case FieldName::x_forwarded_for:
+      case FieldName::x_forwarded_proto:
+      case FieldName::x_forwarded_host:
+        if (options.x_forwarded) continue;
+        break;
+      case FieldName::forwarded:
+        if (options.forwarded) continue;
+        break;
+      case FieldName::via:
+        if (options.via) continue;
+        break;
+      default:
+        break;
+    }
+    if (!out.fields.add(field.name, field.value, field.id, field.never_indexed)) return false;
+  }
+  if (out.authority.empty()) out.authority = fallback_authority;
+  out.scheme = exchange.client().scheme();
+  const http::ClientHop hop{exchange.client().address(), exchange.client().scheme(), in.authority, false};
+  uint8_t value[512];
+  const auto add = [&](FieldName id, std::string_view text) {
+    return text.empty() || out.fields.add(http::nameOf(id), text, id);
+  };
+  bool fits = true;
+  if (options.x_forwarded) {
+    fits = fits && add(FieldName::x_forwarded_for, http::buildXForwardedFor(value, in.fields, hop));
+    fits = fits && add(FieldName::x_forwarded_proto, http::buildXForwardedProto(value, in.fields, hop));
+    fits = fits && add(FieldName::x_forwarded_host, http::buildXForwardedHost(value, in.fields, hop));
+  }
+  if (options.forwarded) fits = fits && add(FieldName::forwarded, http::buildForwarded(value, in.fields, hop));
+  if (options.via) fits = fits && add(FieldName::via, http::buildVia(value, in.fields, in.version, "plait"));
+  return fits;
+}
+
+Task<Result<Outcome>> forwardResponse(Exchange& exchange, Response& response, Io&) {
+  Outcome outcome{response.status(), response.backendIdx(), false};
+  const bool no_content = exchange.request().method == "HEAD" || response.status() == 204 || response.status() == 304;
+  const bool ends = no_content || (response.pipe().isEnded() && response.pipe().bufferedBytes() == 0 && response.pipe().trailers() == nullptr);
+  if (!exchange.sendHead(response.head(), ends)) {
+    co_return fail(streamError(ErrorCode::cancelled, "the client is gone, or has no room for the response's head"));
+  }
+  if (!ends) {
+    if (Status relayed = co_await exchange.relay(response.pipe()); !relayed) co_return fail(relayed.error());
+  }
+  outcome.is_complete = true;
+  co_return outcome;
+}
+
+}  // namespace plait

@@ -1,0 +1,100 @@
+#include "plait/proxy/handler.h"
+
+#include "plait/io/sync.h"
+
+namespace plait {
+
+// The heart of plait: one request to one backend. Stale connections, GOAWAY and refused streams are the pool's affair.
+Task<Result<Outcome>> proxyHttp2(ProxyRequest& request, ConnectionPool& pool, uint32_t backend_idx, Io& io) {
+  auto lease = co_await pool.getOrCreate(backend_idx, io, request.options.cancel);
+  if (!lease) co_return fail(lease.error());
+  auto response = co_await (*lease)->request(request.head, request.options, io);
+  pool.release(*lease, response || !response.error().reachesConnection(), io);
+  if (!response) co_return fail(response.error());
+  co_return co_await forwardResponse(request.exchange, *response, io);
+}
+
+namespace {
+
+bool mayTryAnotherBackend(const Error& error) { return error.reach == Reach::backend; }
+
+uint16_t statusOf(const Error& error) {
+  switch (error.code) {
+    case ErrorCode::deadline_exceeded:
+    case ErrorCode::connect_timeout:
+      return 504;
+    case ErrorCode::pool_exhausted:
+    case ErrorCode::no_memory:
+    case ErrorCode::shutting_down:
+      return 503;
+    default:
+      return 502;
+  }
+}
+
+std::string_view textOf(uint16_t status) {
+  switch (status) {
+    case 503: return "no backend has room for this request\n";
+    case 504: return "the backend did not answer in time\n";
+    default: return "the backend could not be reached or broke off\n";
+  }
+}
+
+}  // namespace
+
+Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
+  ProxyRequest request(exchange, headers_);
+  if (exchange.request().method == "CONNECT" || !exchange.request().protocol.empty()) {
+    exchange.respondError(501, "tunnels are not supported\n");
+    exchange.end();
+    co_return;
+  }
+  if (!prepareRequest(exchange, options_, pool_.backend(0).host, request.block, request.head)) {
+    exchange.respondError(503, textOf(503));
+    exchange.end();
+    co_return;
+  }
+  request.options.deadline_ns = io.nowNs() + response_head_ms_ * ns_per_ms;
+  request.options.cancel = &exchange.cancelToken();
+  request.options.interim = &request;
+  request.options.body = exchange.requestBody();
+  if (request.options.body != nullptr) {
+    request.options.body->enableReplay(pool_.replayBudget(), pool_.limits().replay_bytes_per_request);
+  }
+  const TimeNs give_up_ns = io.nowNs() + pool_.timeouts().queue_ms * ns_per_ms;
+  Result<Outcome> outcome = fail(backendError(ErrorCode::connect_failed, "no backend was tried"));
+  // Round robin over the backends that answer; one that cannot be reached passes the request to the next. When none
+  // can, the request waits for the first that may be tried again.
+  while (true) {
+    TimeNs retry_at_ns = never_ns;
+    for (uint32_t i = 0; i < pool_.backendCount(); ++i) {
+      const uint32_t backend_idx = next_++ % pool_.backendCount();
+      if (pool_.retryAt(backend_idx) > io.nowNs() && pool_.readyConnections(backend_idx) == 0) {
+        retry_at_ns = std::min(retry_at_ns, pool_.retryAt(backend_idx));
+        continue;
+      }
+      outcome = co_await proxyHttp2(request, pool_, backend_idx, io);
+      if (outcome || !mayTryAnotherBackend(outcome.error())) break;
+      retry_at_ns = std::min(retry_at_ns, pool_.retryAt(backend_idx));
+      if (request.options.body != nullptr) {
+        if (!request.options.body->canReplay()) break;
+        request.options.body->rewind();
+      }
+    }
+    if (outcome || !mayTryAnotherBackend(outcome.error()) || outcome.error().code == ErrorCode::pool_exhausted) break;
+    if (exchange.cancelToken().isCancelled()) break;
+    if (request.options.body != nullptr && !request.options.body->canReplay()) break;
+    if (retry_at_ns == never_ns || retry_at_ns >= give_up_ns) break;
+    co_await sleepUntil(std::max(retry_at_ns, io.nowNs() + ns_per_ms), io);
+  }
+  if (!outcome && !exchange.cancelToken().isCancelled()) {
+    const uint16_t status = statusOf(outcome.error());
+    exchange.respondError(status, textOf(status));
+  }
+  if (request.options.body != nullptr) {
+    request.options.body->cancel(streamError(ErrorCode::cancelled, "the response is complete"));
+  }
+  exchange.end();
+}
+
+}  // namespace plait
