@@ -1,23 +1,32 @@
 // TLS as a filter: ciphertext in → plaintext out, and back. It knows no socket; a custom BIO reads from the lent receive
 // buffer and writes into the connection's cipher queue, so OpenSSL neither copies into buffers of its own nor grows any.
+//
+//   feed() → [ view of the lent buffer ] → handshake() / read() → plaintext
+//   plaintext → write() / handshake() / closeNotify() → [ cipher_out ] → the kernel
 #pragma once
 
+#include <array>
 #include <expected>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "plait/base/byte_queue.h"
 #include "plait/base/error.h"
 
 struct ssl_ctx_st;
+struct ssl_session_st;
 struct ssl_st;
 
 namespace plait {
 
 struct TlsServerOptions {
   std::string cert_file;  // PEM, the chain in order
-  std::string key_file;   // PEM
+  std::string key_file;   // PEM, not encrypted
+  std::vector<std::string> alpn{"h2", "http/1.1"};  // the server's order decides
+  std::string client_ca_file;  // PEM; where set, clients must show a certificate that it vouches for
 };
 
 struct TlsClientOptions {
@@ -25,12 +34,14 @@ struct TlsClientOptions {
   std::string ca_file;    // PEM; the system's store where empty
   std::string cert_file;  // the client's own certificate, where the backend asks for one
   std::string key_file;
+  std::vector<std::string> alpn{"h2", "http/1.1"};
 };
 
-// Certificates, keys and policy, shared by the sessions made from it. TLS 1.2 and 1.3; ALPN "h2", then "http/1.1".
+// Certificates, keys and policy, shared by the sessions made from it on any thread; must outlive them. TLS 1.2 and 1.3;
+// for TLS 1.2 only what RFC 9113 §9.2 allows. Made at start: it reads files and allocates.
 class TlsContext {
  public:
-  // The error is a sentence for the operator that names the file.
+  // The error is a sentence for the operator that names the file and says why.
   static std::expected<std::unique_ptr<TlsContext>, std::string> makeServer(const TlsServerOptions& options);
   static std::expected<std::unique_ptr<TlsContext>, std::string> makeClient(const TlsClientOptions& options);
   ~TlsContext();
@@ -39,45 +50,97 @@ class TlsContext {
 
  private:
   friend class TlsSession;
-  TlsContext(ssl_ctx_st* context, bool is_server) : context_(context), is_server_(is_server) {}
-  ssl_ctx_st* context_;
+  friend struct TlsCallbacks;
+  static constexpr size_t max_name = 256;        // longer than any DNS name, with its terminator
+  static constexpr size_t max_alpn_list = 256;
+
+  // A session that the server of that name let us resume. Kept by name, because a resumed handshake shows no
+  // certificate whose name could be checked again.
+  struct Resumable {
+    std::array<char, max_name> name{};
+    ssl_session_st* session = nullptr;
+  };
+
+  explicit TlsContext(bool is_server);
+  std::string setAlpn(const std::vector<std::string>& names);
+  void keepSession(const char* name, ssl_session_st* session);
+  ssl_session_st* takeSession(const char* name);
+
+  ssl_ctx_st* context_ = nullptr;
   bool is_server_;
+  bool verifies_ = false;
+  std::array<uint8_t, max_alpn_list> alpn_list_{};  // as on the wire: each name behind its length
+  size_t alpn_list_size_ = 0;
+  std::mutex resumable_mutex_;  // met once a handshake
+  std::array<Resumable, 32> resumable_;
+  size_t resumable_next_ = 0;
 };
 
+// One connection's TLS, made in place. Belongs to one thread at a time; does not allocate outside OpenSSL. After an error
+// only the destructor and alpn() may follow, and what is in `cipher_out` (the alert) is still worth sending.
 class TlsSession {
  public:
   enum class Step : uint8_t { want_read, done };
 
-  // Ciphertext to be sent is appended to `cipher_out`. `server_name` is for SNI and verification in the client role; an
-  // IP address is verified as such and not sent as SNI (RFC 6066 §3).
+  // Ciphertext to be sent is appended to `cipher_out`, which must outlive the session. `server_name` counts in the client
+  // role alone, where it is sent as SNI and verified; an IP address (brackets allowed) is verified as such and not sent
+  // (RFC 6066 §3). What cannot be set up, a name that is empty while the context verifies among it, is reported by
+  // handshake().
   TlsSession(TlsContext& context, ByteQueue& cipher_out, std::string_view server_name);
   ~TlsSession();
   TlsSession(const TlsSession&) = delete;
   TlsSession& operator=(const TlsSession&) = delete;
 
-  // Goes on with the handshake as far as the fed bytes allow. Errors: tls_failed.
+  // Goes on with the handshake as far as the fed bytes allow; want_read means that all of them are used up. Errors:
+  // tls_failed, whose detail is the X.509 verification result; no_memory when `cipher_out` or OpenSSL's memory is at
+  // its end.
   Result<Step> handshake();
-  // Gives ciphertext, which must stay where it is until hasUnread() is false.
+
+  // Gives ciphertext, which must stay where it is until hasUnread() is false. Not while there is some unread.
   void feed(Bytes ciphertext);
+  // Ciphertext that was given and is not consumed. Plaintext may be left even where there is none: call read() until it
+  // answers 0.
   bool hasUnread() const { return !input_.empty(); }
-  // Decrypts up to one record into `plaintext`; 0 means that more ciphertext is needed, or atEnd().
+  size_t unread() const { return input_.size(); }
+
+  // Decrypts at most one record into `plaintext`; 0 means that all ciphertext given is used up, or atEnd(). Errors:
+  // tls_failed for a record that is broken or an alert; stalled for a peer that keeps TLS itself answering (key updates)
+  // and does not read the answers; no_memory.
   Result<size_t> read(MutableBytes plaintext);
-  // The peer said close_notify.
+  // The peer said close_notify: nothing follows.
   bool atEnd() const { return at_end_; }
-  // Encrypts as much as the queue has room for; returns how much.
+
+  // Encrypts all of `plaintext`, or as much as the queue has room for; returns how much was taken. Errors: tls_failed,
+  // no_memory.
   Result<size_t> write(Bytes plaintext);
+  // Says that nothing more will be written. Does nothing before the handshake is done, after an error, and when there is
+  // no room.
   void closeNotify();
-  // What was negotiated: "h2", "http/1.1" or "".
+
+  // What was negotiated: "h2", "http/1.1" or "". Lives as long as the session.
   std::string_view alpn() const;
+  // True when the handshake took up an earlier session.
+  bool isResumed() const;
+  // "TLSv1.3" or "TLSv1.2", for the log.
+  const char* version() const;
 
  private:
   friend struct TlsBio;
+  friend struct TlsCallbacks;
+
+  void setServerName(std::string_view name);
   Error lastError(const char* reason);
+  std::unexpected<Error> failWith(const Error& error);
 
   ssl_st* ssl_ = nullptr;
+  TlsContext& context_;
   ByteQueue& cipher_out_;
   Bytes input_;
+  const char* setup_error_ = nullptr;
+  size_t own_answers_ = 0;  // bytes that TLS by itself answered while reading, since the queue was last empty
+  bool is_reading_ = false;
   bool at_end_ = false;
+  bool failed_ = false;
 };
 
 }  // namespace plait
