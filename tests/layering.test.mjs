@@ -1,0 +1,54 @@
+// Reads the #include lines and fails on an arrow that the architecture forbids.
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const allowed = {
+  base: ['base'],
+  http: ['base', 'http'],
+  h1: ['base', 'http', 'h1'],
+  h2: ['base', 'http', 'h2'],
+  io: ['base', 'io'],
+  net: ['base', 'io', 'net'],
+  client: ['base', 'http', 'h1', 'h2', 'io', 'net', 'client'],
+  server: ['base', 'http', 'h1', 'h2', 'io', 'net', 'server'],
+  proxy: ['base', 'http', 'h1', 'h2', 'io', 'net', 'client', 'server', 'proxy'],
+};
+
+// The violations of one file: which line names what it must not.
+function violations(layer, file, text) {
+  const found = [];
+  for (const [, include] of text.matchAll(/^#include\s+[<"]([^>"]+)[>"]/gm)) {
+    const target = include.match(/^plait\/([a-z0-9]+)\//)?.[1];
+    if (target && !allowed[layer].includes(target)) found.push(`${file}: ${layer} may not include ${include}`);
+    if (include.startsWith('sim/')) found.push(`${file}: nobody includes sim`);
+    if (include.startsWith('openssl/') && layer !== 'net') found.push(`${file}: only net names OpenSSL`);
+    const kernel = /^(liburing\.h|sys\/(epoll|eventfd|socket)\.h|poll\.h)$/.test(include);
+    const mayNameKernel = /_backend\.cc$|\/op\.h$/.test(file) || (layer === 'net' && file.endsWith('resolver.cc'));
+    if (kernel && !mayNameKernel && !file.endsWith('_test.cc')) found.push(`${file}: only io/*_backend.cc names the kernel (${include})`);
+  }
+  return found;
+}
+
+test('no layer includes one above it', () => {
+  const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', 'plait');
+  const found = [];
+  let files = 0;
+  for (const layer of Object.keys(allowed)) {
+    for (const name of readdirSync(path.join(root, layer))) {
+      if (!/\.(h|cc)$/.test(name)) continue;
+      files += 1;
+      found.push(...violations(layer, `${layer}/${name}`, readFileSync(path.join(root, layer, name), 'utf8')));
+    }
+  }
+  assert.ok(files > 50, 'the sources are where this test looks');
+  assert.deepEqual(found, []);
+});
+
+test('a forbidden arrow is seen', () => {
+  assert.equal(violations('client', 'client/x.cc', '#include "plait/server/server.h"\n').length, 1);
+  assert.equal(violations('h2', 'h2/x.cc', '#include <openssl/ssl.h>\n#include "plait/io/io.h"\n').length, 2);
+  assert.equal(violations('server', 'server/x.cc', '#include <sys/epoll.h>\n').length, 1);
+});

@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import test from 'node:test';
+import { certificate, connectH2, exchangeRaw, request, run, runPlait, startH2Backend, startPlait, temporaryDirectory, within } from './harness.mjs';
+
+const echo = (stream, headers) => {
+  stream.respond({ ':status': 200, 'content-type': 'application/json' });
+  stream.end(JSON.stringify(headers));
+};
+
+test('curl gets its answer over HTTP/1.1, h2c and h2 with TLS', async (t) => {
+  const backend = await startH2Backend(t, echo);
+  const { cert, key } = await certificate(t);
+  const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0', '--listen', 'tls:127.0.0.1:0', '--tls-cert', cert, '--tls-key', key]);
+  const [plain, tls] = plait.listeners.map((l) => l.port);
+  for (const [version, args] of [
+    ['1.1', ['--http1.1', `http://127.0.0.1:${plain}/a?b=c`]],
+    ['2', ['--http2-prior-knowledge', `http://127.0.0.1:${plain}/a?b=c`]],
+    ['2', ['--cacert', cert, `https://localhost:${tls}/a?b=c`]],
+    ['1.1', ['--http1.1', '--cacert', cert, `https://localhost:${tls}/a?b=c`]],
+  ]) {
+    const { stdout } = await run('curl', ['-s', '-m', '10', '-w', '\n%{http_version} %{http_code}', ...args]);
+    const [body, info] = stdout.split('\n');
+    assert.equal(info, `${version} 200`);
+    assert.equal(JSON.parse(body)[':path'], '/a?b=c');
+  }
+});
+
+test('the backend learns who asked, and gets no field that concerns one hop only', async (t) => {
+  const backend = await startH2Backend(t, echo);
+  const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0']);
+  const text = await exchangeRaw(plait.port, 'GET /x HTTP/1.1\r\nHost: example.test:99\r\nConnection: close, X-Secret\r\nX-Secret: 1\r\n' +
+    'Keep-Alive: timeout=5\r\nTE: gzip\r\nX-Forwarded-For: 6.6.6.6\r\nX-Kept: yes\r\n\r\n');
+  assert.match(text, /^HTTP\/1\.1 200 /);
+  const seen = JSON.parse(text.match(/\{.*\}/)[0]);
+  assert.equal(seen[':authority'], 'example.test:99');
+  assert.equal(seen['x-kept'], 'yes');
+  assert.equal(seen['x-forwarded-for'], '127.0.0.1');
+  assert.equal(seen['x-forwarded-proto'], 'http');
+  assert.equal(seen['x-forwarded-host'], 'example.test:99');
+  assert.match(seen.via, /plait/);
+  for (const name of ['connection', 'x-secret', 'keep-alive', 'te']) assert.equal(seen[name], undefined, name);
+});
+
+test('trailers, interim responses and empty responses pass', async (t) => {
+  const backend = await startH2Backend(t, (stream, headers) => {
+    if (headers[':path'] === '/trailers') {
+      stream.additionalHeaders({ ':status': 103, link: '</style.css>' });
+      stream.respond({ ':status': 200 }, { waitForTrailers: true });
+      stream.on('wantTrailers', () => stream.sendTrailers({ 'x-sum': '42' }));
+      stream.end('body');
+    } else {
+      stream.respond({ ':status': 204 }, { endStream: true });
+    }
+  });
+  const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0']);
+  const client = connectH2(t, plait.port);
+  const full = await request(client, { ':path': '/trailers' });
+  assert.equal(full.body, 'body');
+  assert.equal(full.trailers['x-sum'], '42');
+  assert.equal(full.interim[0][':status'], 103);
+  const empty = await request(client, { ':path': '/empty' });
+  assert.equal(empty.headers[':status'], 204);
+  assert.equal(empty.body, '');
+  const h1 = await exchangeRaw(plait.port, 'GET /trailers HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+  assert.match(h1, /^HTTP\/1\.1 103 [\s\S]*HTTP\/1\.1 200 [\s\S]*\r\n4\r\nbody\r\n0\r\nx-sum: 42\r\n\r\n$/);
+});
+
+test('bodies arrive unchanged in both directions', async (t) => {
+  const backend = await startH2Backend(t, (stream) => {
+    stream.respond({ ':status': 200 });
+    stream.pipe(stream);
+  });
+  const { cert, key } = await certificate(t);
+  const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0', '--listen', 'tls:127.0.0.1:0', '--tls-cert', cert, '--tls-key', key]);
+  const dir = temporaryDirectory(t);
+  const file = path.join(dir, 'body');
+  const bytes = randomBytes(24 << 20);
+  writeFileSync(file, bytes);
+  const sum = createHash('sha256').update(bytes).digest('hex');
+  for (const args of [
+    ['--http1.1', `http://127.0.0.1:${plait.listeners[0].port}/`],
+    ['--http2-prior-knowledge', `http://127.0.0.1:${plait.listeners[0].port}/`],
+    ['--cacert', cert, `https://localhost:${plait.listeners[1].port}/`],
+  ]) {
+    const out = path.join(dir, 'out');
+    await run('curl', ['-s', '-m', '60', '-H', 'Expect:', '--data-binary', `@${file}`, '-o', out, ...args]);
+    assert.equal(createHash('sha256').update(readFileSync(out)).digest('hex'), sum, args[0]);
+  }
+});
+
+test('a slow reader does not hold up another client of the same upstream connection', async (t) => {
+  const chunk = Buffer.alloc(64 << 10, 'x');
+  const backend = await startH2Backend(t, (stream, headers) => {
+    stream.respond({ ':status': 200 });
+    if (headers[':path'] !== '/endless') return stream.end('quick');
+    const more = () => {
+      while (!stream.destroyed && stream.write(chunk));
+    };
+    stream.on('drain', more);
+    more();
+  });
+  const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0']);
+  for (let i = 0; i < 20; i += 1) {
+    const slow = connectH2(t, plait.port).request({ ':path': '/endless' });
+    slow.on('error', () => {});
+    await within(10_000, new Promise((resolve) => slow.once('response', resolve)), 'the slow reader has its head');
+    slow.pause();
+  }
+  const quick = connectH2(t, plait.port);
+  for (let i = 0; i < 50; i += 1) assert.equal((await request(quick, { ':path': '/quick' })).body, 'quick');
+});
+
+test('pipelined requests are answered in order, and a malformed one gets 400', async (t) => {
+  const backend = await startH2Backend(t, (stream, headers) => {
+    stream.respond({ ':status': 200, 'content-length': headers[':path'].length });
+    stream.end(headers[':path']);
+  });
+  const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0']);
+  const text = await exchangeRaw(plait.port, 'GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /22 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc' +
+    'GET /333 HTTP/1.1\r\nHost: a\r\n\r\nGET /4 HTTP/1.1\r\nHost : a\r\n\r\n');
+  assert.deepEqual([...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map((m) => m[1]), ['200', '200', '200', '400']);
+  assert.ok(text.indexOf('/1') < text.indexOf('/22') && text.indexOf('/22') < text.indexOf('/333'));
+});
+
+test('a client that cancels ends the request at the backend', async (t) => {
+  let cancelled;
+  const seen = new Promise((resolve) => { cancelled = resolve; });
+  const backend = await startH2Backend(t, (stream) => {
+    stream.on('close', () => cancelled(stream.rstCode));
+    stream.respond({ ':status': 200 });
+    stream.write('first');
+  });
+  const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0']);
+  await request(connectH2(t, plait.port), { ':path': '/' }, { onHeaders: (stream) => stream.close(8) });
+  assert.equal(await within(10_000, seen, 'the backend sees the stream end'), 8);
+});
+
+test('a response that breaks off upstream looks broken to the client, never complete', async (t) => {
+  const backend = await startH2Backend(t, (stream) => {
+    stream.respond({ ':status': 200 });
+    stream.write('part', () => stream.close(2));
+  });
+  const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0']);
+  const h2 = await request(connectH2(t, plait.port), { ':path': '/' });
+  assert.notEqual(h2.rstCode, 0);
+  const h1 = await exchangeRaw(plait.port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n').catch((error) => error.code);
+  assert.ok(!String(h1).includes('\r\n0\r\n\r\n'), 'no last chunk');
+});
+
+test('an https backend is verified, unless told otherwise', async (t) => {
+  const { cert, key } = await certificate(t);
+  const backend = await startH2Backend(t, echo, { secure: { cert: readFileSync(cert), key: readFileSync(key) } });
+  const get = async (args) => {
+    const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0', ...args]);
+    const { stdout } = await run('curl', ['-s', '-m', '20', '-o', '/dev/null', '-w', '%{http_code}', `http://127.0.0.1:${plait.port}/`]);
+    return stdout;
+  };
+  assert.equal(await get(['--ca-file', cert]), '200');
+  assert.equal(await get(['--insecure']), '200');
+  assert.equal(await get([]), '502');
+});
+
+test('mistakes on the command line are named in one line, with exit code 2', async () => {
+  for (const [args, sentence] of [
+    [['-b', 'ftp://x:1', '-p', '0'], /--backend ftp:\/\/x:1/],
+    [['-p', '0'], /no backend/],
+    [['-b', '127.0.0.1:1'], /nowhere to listen/],
+    [['-b', 'no-such-name.invalid:80', '-p', '0'], /no-such-name\.invalid cannot be resolved/],
+    [['-b', '127.0.0.1:1', '-p', '0', '--tls-cert', '/nonexistent.pem', '--tls-key', '/nonexistent.pem'], /\/nonexistent\.pem/],
+    [['-b', '127.0.0.1:1', '-p', '70000'], /--port/],
+    [['-b', '127.0.0.1:1', '--nonsense'], /--nonsense/],
+  ]) {
+    const { code, stderr } = await runPlait(args);
+    assert.equal(code, 2, args.join(' '));
+    assert.match(stderr, sentence);
+    assert.equal(stderr.trim().split('\n').length, 1);
+  }
+  assert.match((await runPlait(['--version'])).stdout, /^plait \d/);
+  assert.match((await runPlait(['--help'])).stdout, /--backend/);
+});

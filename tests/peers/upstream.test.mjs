@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import http2 from 'node:http2';
+import net from 'node:net';
+import path from 'node:path';
+import test from 'node:test';
+import { connectH2, request, run, startH2Backend, startPlait, temporaryDirectory, within } from './harness.mjs';
+
+async function freePort() {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+test('1,024 requests at once share at most 8 upstream connections', async (t) => {
+  const dir = temporaryDirectory(t);
+  writeFileSync(path.join(dir, 'small'), Buffer.alloc(100));
+  const port = await freePort();
+  const nghttpd = spawn('nghttpd', ['--no-tls', '-d', dir, String(port)], { stdio: 'ignore' });
+  t.after(() => nghttpd.kill());
+  const plait = await startPlait(t, ['-b', `h2c://127.0.0.1:${port}`, '--listen', '127.0.0.1:0']);
+  for (const args of [['-c', '64', '-m', '16'], ['--h1', '-c', '256']]) {
+    const load = run('h2load', ['-n', '20000', ...args, `http://127.0.0.1:${plait.port}/small`]);
+    const { stdout } = await within(60_000, load, 'h2load is done');
+    assert.match(stdout, /20000 succeeded, 0 failed, 0 errored/);
+    assert.match(stdout, /status codes: 20000 2xx/);
+    const used = (await run('ss', ['-tnH', 'state', 'established', `( dport = :${port} )`])).stdout.trim().split('\n');
+    assert.ok(used.length <= 8, `${used.length} connections`);
+  }
+});
+
+test('a backend that says GOAWAY every 100 requests loses no GET and gets no POST twice', async (t) => {
+  const posts = new Map();
+  const backend = await startH2Backend(t, (stream, headers) => {
+    const id = headers['x-id'];
+    if (headers[':method'] === 'POST') posts.set(id, (posts.get(id) ?? 0) + 1);
+    const session = stream.session;
+    session.served = (session.served ?? 0) + 1;
+    if (session.served === 100) session.close();
+    stream.respond({ ':status': 200 });
+    stream.end(id);
+  });
+  const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0']);
+  const client = connectH2(t, plait.port);
+  let failed = 0;
+  for (let round = 0; round < 30; round += 1) {
+    const answers = await Promise.all(Array.from({ length: 50 }, (_, i) => {
+      const id = `${round}-${i}`;
+      const method = i % 2 ? 'POST' : 'GET';
+      return request(client, { ':path': '/', ':method': method, 'x-id': id }, method === 'POST' ? { body: 'x' } : {}).then((r) => ({ id, method, ...r }));
+    }));
+    for (const answer of answers) {
+      if (answer.method === 'GET') assert.equal(answer.body, answer.id);
+      else if (answer.headers?.[':status'] !== 200) failed += 1;
+    }
+  }
+  assert.equal(Math.max(...posts.values()), 1);
+  assert.ok(backend.opened > 5, 'connections were replaced');
+  assert.ok(failed < 750 * 0.05, `${failed} POSTs failed`);
+});
+
+test('REFUSED_STREAM is repeated elsewhere without the client noticing, POSTs too', async (t) => {
+  let seen = 0;
+  const backend = await startH2Backend(t, (stream) => {
+    seen += 1;
+    if (seen % 3 === 1) return stream.close(http2.constants.NGHTTP2_REFUSED_STREAM);
+    stream.respond({ ':status': 200 });
+    stream.pipe(stream);
+  });
+  const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0']);
+  const client = connectH2(t, plait.port);
+  for (let i = 0; i < 30; i += 1) {
+    const answer = await request(client, { ':path': '/', ':method': 'POST' }, { body: `body ${i}` });
+    assert.equal(answer.headers[':status'], 200);
+    assert.equal(answer.body, `body ${i}`);
+  }
+  assert.ok(seen > 30);
+});
+
+test('a POST whose fate is unknown gets 502 and is not repeated; a GET is', async (t) => {
+  const seen = { GET: 0, POST: 0 };
+  const backend = await startH2Backend(t, (stream, headers) => {
+    const method = headers[':method'];
+    seen[method] += 1;
+    if (seen[method] === 1) return stream.session.socket.destroy();
+    stream.respond({ ':status': 200 });
+    stream.end('second');
+  });
+  const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0']);
+  const client = connectH2(t, plait.port);
+  const post = await request(client, { ':path': '/', ':method': 'POST' }, { body: 'pay' });
+  assert.equal(post.headers[':status'], 502);
+  assert.equal(seen.POST, 1);
+  const get = await request(client, { ':path': '/' });
+  assert.equal(get.headers[':status'], 200);
+  assert.equal(seen.GET, 2);
+});
+
+test('a pooled connection that the backend closed while idle costs no request', async (t) => {
+  const backend = await startH2Backend(t, (stream) => {
+    stream.respond({ ':status': 200 });
+    stream.end('ok');
+  });
+  const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0']);
+  const client = connectH2(t, plait.port);
+  for (let i = 0; i < 20; i += 1) {
+    assert.equal((await request(client, { ':path': '/', ':method': 'POST' }, { body: 'x' })).headers?.[':status'], 200);
+    const gone = [...backend.sessions].map((session) => once(session, 'close'));
+    for (const session of backend.sessions) session.destroy();
+    await within(5_000, Promise.all(gone), 'the backend has closed its sessions');
+  }
+});
+
+test('a backend that is down passes its requests to the other one; with none left the answer is 502', async (t) => {
+  const backend = await startH2Backend(t, (stream) => {
+    stream.respond({ ':status': 200 });
+    stream.end('ok');
+  });
+  const dead = await freePort();
+  const plait = await startPlait(t, ['-b', `h2c://127.0.0.1:${dead}`, '-b', backend.url, '--listen', '127.0.0.1:0']);
+  const client = connectH2(t, plait.port);
+  for (let i = 0; i < 20; i += 1) assert.equal((await request(client, { ':path': '/' })).headers[':status'], 200);
+  const alone = await startPlait(t, ['-b', `h2c://127.0.0.1:${dead}`, '--listen', '127.0.0.1:0']);
+  assert.equal((await request(connectH2(t, alone.port), { ':path': '/' })).headers[':status'], 502);
+  const grpc = await request(connectH2(t, alone.port), { ':path': '/a.B/C', ':method': 'POST', 'content-type': 'application/grpc' }, { body: '' });
+  assert.equal(grpc.headers['grpc-status'], '14');
+});
+
+test('SIGTERM lets a request in flight finish, says GOAWAY, and ends with 0', async (t) => {
+  let finish;
+  const backend = await startH2Backend(t, (stream) => {
+    stream.respond({ ':status': 200 });
+    stream.write('first ');
+    finish = () => stream.end('last');
+  });
+  const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0']);
+  const client = connectH2(t, plait.port);
+  const goaway = once(client, 'goaway');
+  let stopped;
+  const answer = await request(client, { ':path': '/' }, {
+    onHeaders: () => {
+      stopped = plait.stop();
+      goaway.then(() => finish());
+    },
+  });
+  assert.equal(answer.body, 'first last');
+  assert.equal(await stopped, 0);
+});
