@@ -112,7 +112,11 @@ void Pipe::cancel(const Error& error) {
 }
 
 void Pipe::enableReplay(ReplayBudget& budget, size_t limit) {
-  PLAIT_ASSERT(total_ == 0 && replay_budget_ == nullptr);
+  PLAIT_ASSERT(consumed_ == 0 && replay_budget_ == nullptr);
+  // What came before anybody asked is still here, whole, and is the first to be held.
+  if (error_ || total_ > limit || total_ > budget.available) return;
+  budget.available -= total_;
+  replay_charged_ = total_;
   replay_budget_ = &budget;
   replay_limit_ = limit;
   buffered_.retain(true);

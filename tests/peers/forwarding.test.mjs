@@ -141,7 +141,7 @@ test('a client that cancels ends the request at the backend', async (t) => {
 test('a response that breaks off upstream looks broken to the client, never complete', async (t) => {
   const backend = await startH2Backend(t, (stream) => {
     stream.respond({ ':status': 200 });
-    stream.write('part', () => stream.close(2));
+    stream.write('part', () => stream.session.destroy());
   });
   const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0']);
   const h2 = await request(connectH2(t, plait.port), { ':path': '/' });

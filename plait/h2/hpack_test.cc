@@ -1,0 +1,163 @@
+// HPACK against RFC 7541's own examples and against libnghttp2, in both directions.
+#include <gtest/gtest.h>
+#include <nghttp2/nghttp2.h>
+
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "plait/h2/hpack_decoder.h"
+#include "plait/h2/hpack_encoder.h"
+#include "plait/h2/huffman.h"
+
+namespace plait::h2 {
+namespace {
+
+using Fields = std::vector<std::pair<std::string, std::string>>;
+
+std::vector<uint8_t> fromHex(std::string_view hex) {
+  std::vector<uint8_t> bytes;
+  for (size_t i = 0; i + 1 < hex.size(); i += 2) bytes.push_back(static_cast<uint8_t>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16)));
+  return bytes;
+}
+
+Result<Fields> decode(HpackDecoder& decoder, Bytes block) {
+  auto scratch = std::make_unique<HpackScratch>();
+  Fields fields;
+  decoder.begin(block);
+  DecodedField field{};
+  while (true) {
+    auto more = decoder.next(field, *scratch);
+    if (!more) return fail(more.error());
+    if (!*more) return fields;
+    fields.emplace_back(field.name, field.value);
+  }
+}
+
+TEST(Huffman, RoundTripsEveryByteAndRefusesBadPadding) {
+  std::string all;
+  for (int round = 0; round < 3; ++round) {
+    for (int c = 0; c < 256; ++c) all.push_back(static_cast<char>(c));
+  }
+  std::vector<uint8_t> encoded(huffmanSize(all) + 8);
+  encoded.resize(huffmanEncode(all, encoded.data()));
+  EXPECT_EQ(encoded.size(), huffmanSize(all));
+  std::vector<uint8_t> decoded(encoded.size() * 8 / 5 + 1);
+  ASSERT_EQ(huffmanDecode(encoded, decoded.data()), static_cast<ptrdiff_t>(all.size()));
+  EXPECT_EQ(asText({decoded.data(), all.size()}), all);
+  uint8_t out[64];
+  EXPECT_EQ(huffmanDecode(fromHex("18"), out), -1) << "'a' padded with zeros";
+  EXPECT_EQ(huffmanDecode(fromHex("1fff"), out), -1) << "padding of more than seven bits";
+  EXPECT_EQ(huffmanDecode(fromHex("fffffffc"), out), -1) << "EOS";
+}
+
+TEST(HpackDecoder, ReadsTheRequestsOfRfc7541AppendixC4) {
+  HpackDecoder decoder(4096);
+  EXPECT_EQ(*decode(decoder, fromHex("828684418cf1e3c2e5f23a6ba0ab90f4ff")),
+            (Fields{{":method", "GET"}, {":scheme", "http"}, {":path", "/"}, {":authority", "www.example.com"}}));
+  EXPECT_EQ(*decode(decoder, fromHex("828684be5886a8eb10649cbf")),
+            (Fields{{":method", "GET"}, {":scheme", "http"}, {":path", "/"}, {":authority", "www.example.com"}, {"cache-control", "no-cache"}}));
+  EXPECT_EQ(*decode(decoder, fromHex("828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf")),
+            (Fields{{":method", "GET"}, {":scheme", "https"}, {":path", "/index.html"}, {":authority", "www.example.com"}, {"custom-key", "custom-value"}}));
+  EXPECT_EQ(decoder.table().size(), 164u);
+}
+
+TEST(HpackDecoder, RefusesWhatWouldDesynchroniseTheTables) {
+  for (const char* block : {"80", "ff80808080808080", "be", "3fe21f", "8220", "41", "418cf1"}) {
+    HpackDecoder decoder(4096);
+    EXPECT_FALSE(decode(decoder, fromHex(block))) << block;
+  }
+}
+
+TEST(HpackEncoder, NeverIndexedStaysSoAndEntersNoTable) {
+  HpackEncoder encoder;
+  uint8_t out[256];
+  const uint8_t* end = encoder.field(out, "authorization", "secret", http::FieldName::authorization, Indexing::never);
+  EXPECT_EQ(out[0] & 0xf0, 0x10);
+  EXPECT_EQ(encoder.table().count(), 0u);
+  HpackDecoder decoder(4096);
+  auto scratch = std::make_unique<HpackScratch>();
+  decoder.begin({out, static_cast<size_t>(end - out)});
+  DecodedField field{};
+  ASSERT_TRUE(*decoder.next(field, *scratch));
+  EXPECT_TRUE(field.never_indexed);
+}
+
+// The fields of real messages repeat; drawing from a small set makes table hits, evictions and size changes frequent.
+Fields randomFields(std::mt19937& random) {
+  static const std::vector<std::string> names = {":path", "accept", "cookie", "x-request-id", "x-long-custom-name", "date", "etag", "user-agent"};
+  Fields fields;
+  for (uint32_t count = random() % 20 + 1; count != 0; --count) {
+    std::string value = random() % 3 == 0 ? std::string(random() % 600, static_cast<char>('a' + random() % 26)) : std::to_string(random() % 30);
+    if (random() % 10 == 0) value.push_back(static_cast<char>(random() % 200 + 33));
+    fields.emplace_back(names[random() % names.size()], std::move(value));
+  }
+  return fields;
+}
+
+TEST(Hpack, WhatWeEncodeNghttp2DecodesByteForByte) {
+  std::mt19937 random(7541);
+  nghttp2_hd_inflater* inflater = nullptr;
+  ASSERT_EQ(nghttp2_hd_inflate_new(&inflater), 0);
+  HpackEncoder encoder;
+  for (int round = 0; round < 3000; ++round) {
+    if (round % 100 == 50) {
+      const uint32_t size = random() % 4097;
+      encoder.setPeerTableSize(size);
+      nghttp2_hd_inflate_change_table_size(inflater, size);
+    }
+    const Fields fields = randomFields(random);
+    size_t bound = HpackEncoder::begin_bound;
+    for (const auto& [name, value] : fields) bound += HpackEncoder::bound(name.size(), value.size());
+    std::vector<uint8_t> block(bound);
+    uint8_t* end = encoder.begin(block.data());
+    for (const auto& [name, value] : fields) {
+      end = encoder.field(end, name, value, http::fieldNameOf(name), static_cast<Indexing>(random() % 3));
+    }
+    const uint8_t* in = block.data();
+    Fields decoded;
+    while (true) {
+      nghttp2_nv nv{};
+      int flags = 0;
+      const auto used = nghttp2_hd_inflate_hd2(inflater, &nv, &flags, in, static_cast<size_t>(end - in), 1);
+      ASSERT_GE(used, 0) << nghttp2_strerror(static_cast<int>(used));
+      in += used;
+      if ((flags & NGHTTP2_HD_INFLATE_EMIT) != 0) {
+        decoded.emplace_back(std::string(reinterpret_cast<char*>(nv.name), nv.namelen), std::string(reinterpret_cast<char*>(nv.value), nv.valuelen));
+      }
+      if ((flags & NGHTTP2_HD_INFLATE_FINAL) != 0) break;
+    }
+    nghttp2_hd_inflate_end_headers(inflater);
+    ASSERT_EQ(decoded, fields) << "round " << round;
+    ASSERT_EQ(nghttp2_hd_inflate_get_dynamic_table_size(inflater), encoder.table().size());
+  }
+  nghttp2_hd_inflate_del(inflater);
+}
+
+TEST(Hpack, WhatNghttp2EncodesWeDecodeByteForByte) {
+  std::mt19937 random(9113);
+  nghttp2_hd_deflater* deflater = nullptr;
+  ASSERT_EQ(nghttp2_hd_deflate_new(&deflater, 4096), 0);
+  HpackDecoder decoder(4096);
+  for (int round = 0; round < 3000; ++round) {
+    if (round % 100 == 50) nghttp2_hd_deflate_change_table_size(deflater, random() % 4097);
+    Fields fields = randomFields(random);
+    std::vector<nghttp2_nv> nvs;
+    for (auto& [name, value] : fields) {
+      nvs.push_back({reinterpret_cast<uint8_t*>(name.data()), reinterpret_cast<uint8_t*>(value.data()), name.size(), value.size(),
+                     static_cast<uint8_t>(random() % 4 == 0 ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE)});
+    }
+    std::vector<uint8_t> block(nghttp2_hd_deflate_bound(deflater, nvs.data(), nvs.size()));
+    const auto size = nghttp2_hd_deflate_hd(deflater, block.data(), block.size(), nvs.data(), nvs.size());
+    ASSERT_GE(size, 0);
+    auto decoded = decode(decoder, {block.data(), static_cast<size_t>(size)});
+    ASSERT_TRUE(decoded) << "round " << round;
+    ASSERT_EQ(*decoded, fields) << "round " << round;
+    ASSERT_EQ(nghttp2_hd_deflate_get_dynamic_table_size(deflater), decoder.table().size());
+  }
+  nghttp2_hd_deflate_del(deflater);
+}
+
+}  // namespace
+}  // namespace plait::h2

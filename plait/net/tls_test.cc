@@ -1,0 +1,498 @@
+#include "plait/net/tls.h"
+
+#include <gtest/gtest.h>
+#include <openssl/ssl.h>
+
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "plait/net/tls_test_certs.h"
+
+namespace plait {
+namespace {
+
+constexpr size_t block_size = 16 * 1024;
+
+const TestCerts& certs() {
+  static const TestCerts made;
+  return made;
+}
+
+std::unique_ptr<TlsContext> server(TlsServerOptions options = {}) {
+  if (options.cert_file.empty()) options.cert_file = certs().path("server.pem");
+  if (options.key_file.empty()) options.key_file = certs().path("server.key");
+  auto made = TlsContext::makeServer(options);
+  EXPECT_TRUE(made) << made.error();
+  return made ? std::move(*made) : nullptr;
+}
+
+std::unique_ptr<TlsContext> client(TlsClientOptions options = {}) {
+  if (options.verify && options.ca_file.empty()) options.ca_file = certs().path("ca.pem");
+  auto made = TlsContext::makeClient(options);
+  EXPECT_TRUE(made) << made.error();
+  return made ? std::move(*made) : nullptr;
+}
+
+// One side: a session, its cipher queue, and the ciphertext on its way to it.
+struct Side {
+  Side(TlsContext& context, std::string_view name, size_t block_count = 64)
+      : blocks(block_size, block_count), out(blocks), session(context, out, name) {}
+
+  // Moves up to `limit` bytes of the other side's ciphertext here; false when there were none.
+  bool takeFrom(Side& other, size_t limit = SIZE_MAX) {
+    if (session.hasUnread() || other.out.empty()) return false;
+    const Bytes bytes = other.out.front().first(std::min(limit, other.out.front().size()));
+    wire.assign(bytes.begin(), bytes.end());
+    other.out.consume(bytes.size());
+    session.feed(wire);
+    return true;
+  }
+
+  // Reads until more ciphertext is needed.
+  Status readAll(size_t piece = block_size) {
+    std::vector<uint8_t> plaintext(piece);
+    while (true) {
+      const auto size = session.read(plaintext);
+      if (!size) return fail(size.error());
+      if (*size == 0) return {};
+      received.append(reinterpret_cast<const char*>(plaintext.data()), *size);
+    }
+  }
+
+  BlockSlab blocks;
+  ByteQueue out;
+  TlsSession session;
+  std::vector<uint8_t> wire;
+  std::string received;
+};
+
+struct Outcome {
+  bool done = false;
+  std::optional<Error> client_error;
+  std::optional<Error> server_error;
+};
+
+// Runs both handshakes, `step` bytes at a time.
+Outcome shake(Side& client_side, Side& server_side, size_t step = SIZE_MAX) {
+  Outcome outcome;
+  bool client_done = false, server_done = false;
+  for (int idle = 0; idle < 3;) {
+    if (!client_done) {
+      const auto result = client_side.session.handshake();
+      if (!result) outcome.client_error = result.error();
+      client_done = !result || *result == TlsSession::Step::done;
+    }
+    if (!server_done) {
+      const auto result = server_side.session.handshake();
+      if (!result) outcome.server_error = result.error();
+      server_done = !result || *result == TlsSession::Step::done;
+    }
+    const bool to_server = !server_done && server_side.takeFrom(client_side, step);
+    const bool to_client = !client_done && client_side.takeFrom(server_side, step);
+    idle = to_server || to_client ? 0 : idle + 1;
+  }
+  outcome.done = client_done && server_done && !outcome.client_error && !outcome.server_error;
+  return outcome;
+}
+
+std::string randomText(size_t size) {
+  std::mt19937 random(7);
+  std::string text(size, '\0');
+  for (char& c : text) c = static_cast<char>(random());
+  return text;
+}
+
+// Writes all of `text` from one side to the other, reading whenever the writer has no room.
+void transfer(Side& from, Side& to, std::string_view text, size_t step = SIZE_MAX) {
+  to.received.clear();
+  Bytes left = asBytes(text);
+  for (int idle = 0; (!left.empty() || !from.out.empty()) && idle < 3;) {
+    const auto taken = from.session.write(left);
+    ASSERT_TRUE(taken) << taken.error().reason;
+    left = left.subspan(*taken);
+    bool moved = *taken != 0;
+    while (to.takeFrom(from, step)) {
+      moved = true;
+      const auto read = to.readAll();
+      ASSERT_TRUE(read) << read.error().reason;
+    }
+    idle = moved ? 0 : idle + 1;
+  }
+  EXPECT_TRUE(to.received == text) << "received " << to.received.size() << " of " << text.size();
+}
+
+TEST(Tls, AgreesOnHttp2AndCarriesBytesBothWays) {
+  auto s = server();
+  auto c = client();
+  Side server_side(*s, ""), client_side(*c, "localhost");
+  ASSERT_TRUE(shake(client_side, server_side).done);
+  EXPECT_EQ(client_side.session.alpn(), "h2");
+  EXPECT_EQ(server_side.session.alpn(), "h2");
+  EXPECT_STREQ(client_side.session.version(), "TLSv1.3");
+  transfer(client_side, server_side, "a request");
+  transfer(server_side, client_side, "a response");
+}
+
+TEST(Tls, PrefersTheServersOrderOfProtocols) {
+  auto s = server();
+  auto c = client({.alpn = {"http/1.1", "h2"}});
+  Side server_side(*s, ""), client_side(*c, "localhost");
+  ASSERT_TRUE(shake(client_side, server_side).done);
+  EXPECT_EQ(server_side.session.alpn(), "h2");
+  EXPECT_EQ(client_side.session.alpn(), "h2");
+}
+
+TEST(Tls, FallsBackToHttp1) {
+  auto s = server();
+  auto c = client({.alpn = {"http/1.1"}});
+  Side server_side(*s, ""), client_side(*c, "localhost");
+  ASSERT_TRUE(shake(client_side, server_side).done);
+  EXPECT_EQ(server_side.session.alpn(), "http/1.1");
+}
+
+TEST(Tls, GoesOnWithoutAlpnWhenNothingIsCommon) {
+  auto s = server({.alpn = {"h2"}});
+  auto c = client({.alpn = {"http/1.0"}});
+  Side server_side(*s, ""), client_side(*c, "localhost");
+  ASSERT_TRUE(shake(client_side, server_side).done);
+  EXPECT_EQ(server_side.session.alpn(), "");
+  EXPECT_EQ(client_side.session.alpn(), "");
+}
+
+TEST(Tls, VerifiesNamesWildcardsAndAddresses) {
+  auto s = server();
+  auto c = client();
+  for (const char* name : {"localhost", "LOCALHOST", "localhost.", "api.example.test", "127.0.0.1", "::1", "[::1]"}) {
+    Side server_side(*s, ""), client_side(*c, name);
+    EXPECT_TRUE(shake(client_side, server_side).done) << name;
+  }
+}
+
+TEST(Tls, RefusesACertificateForAnotherName) {
+  auto s = server();
+  auto c = client();
+  for (const char* name : {"elsewhere.test", "a.b.example.test", "example.test"}) {
+    Side server_side(*s, ""), client_side(*c, name);
+    const Outcome outcome = shake(client_side, server_side);
+    ASSERT_TRUE(outcome.client_error) << name;
+    EXPECT_EQ(outcome.client_error->code, ErrorCode::tls_failed);
+    EXPECT_EQ(outcome.client_error->detail, static_cast<uint32_t>(X509_V_ERR_HOSTNAME_MISMATCH)) << name;
+    EXPECT_STREQ(outcome.client_error->reason, "hostname mismatch");
+  }
+  Side server_side(*s, ""), client_side(*c, "127.0.0.2");
+  const Outcome outcome = shake(client_side, server_side);
+  ASSERT_TRUE(outcome.client_error);
+  EXPECT_EQ(outcome.client_error->detail, static_cast<uint32_t>(X509_V_ERR_IP_ADDRESS_MISMATCH));
+}
+
+TEST(Tls, RefusesACertificateOfAnUnknownAuthorityAndTellsThePeer) {
+  auto s = server();
+  auto c = client({.ca_file = certs().path("other-ca.pem")});
+  Side server_side(*s, ""), client_side(*c, "localhost");
+  const Outcome outcome = shake(client_side, server_side);
+  ASSERT_TRUE(outcome.client_error);
+  EXPECT_EQ(outcome.client_error->code, ErrorCode::tls_failed);
+  EXPECT_NE(outcome.client_error->detail, 0u);
+  ASSERT_TRUE(outcome.server_error);
+  EXPECT_EQ(outcome.server_error->code, ErrorCode::tls_failed);
+  EXPECT_EQ(outcome.server_error->detail, 0u);
+  EXPECT_NE(std::string(outcome.server_error->reason).find("alert"), std::string::npos) << outcome.server_error->reason;
+}
+
+TEST(Tls, AcceptsAnyCertificateWhereVerificationIsOff) {
+  auto s = server();
+  auto c = client({.verify = false});
+  Side server_side(*s, ""), client_side(*c, "elsewhere.test");
+  EXPECT_TRUE(shake(client_side, server_side).done);
+}
+
+TEST(Tls, RefusesToVerifyWithoutAName) {
+  auto c = client();
+  for (const std::string& name : {std::string(), std::string(300, 'a'), std::string("local\0host", 10)}) {
+    Side client_side(*c, name);
+    const auto result = client_side.session.handshake();
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code, ErrorCode::tls_failed);
+    EXPECT_TRUE(client_side.out.empty());
+  }
+}
+
+TEST(Tls, AsksClientsForACertificateWhereConfigured) {
+  auto s = server({.client_ca_file = certs().path("ca.pem")});
+  auto with = client({.cert_file = certs().path("client.pem"), .key_file = certs().path("client.key")});
+  {
+    Side server_side(*s, ""), client_side(*with, "localhost");
+    EXPECT_TRUE(shake(client_side, server_side).done);
+  }
+  auto without = client();
+  Side server_side(*s, ""), client_side(*without, "localhost");
+  const Outcome outcome = shake(client_side, server_side);
+  ASSERT_TRUE(outcome.server_error);
+  EXPECT_STREQ(outcome.server_error->reason, "peer did not return a certificate");
+}
+
+TEST(Tls, WorksByteByByte) {
+  auto s = server();
+  auto c = client();
+  Side server_side(*s, ""), client_side(*c, "localhost");
+  ASSERT_TRUE(shake(client_side, server_side, 1).done);
+  transfer(client_side, server_side, randomText(3000), 1);
+  transfer(server_side, client_side, randomText(3000), 1);
+}
+
+TEST(Tls, WritesAsMuchAsThereIsRoomFor) {
+  auto s = server();
+  auto c = client();
+  for (const size_t block_count : {1, 2, 5}) {
+    Side server_side(*s, ""), client_side(*c, "localhost", block_count);
+    ASSERT_TRUE(shake(client_side, server_side).done);
+    const std::string text = randomText(1'000'000);
+    const auto taken = client_side.session.write(asBytes(text));
+    ASSERT_TRUE(taken);
+    EXPECT_GT(*taken, 0u);
+    EXPECT_LT(*taken, block_count * block_size);
+    const auto more = client_side.session.write(asBytes(text));
+    ASSERT_TRUE(more);
+    EXPECT_LT(*more, 256u);
+    while (server_side.takeFrom(client_side)) ASSERT_TRUE(server_side.readAll());
+    EXPECT_EQ(server_side.received.size(), *taken + *more);
+    transfer(client_side, server_side, text);
+  }
+}
+
+TEST(Tls, ReadsManyRecordsFromOneBufferIntoSmallPieces) {
+  auto s = server();
+  auto c = client();
+  Side server_side(*s, ""), client_side(*c, "localhost");
+  ASSERT_TRUE(shake(client_side, server_side).done);
+  std::string expected;
+  for (int i = 0; i < 50; ++i) {
+    const std::string text = randomText(static_cast<size_t>(i) * 7 + 1);
+    ASSERT_EQ(*client_side.session.write(asBytes(text)), text.size());
+    expected += text;
+  }
+  while (server_side.takeFrom(client_side)) {
+    // One call gives at most a piece of one record and leaves the other records readable.
+    std::vector<uint8_t> piece(10);
+    const auto first = server_side.session.read(piece);
+    ASSERT_TRUE(first);
+    server_side.received.append(reinterpret_cast<const char*>(piece.data()), *first);
+    ASSERT_TRUE(server_side.readAll(10));
+    EXPECT_FALSE(server_side.session.hasUnread());
+  }
+  EXPECT_TRUE(server_side.received == expected);
+}
+
+TEST(Tls, SeesTheEndOnlyAfterCloseNotify) {
+  auto s = server();
+  auto c = client();
+  Side server_side(*s, ""), client_side(*c, "localhost");
+  ASSERT_TRUE(shake(client_side, server_side).done);
+  ASSERT_EQ(*client_side.session.write(asBytes("last words")), 10u);
+  client_side.session.closeNotify();
+  EXPECT_FALSE(server_side.session.atEnd());
+  while (server_side.takeFrom(client_side)) ASSERT_TRUE(server_side.readAll());
+  EXPECT_EQ(server_side.received, "last words");
+  EXPECT_TRUE(server_side.session.atEnd());
+  // The other direction stays open (RFC 8446 §6.1).
+  transfer(server_side, client_side, "an answer to that");
+  server_side.session.closeNotify();
+  while (client_side.takeFrom(server_side)) ASSERT_TRUE(client_side.readAll());
+  EXPECT_TRUE(client_side.session.atEnd());
+}
+
+TEST(Tls, RefusesABrokenRecord) {
+  auto s = server();
+  auto c = client();
+  Side server_side(*s, ""), client_side(*c, "localhost");
+  ASSERT_TRUE(shake(client_side, server_side).done);
+  ASSERT_TRUE(client_side.session.write(asBytes("genuine")));
+  server_side.wire.assign(client_side.out.front().begin(), client_side.out.front().end());
+  server_side.wire.back() ^= 1;
+  server_side.session.feed(server_side.wire);
+  const auto read = server_side.readAll();
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().code, ErrorCode::tls_failed);
+  EXPECT_EQ(read.error().detail, 0u);
+  EXPECT_FALSE(server_side.session.write(asBytes("more")));
+}
+
+TEST(Tls, NamesTheReasonWhenAPeerSpeaksNoTls) {
+  auto s = server();
+  Side server_side(*s, "");
+  const std::string_view request = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  server_side.session.feed(asBytes(request));
+  const auto result = server_side.session.handshake();
+  ASSERT_FALSE(result);
+  EXPECT_STREQ(result.error().reason, "http request");
+}
+
+TEST(Tls, FailsAHandshakeForWhichNoBlockIsLeft) {
+  auto s = server();
+  auto c = client();
+  Side server_side(*s, "", 0), client_side(*c, "localhost");
+  ASSERT_TRUE(client_side.session.handshake());
+  ASSERT_TRUE(server_side.takeFrom(client_side));
+  const auto result = server_side.session.handshake();
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, ErrorCode::no_memory);
+}
+
+TEST(Tls, ResumesASessionWithTheSameNameOnly) {
+  auto s = server();
+  auto c = client();
+  const auto connect = [&](const char* name) {
+    Side server_side(*s, ""), client_side(*c, name);
+    EXPECT_TRUE(shake(client_side, server_side).done);
+    // The tickets come behind the handshake and are read with the first bytes.
+    transfer(server_side, client_side, "hello");
+    return client_side.session.isResumed();
+  };
+  EXPECT_FALSE(connect("localhost"));
+  EXPECT_FALSE(connect("api.example.test"));
+  EXPECT_TRUE(connect("localhost"));
+  EXPECT_TRUE(connect("api.example.test"));
+  EXPECT_FALSE(connect("127.0.0.1"));
+}
+
+// A client of OpenSSL's own, for what TlsSession does not do.
+struct RawClient {
+  explicit RawClient(const char* name = "localhost") : context(SSL_CTX_new(TLS_client_method())), ssl(SSL_new(context)) {
+    SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    SSL_set_tlsext_host_name(ssl, name);
+    SSL_set_connect_state(ssl);
+  }
+  ~RawClient() {
+    SSL_free(ssl);
+    SSL_CTX_free(context);
+  }
+  std::vector<uint8_t> takeOutput() {
+    std::vector<uint8_t> bytes(BIO_ctrl_pending(SSL_get_wbio(ssl)));
+    if (!bytes.empty()) BIO_read(SSL_get_wbio(ssl), bytes.data(), static_cast<int>(bytes.size()));
+    return bytes;
+  }
+  // Both handshakes; what the server answered last is left to be read.
+  bool shake(Side& side) {
+    for (int i = 0; i < 10; ++i) {
+      const int result = SSL_do_handshake(ssl);
+      side.wire = takeOutput();
+      if (!side.wire.empty()) side.session.feed(side.wire);
+      const auto step = side.session.handshake();
+      if (!step) return false;
+      while (!side.out.empty()) {
+        BIO_write(SSL_get_rbio(ssl), side.out.front().data(), static_cast<int>(side.out.front().size()));
+        side.out.consume(side.out.front().size());
+      }
+      if (result == 1 && *step == TlsSession::Step::done) return true;
+    }
+    return false;
+  }
+  SSL_CTX* context;
+  SSL* ssl;
+};
+
+TEST(Tls, RefusesOldVersionsAndCiphersThatHttp2Forbids) {
+  auto s = server();
+  {
+    RawClient old;
+    SSL_set_security_level(old.ssl, 0);
+    SSL_set_min_proto_version(old.ssl, TLS1_VERSION);
+    SSL_set_max_proto_version(old.ssl, TLS1_1_VERSION);
+    Side side(*s, "");
+    EXPECT_FALSE(old.shake(side));
+  }
+  {
+    RawClient cbc;
+    SSL_set_max_proto_version(cbc.ssl, TLS1_2_VERSION);
+    SSL_set_cipher_list(cbc.ssl, "ECDHE-ECDSA-AES128-SHA256");
+    Side side(*s, "");
+    EXPECT_FALSE(cbc.shake(side));
+  }
+  RawClient tls12;
+  SSL_set_max_proto_version(tls12.ssl, TLS1_2_VERSION);
+  Side side(*s, "");
+  EXPECT_TRUE(tls12.shake(side));
+  EXPECT_STREQ(side.session.version(), "TLSv1.2");
+}
+
+TEST(Tls, EndsAPeerThatMakesItAnswerAndDoesNotRead) {
+  auto s = server();
+  Side side(*s, "");
+  RawClient peer;
+  ASSERT_TRUE(peer.shake(side));
+  std::optional<Error> error;
+  for (int i = 0; i < 5000 && !error; ++i) {
+    ASSERT_EQ(SSL_key_update(peer.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+    ASSERT_EQ(SSL_do_handshake(peer.ssl), 1);
+    side.wire = peer.takeOutput();
+    side.session.feed(side.wire);
+    if (const auto read = side.readAll(); !read) error = read.error();
+  }
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->code, ErrorCode::stalled);
+  EXPECT_LT(side.out.size(), 32u * 1024);
+}
+
+TEST(Tls, AnswersKeyUpdatesOfAPeerThatReads) {
+  auto s = server();
+  Side side(*s, "");
+  RawClient peer;
+  ASSERT_TRUE(peer.shake(side));
+  for (int i = 0; i < 2000; ++i) {
+    ASSERT_EQ(SSL_key_update(peer.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+    ASSERT_EQ(SSL_do_handshake(peer.ssl), 1);
+    side.wire = peer.takeOutput();
+    side.session.feed(side.wire);
+    ASSERT_TRUE(side.readAll());
+    ASSERT_EQ(*side.session.write(asBytes("x")), 1u);
+    while (!side.out.empty()) {
+      BIO_write(SSL_get_rbio(peer.ssl), side.out.front().data(), static_cast<int>(side.out.front().size()));
+      side.out.consume(side.out.front().size());
+    }
+    char byte = 0;
+    ASSERT_EQ(SSL_read(peer.ssl, &byte, 1), 1);
+  }
+}
+
+std::string serverError(TlsServerOptions options) {
+  const auto made = TlsContext::makeServer(options);
+  return made ? "" : made.error();
+}
+
+TEST(TlsContext, SaysWhichFileIsWrongAndWhy) {
+  const std::string cert = certs().path("server.pem"), key = certs().path("server.key");
+  const std::string missing = certs().path("missing.pem"), garbage = certs().path("garbage.pem");
+  std::ofstream(garbage) << "this is no PEM\n";
+  EXPECT_EQ(serverError({missing, key}), "cannot read the certificate " + missing + ": No such file or directory");
+  EXPECT_EQ(serverError({garbage, key}), "cannot read the certificate " + garbage + ": no start line");
+  EXPECT_EQ(serverError({cert, missing}), "cannot read the private key " + missing + ": No such file or directory");
+  EXPECT_NE(serverError({cert, garbage}).find("cannot read the private key " + garbage + ": "), std::string::npos);
+  EXPECT_EQ(serverError({cert, certs().path("client.key")}),
+            "the private key " + certs().path("client.key") + " does not belong to the certificate " + cert);
+  EXPECT_NE(serverError({cert, ""}), "");
+  EXPECT_NE(serverError({"", ""}), "");
+  EXPECT_NE(serverError({cert, key, {std::string(256, 'x')}}), "");
+  EXPECT_NE(serverError({cert, key, {""}}), "");
+  EXPECT_EQ(serverError({.cert_file = cert, .key_file = key, .client_ca_file = missing}),
+            "cannot read the clients' CA file " + missing + ": No such file or directory");
+  const auto client_made = TlsContext::makeClient({.ca_file = missing});
+  ASSERT_FALSE(client_made);
+  EXPECT_NE(client_made.error().find("cannot read the CA file " + missing + ": "), std::string::npos) << client_made.error();
+}
+
+TEST(TlsContext, DoesNotAskForAPassphraseOnTheTerminal) {
+  EVP_PKEY* key = EVP_EC_gen("P-256");
+  const std::string path = certs().path("encrypted.key");
+  std::FILE* file = std::fopen(path.c_str(), "w");
+  PEM_write_PKCS8PrivateKey(file, key, EVP_aes_128_cbc(), "secret", 6, nullptr, nullptr);
+  std::fclose(file);
+  EVP_PKEY_free(key);
+  EXPECT_NE(serverError({certs().path("server.pem"), path}).find("cannot read the private key " + path), std::string::npos);
+}
+
+}  // namespace
+}  // namespace plait

@@ -1,0 +1,84 @@
+// Certificates for the tests of TLS, made when they are needed and removed with the object.
+#pragma once
+
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+namespace plait {
+
+class TestCerts {
+ public:
+  TestCerts() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "plait-tls-XXXXXX").string();
+    directory_ = ::mkdtemp(pattern.data());
+    EVP_PKEY* ca_key = EVP_EC_gen("P-256");
+    X509* ca = make("plait test CA", "", ca_key, nullptr, nullptr);
+    write("ca.pem", ca, nullptr);
+    issue("server", "DNS:localhost,DNS:*.example.test,IP:127.0.0.1,IP:::1", ca, ca_key);
+    issue("client", "DNS:client.test", ca, ca_key);
+    EVP_PKEY* other_key = EVP_EC_gen("P-256");
+    X509* other = make("another CA", "", other_key, nullptr, nullptr);
+    write("other-ca.pem", other, nullptr);
+    X509_free(other);
+    EVP_PKEY_free(other_key);
+    X509_free(ca);
+    EVP_PKEY_free(ca_key);
+  }
+  ~TestCerts() { std::filesystem::remove_all(directory_); }
+  TestCerts(const TestCerts&) = delete;
+  TestCerts& operator=(const TestCerts&) = delete;
+
+  std::string path(const std::string& name) const { return (directory_ / name).string(); }
+
+ private:
+  static X509* make(const char* name, const std::string& alternatives, EVP_PKEY* key, X509* issuer, EVP_PKEY* issuer_key) {
+    X509* cert = X509_new();
+    X509_set_version(cert, X509_VERSION_3);
+    static long serial = 1;
+    ASN1_INTEGER_set(X509_get_serialNumber(cert), serial++);
+    X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
+    X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
+    X509_set_pubkey(cert, key);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC,
+                               reinterpret_cast<const unsigned char*>(name), -1, -1, 0);
+    X509_set_issuer_name(cert, X509_get_subject_name(issuer == nullptr ? cert : issuer));
+    X509V3_CTX context;
+    X509V3_set_ctx(&context, issuer == nullptr ? cert : issuer, cert, nullptr, nullptr, 0);
+    const auto extend = [&](int id, const char* value) {
+      X509_EXTENSION* extension = X509V3_EXT_conf_nid(nullptr, &context, id, value);
+      X509_add_ext(cert, extension, -1);
+      X509_EXTENSION_free(extension);
+    };
+    extend(NID_basic_constraints, issuer == nullptr ? "critical,CA:TRUE" : "critical,CA:FALSE");
+    if (!alternatives.empty()) extend(NID_subject_alt_name, alternatives.c_str());
+    X509_sign(cert, issuer == nullptr ? key : issuer_key, EVP_sha256());
+    return cert;
+  }
+
+  void issue(const std::string& name, const std::string& alternatives, X509* ca, EVP_PKEY* ca_key) {
+    EVP_PKEY* key = EVP_EC_gen("P-256");
+    X509* cert = make(name.c_str(), alternatives, key, ca, ca_key);
+    write(name + ".pem", cert, nullptr);
+    write(name + ".key", nullptr, key);
+    X509_free(cert);
+    EVP_PKEY_free(key);
+  }
+
+  void write(const std::string& name, X509* cert, EVP_PKEY* key) {
+    std::FILE* file = std::fopen(path(name).c_str(), "w");
+    if (cert != nullptr) PEM_write_X509(file, cert);
+    if (key != nullptr) PEM_write_PrivateKey(file, key, nullptr, nullptr, 0, nullptr, nullptr);
+    std::fclose(file);
+  }
+
+  std::filesystem::path directory_;
+};
+
+}  // namespace plait
