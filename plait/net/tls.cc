@@ -11,6 +11,8 @@
 #include <unistd.h>
 #include <utility>
 
+#include "plait/net/tls_warm_up.h"
+
 namespace plait {
 namespace {
 
@@ -163,6 +165,7 @@ bool isAddress(const char* text) {
 }  // namespace
 
 TlsContext::TlsContext(bool is_server) : is_server_(is_server) {
+  warmUpTls();
   ERR_clear_error();
   if (TlsBio::method() == nullptr) return;
   context_ = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
@@ -271,7 +274,10 @@ SSL_SESSION* TlsContext::takeSession(const char* name) {
   // The newest first, which the server is the likeliest to remember.
   for (size_t i = 0; i < resumable_.size(); ++i) {
     Resumable& kept = resumable_[(resumable_next_ - 1 - i) % resumable_.size()];
-    if (kept.session != nullptr && std::strcmp(kept.name.data(), name) == 0) return std::exchange(kept.session, nullptr);
+    if (kept.session == nullptr || std::strcmp(kept.name.data(), name) != 0) continue;
+    SSL_SESSION* session = std::exchange(kept.session, nullptr);
+    if (SSL_SESSION_is_resumable(session) == 1) return session;
+    SSL_SESSION_free(session);  // its connection failed after the ticket had come
   }
   return nullptr;
 }
@@ -302,7 +308,12 @@ TlsSession::TlsSession(TlsContext& context, ByteQueue& cipher_out, std::string_v
   ERR_clear_error();
 }
 
-TlsSession::~TlsSession() { SSL_free(ssl_); }
+TlsSession::~TlsSession() {
+  // OpenSSL would spoil the session for resumption where close_notify is missing, which TLS since 1.1 does not ask for
+  // (RFC 5246 §7.2.1); a session that failed is not to be resumed.
+  if (ssl_ != nullptr && !failed_) SSL_set_shutdown(ssl_, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+  SSL_free(ssl_);
+}
 
 void TlsSession::setServerName(std::string_view given) {
   if (given.size() > 2 && given.front() == '[' && given.back() == ']') given = given.substr(1, given.size() - 2);

@@ -38,7 +38,8 @@ struct TlsClientOptions {
 };
 
 // Certificates, keys and policy, shared by the sessions made from it on any thread; must outlive them. TLS 1.2 and 1.3;
-// for TLS 1.2 only what RFC 9113 §9.2 allows. Made at start: it reads files and allocates.
+// for TLS 1.2 only what RFC 9113 §9.2 allows. Made at start, on a thread without a TlsArena: it
+// reads files, and sets up what OpenSSL shares in the process (net/tls_warm_up.h).
 class TlsContext {
  public:
   // The error is a sentence for the operator that names the file and says why.

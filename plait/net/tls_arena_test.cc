@@ -175,7 +175,6 @@ TEST(TlsArena, CarriesHandshakesAndFailsThemCleanlyWhenItIsTooSmall) {
   auto server = TlsContext::makeServer({certs.path("server.pem"), certs.path("server.key")});
   auto client = TlsContext::makeClient({.ca_file = certs.path("ca.pem")});
   ASSERT_TRUE(server && client);
-  ASSERT_TRUE(Handshake().run(**client, **server));
   int failed = 0, done = 0;
   for (size_t size = 0; size <= 400 * 1024; size += 4096) {
     TlsArena arena(size);
