@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstdio>
 
+#include "plait/base/alloc_guard.h"
 #include "plait/net/resolver.h"
 #include "plait/proxy/worker.h"
 
@@ -205,6 +206,7 @@ int serve(const Flags& flags, bool is_demo) {
   ::sigwait(&signals, &signal_number);
   for (auto& worker : workers) worker->stop();
   for (auto& worker : workers) worker->join();
+  fmt::print("malloc calls while serving: {}\n", AllocGuard::servingAllocations());
   return 0;
 }
 

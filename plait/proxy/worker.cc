@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "plait/base/alloc_guard.h"
 #include "plait/proxy/demo.h"
 #include "plait/proxy/handler.h"
 
@@ -90,7 +91,9 @@ void Worker::run(const WorkerOptions& options, std::promise<WorkerStarted>& star
   if (report.error.empty()) started.set_value(report);
   Scope scope;
   scope.spawn(drainOnStop(stop_op_, server, pool ? &*pool : nullptr, io), io);
+  AllocGuard::enter(AllocGuard::Phase::serving);
   io.run();
+  AllocGuard::enter(AllocGuard::Phase::teardown);
 }
 
 }  // namespace plait

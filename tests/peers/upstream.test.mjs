@@ -16,7 +16,7 @@ async function freePort() {
   return port;
 }
 
-test('1,024 requests at once share at most 8 upstream connections', async (t) => {
+test('1,024 requests at once share at most 8 upstream connections and call malloc never', async (t) => {
   const dir = temporaryDirectory(t);
   writeFileSync(path.join(dir, 'small'), Buffer.alloc(100));
   const port = await freePort();
@@ -31,6 +31,8 @@ test('1,024 requests at once share at most 8 upstream connections', async (t) =>
     const used = (await run('ss', ['-tnH', 'state', 'established', `( dport = :${port} )`])).stdout.trim().split('\n');
     assert.ok(used.length <= 8, `${used.length} connections`);
   }
+  assert.equal(await plait.stop(), 0);
+  assert.match(plait.stdout(), /^malloc calls while serving: 0$/m);
 });
 
 test('a backend that says GOAWAY every 100 requests loses no GET and gets no POST twice', async (t) => {
