@@ -364,9 +364,12 @@ void H2Connection::onEvent(h2::Event& event) {
   }
 }
 
-Task<void> H2Connection::run(Io& io) {
+void H2Connection::start() {
   session_.start();
   sock_.flushLater();
+}
+
+Task<void> H2Connection::run(Io& io) {
   idle_since_ns_ = io.nowNs();
   armTimer(idle_since_ns_ + pool_.timeouts().idle_ms * ns_per_ms);
   Error ended = connectionError(ErrorCode::connection_lost, "the backend closed the connection");

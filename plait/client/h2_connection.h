@@ -38,6 +38,8 @@ class H2Connection final : public Connection {
   void request(RequestOp& op) override;
   void onOutputDrained() override;
 
+  // Queues the preface and SETTINGS, which must come before any request.
+  void start();
   // Reads until the connection is over; then no stream is left. The caller closes the socket.
   Task<void> run(Io& io);
 

@@ -139,6 +139,8 @@ Task<void> ConnectionPool::dial(Backend& backend, Io& io) {
     backend.not_before_ns = 0;
     backend.ready.pushBack(*connection);
     backend.ready_count += 1;
+    // A request that waits to be repeated is sent from inside serve().
+    connection->start();
     serve(backend);
     co_await connection->run(io);
   }

@@ -74,7 +74,12 @@ export async function runPlait(args) {
 export async function startH2Backend(t, handler, { settings, secure } = {}) {
   const server = secure ? http2.createSecureServer({ ...secure, settings }) : http2.createServer({ settings });
   const sessions = new Set();
-  const state = { server, sessions, opened: 0 };
+  const sockets = new Set();
+  const state = { server, sessions, sockets, opened: 0 };
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+  });
   server.on('session', (session) => {
     state.opened += 1;
     sessions.add(session);
