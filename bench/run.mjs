@@ -101,7 +101,7 @@ const proxies = {};
   const [plain, plainH1, tls] = [await freePort(), await freePort(), await freePort()];
   writeFileSync(path.join(dir, 'haproxy.cfg'), `global
   nbthread 1
-  maxconn 20000
+  maxconn 4000
 defaults
   mode http
   timeout connect 3s
@@ -120,7 +120,7 @@ backend b
 }
 {
   const [plain, tls] = [await freePort(), await freePort()];
-  const child = start(0, 'nghttpx', ['-n1', '--conf=/dev/null', '--errorlog-file=/dev/null', `-f127.0.0.1,${plain};no-tls`, `-f127.0.0.1,${tls}`,
+  const child = start(0, 'nghttpx', ['-n1', '--no-ocsp', '--conf=/dev/null', '--errorlog-file=/dev/null', `-f127.0.0.1,${plain};no-tls`, `-f127.0.0.1,${tls}`,
     `-b127.0.0.1,${origin};;proto=h2`, '--workers=1', key, cert]);
   proxies.nghttpx = { child, plain, plainH1: plain, tls };
 }
