@@ -103,11 +103,19 @@ void DynamicTable::insert(std::string_view name, std::string_view value, http::F
     evictDownTo(0);
     return;
   }
-  const auto bytes = static_cast<uint32_t>(name.size() + value.size());
-  // The name may be that of an entry about to be evicted: it is copied before anything moves (RFC 7541 §4.4).
+  // A view of the table itself may be evicted or moved while it is inserted, so it is copied first (RFC 7541 §4.4).
   uint8_t copy[max_size];
-  std::memcpy(copy, name.data(), name.size());
-  if (!value.empty()) std::memcpy(copy + name.size(), value.data(), value.size());
+  const auto isOurs = [this](std::string_view text) {
+    const auto* p = reinterpret_cast<const uint8_t*>(text.data());
+    return p >= bytes_ && p < bytes_ + sizeof(bytes_);
+  };
+  if (isOurs(name) || isOurs(value)) {
+    if (!name.empty()) std::memcpy(copy, name.data(), name.size());
+    if (!value.empty()) std::memcpy(copy + name.size(), value.data(), value.size());
+    name = {reinterpret_cast<const char*>(copy), name.size()};
+    value = {reinterpret_cast<const char*>(copy) + name.size(), value.size()};
+  }
+  const auto bytes = static_cast<uint32_t>(name.size() + value.size());
   evictDownTo(limit_ - static_cast<uint32_t>(needed));
   if (end_ + bytes > sizeof(bytes_)) {
     std::memmove(bytes_, bytes_ + begin_, end_ - begin_);
@@ -115,7 +123,8 @@ void DynamicTable::insert(std::string_view name, std::string_view value, http::F
     end_ -= begin_;
     begin_ = 0;
   }
-  std::memcpy(bytes_ + end_, copy, bytes);
+  if (!name.empty()) std::memcpy(bytes_ + end_, name.data(), name.size());
+  if (!value.empty()) std::memcpy(bytes_ + end_ + name.size(), value.data(), value.size());
   slots_[inserted_ % max_entries] = {end_, static_cast<uint16_t>(name.size()), static_cast<uint16_t>(value.size()), id};
   end_ += bytes;
   inserted_ += 1;

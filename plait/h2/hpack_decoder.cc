@@ -90,7 +90,7 @@ Result<bool> HpackDecoder::next(DecodedField& field, HpackScratch& scratch) {
   if (is_indexed) {
     // A name out of the table may move or go with the insertion; the field then names the new entry, or a copy.
     if (index > static_table_size) {
-      std::memcpy(scratch.name, entry.name.data(), entry.name.size());
+      if (!entry.name.empty()) std::memcpy(scratch.name, entry.name.data(), entry.name.size());
       field.name = {reinterpret_cast<const char*>(scratch.name), entry.name.size()};
     }
     table_.insert(field.name, field.value, field.id);

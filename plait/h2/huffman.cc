@@ -63,6 +63,21 @@ constexpr Tables makeTables() {
 constexpr Tables tables = makeTables();
 static_assert(tables.codes[eos] == 0x3fffffff, "EOS is thirty ones (RFC 7541 Appendix B)");
 
+struct Code {
+  uint32_t symbol;
+  uint32_t length;
+};
+
+// The code at the top of `word` when it is longer than fast_bits. The code is complete, so one always matches.
+Code longCode(uint64_t word) {
+  for (uint32_t length = fast_bits + 1; length < max_length; ++length) {
+    const auto offset = static_cast<uint32_t>(word >> (64 - length)) - tables.first_code[length];
+    if (offset < tables.count[length]) return {tables.by_code[tables.first_index[length] + offset], length};
+  }
+  const auto offset = static_cast<uint32_t>(word >> (64 - max_length)) - tables.first_code[max_length];
+  return {tables.by_code[tables.first_index[max_length] + offset], max_length};
+}
+
 }  // namespace
 
 size_t huffmanSize(std::string_view text) {
@@ -102,43 +117,45 @@ ptrdiff_t huffmanDecode(Bytes input, uint8_t* out) {
   uint8_t* const start = out;
   const uint8_t* p = input.data();
   const uint8_t* const end = p + input.size();
-  uint64_t word = 0;  // unread bits, in its low `filled` bits
+  uint64_t word = 0;  // unread bits, from its top downwards
   uint32_t filled = 0;
-  while (true) {
-    while (filled <= 56 && p != end) {
-      word = word << 8 | *p++;
-      filled += 8;
+  // While eight bytes are left a refill is one load. It may put more bits into `word` than `filled` counts; they are
+  // the next ones, so the following load puts the same ones there again.
+  while (end - p >= 8) {
+    word |= loadBe64(p) >> filled;
+    p += (63 - filled) >> 3;
+    filled |= 56;
+    if (tables.fast[word >> (64 - fast_bits)].length == 0) {
+      const Code code = longCode(word);
+      if (code.symbol == eos) return -1;
+      *out++ = static_cast<uint8_t>(code.symbol);
+      word <<= code.length;
+      filled -= code.length;
     }
-    // Missing bits at the end count as ones, so that padding looks like the start of EOS.
-    const auto peek = [&](uint32_t bits) {
-      const uint64_t ones = (uint64_t{1} << bits) - 1;
-      if (filled >= bits) return static_cast<uint32_t>(word >> (filled - bits) & ones);
-      const uint32_t missing = bits - filled;
-      return static_cast<uint32_t>(((word << missing) | ((uint64_t{1} << missing) - 1)) & ones);
-    };
-    const auto entry = tables.fast[peek(fast_bits)];
-    if (entry.length != 0) {
-      if (entry.length > filled) break;
+    while (filled >= fast_bits) {
+      const auto entry = tables.fast[word >> (64 - fast_bits)];
+      if (entry.length == 0) break;
       *out++ = entry.symbol;
+      word <<= entry.length;
       filled -= entry.length;
-      continue;
     }
-    uint32_t length = fast_bits + 1;
-    uint32_t symbol = symbol_count;
-    for (; length <= max_length; ++length) {
-      const uint32_t code = peek(length);
-      if (code - tables.first_code[length] < tables.count[length]) {
-        symbol = tables.by_code[tables.first_index[length] + (code - tables.first_code[length])];
-        break;
-      }
-    }
-    if (length > filled) break;
-    if (symbol >= eos) return -1;
-    *out++ = static_cast<uint8_t>(symbol);
-    filled -= length;
   }
-  if (filled > 7 || (word & ((uint64_t{1} << filled) - 1)) != (uint64_t{1} << filled) - 1) return -1;
-  return out - start;
+  word = filled == 0 ? 0 : word & ~uint64_t{0} << (64 - filled);
+  while (true) {
+    for (; filled <= 56 && p != end; filled += 8) word |= uint64_t{*p++} << (56 - filled);
+    // Missing bits count as ones, so that padding looks like the start of EOS.
+    const uint64_t padded = filled == 64 ? word : word | ~uint64_t{0} >> filled;
+    const auto entry = tables.fast[padded >> (64 - fast_bits)];
+    const Code code = entry.length != 0 ? Code{entry.symbol, entry.length} : longCode(padded);
+    if (code.length > filled) {
+      // What is left is padding: less than a byte, and all ones.
+      return filled <= 7 && padded == ~uint64_t{0} ? out - start : -1;
+    }
+    if (code.symbol == eos) return -1;
+    *out++ = static_cast<uint8_t>(code.symbol);
+    word <<= code.length;
+    filled -= code.length;
+  }
 }
 
 }  // namespace plait::h2

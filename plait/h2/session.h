@@ -20,6 +20,8 @@
 
 namespace plait::h2 {
 
+class HeadBuilder;
+
 enum class Role : uint8_t { client, server };
 
 struct SessionConfig {
@@ -29,11 +31,13 @@ struct SessionConfig {
   uint32_t max_header_list_size = 32 * 1024;     // RFC 9113 §6.5.2's measure
   uint32_t max_fields = 100;
   uint32_t max_continuations = 8;
+  uint32_t max_settings_entries = 32;            // in one SETTINGS frame; each may have to visit every stream
   uint32_t max_queued_control_frames = 64;
   // Tokens for streams that end by a reset of either side; ENHANCE_YOUR_CALM when they are used up.
   uint32_t reset_burst = 1000;
   uint32_t resets_per_second = 100;
   size_t send_queue_limit = 128 * 1024;          // DATA waits while more than this is queued
+  bool enable_connect_protocol = false;          // server: announces and admits :protocol (RFC 8441)
 };
 
 // Memory that all sessions of a worker share, because it is used only within one call.
@@ -51,10 +55,13 @@ struct Stream {
   bool local_ended = false;      // we have sent END_STREAM
   bool remote_ended = false;     // the peer has
   bool is_reset = false;         // RST_STREAM went or came
+  bool reset_by_peer = false;    // it came: the peer may send nothing more, while what crosses ours is ignored
   bool head_received = false;    // the request head, or the final response head
   bool expects_no_body = false;  // client: the response to HEAD has none, whatever its Content-Length says
+  bool is_tunnel = false;        // CONNECT: what follows a 2xx head is no content, and has no length (RFC 9110 §9.3.6)
   FlowWindow send_window;
   FlowWindow receive_window;
+  uint32_t receive_window_size = 0;  // what receive_window is refilled to
   uint32_t credit = 0;           // bytes the owner is done with and the peer has not been told about
   uint64_t content_left = http::unknown_length;  // of the announced Content-Length
   Stream* hash_next = nullptr;
@@ -73,8 +80,8 @@ struct Event {
     data,          // `data`, a part of a DATA frame; may be empty with end_stream
     stream_error,  // the stream is over: the peer reset it (`by_peer`), or it was malformed and we did
     window,        // more may be sent: on `stream`, or on all when it is null
-    settings,      // the peer's settings changed
-    goaway,        // streams above `last_stream_id` were not processed
+    settings,      // the peer's settings changed; windows may have opened on every stream
+    goaway,        // streams above `last_stream_id` were not processed; it never rises from one to the next
     ping_ack,
   };
   Kind kind = Kind::none;
@@ -88,6 +95,7 @@ struct Event {
   Bytes data;
   H2Error error_code = H2Error::no_error;
   uint32_t last_stream_id = 0;
+  uint64_t opaque = 0;  // ping_ack: what sendPing() was given
   const char* reason = "";
 };
 
@@ -129,6 +137,7 @@ class Session {
   void endHeaders(Stream& stream, bool end_stream);
 
   // Queues as much of `data` as windows and the queue permit and returns how much; END_STREAM goes with the last byte.
+  // With no data at all `stream.local_ended` tells whether the end was queued, as sendEnd() would.
   size_t sendData(Stream& stream, Bytes data, bool end_stream);
   // True when an empty DATA frame with END_STREAM has been queued.
   bool sendEnd(Stream& stream);
@@ -141,11 +150,21 @@ class Session {
   void credit(Stream* stream, size_t count);
   // Only the stream's part of it, where the connection's has been given back on receipt.
   void creditStream(Stream& stream, size_t count);
+  // Raises what the peer may have under way to `size` bytes, at most 2^31-1, for one stream or for all together; a
+  // smaller value than the present one changes nothing. The caller has the memory (DESIGN.md §5).
+  void growStreamWindow(Stream& stream, uint32_t size);
+  void growConnectionWindow(uint32_t size);
   // The slot leaves the session; it may be reused at once. What still comes for its id is dropped and credited.
   void release(Stream& stream);
 
   const Settings& peerSettings() const { return peer_; }
   bool peerSettingsReceived() const { return settings_received_; }
+  // The peer has acknowledged our SETTINGS. Until then a server's streams may hold 65,535 bytes even where less was
+  // announced, since the client could not know (RFC 9113 §6.9.2).
+  bool settingsAcknowledged() const { return settings_acknowledged_; }
+  // Bytes of DATA that may be sent on all streams together; negative never, for no setting changes it.
+  int64_t sendWindow() const { return send_window_.size(); }
+  int64_t receiveWindow() const { return receive_window_.size(); }
   uint32_t lastPeerStreamId() const { return last_peer_stream_id_; }
   bool goawayReceived() const { return goaway_received_; }
   uint32_t streamCount() const { return stream_count_; }
@@ -163,26 +182,33 @@ class Session {
 
   Status fail(H2Error code, const char* reason);
   Status onFrameHeader();
-  Status onPayload(Bytes payload, Event& event, uint32_t now_s);
+  Status takePayload(Bytes& input, Event& event);
+  Status onPayload(Bytes payload, Event& event);
   Status onSettings(Bytes payload, Event& event);
   Status onHeaders(Bytes payload, Event& event);
   Status onContinuation(Bytes payload, Event& event);
   Status onHeaderBlock(Bytes block, Event& event);
   Status onWindowUpdate(Bytes payload, Event& event);
-  Status onReset(Bytes payload, Event& event, uint32_t now_s);
+  Status onReset(Bytes payload, Event& event);
   Status onGoaway(Bytes payload, Event& event);
   Status onDataHeader(Event& event);
-  void onData(Bytes& input, Event& event);
-  void streamFailed(Stream* stream, uint32_t id, H2Error code, const char* reason, Event& event);
+  Status onDataPadding(Bytes& input, Event& event);
+  Status onData(Bytes& input, Event& event);
+  Status streamFailed(Stream* stream, uint32_t id, H2Error code, const char* reason, Event& event);
+  void onRequest(const HeadBuilder& head, Event& event);
+  void measureResponse(Stream& stream, HeadBuilder& head, uint16_t status);
   Status spendReset();
+  Status onSettingsAcknowledged();
 
   void appendFrame(FrameType type, uint8_t frame_flags, uint32_t stream_id, Bytes payload, bool is_control);
   void sendResetById(uint32_t id, H2Error code);
   void sendWindowUpdate(uint32_t stream_id, uint32_t increment);
   void link(Stream& stream, uint32_t id);
   bool isIdle(uint32_t id) const;
-  bool wasResetRecently(uint32_t id) const;
-  bool takeCarry();
+  void rememberReset(uint32_t id);
+  bool mayHaveBeenReset(uint32_t id) const;
+  void refillResets(uint32_t now_s);
+  bool takeCarry(size_t needed);
   void giveCarry();
 
   static constexpr uint32_t bucket_count = 64;
@@ -209,6 +235,7 @@ class Session {
   uint32_t pending_request_id_ = 0;
   uint32_t refuse_above_ = max_stream_id;
   bool pending_request_ended_ = false;
+  bool pending_request_is_tunnel_ = false;
   uint64_t pending_content_length_ = http::unknown_length;
 
   uint8_t header_[frame_header_size];
@@ -217,7 +244,10 @@ class Session {
   uint32_t frame_left_ = 0;    // payload bytes not taken yet
   uint32_t padding_left_ = 0;
   Stream* data_stream_ = nullptr;
-  uint8_t* carry_ = nullptr;   // an unfinished payload, behind an unfinished header block
+  // An unfinished payload, behind an unfinished header block. What is small, as every control frame is, stays in the
+  // session: a peer that leaves frames unfinished on many connections must not use up the blocks.
+  uint8_t* carry_ = nullptr;
+  uint8_t small_carry_[128];
   uint32_t carry_filled_ = 0;
   uint32_t block_size_ = 0;    // bytes of the header block at the start of carry_
   uint32_t block_stream_id_ = 0;
@@ -226,8 +256,9 @@ class Session {
   bool awaiting_continuation_ = false;
 
   bool settings_received_ = false;
+  bool settings_acknowledged_ = false;
   bool goaway_received_ = false;
-  bool goaway_sent_ = false;
+  uint32_t goaway_last_id_ = max_stream_id;
   bool failed_ = false;
   uint32_t queued_control_ = 0;
   uint32_t reset_tokens_;
@@ -235,8 +266,11 @@ class Session {
   static constexpr uint32_t remembered_resets = 64;
   uint32_t recent_resets_[remembered_resets] = {};
   uint32_t recent_reset_next_ = 0;
+  uint32_t forgotten_reset_ = 0;  // the highest id that has left recent_resets_
 
   uint8_t* encode_position_ = nullptr;
+  bool encodes_head_method_ = false;     // the request being encoded is HEAD
+  bool encodes_connect_method_ = false;  // … or CONNECT
 };
 
 }  // namespace plait::h2

@@ -1,12 +1,10 @@
 // Header blocks: assembled, decoded, and made into heads (RFC 9113 §4.3, §8.1 to §8.3).
 #include <algorithm>
 
+#include "plait/h2/head_builder.h"
 #include "plait/h2/session.h"
-#include "plait/http/field_rules.h"
 
 namespace plait::h2 {
-
-using http::FieldName;
 
 Status Session::onHeaders(Bytes payload, Event& event) {
   uint32_t padding = 0;
@@ -29,8 +27,8 @@ Status Session::onHeaders(Bytes payload, Event& event) {
   if (frame_.has(flags::end_headers)) return onHeaderBlock(payload, event);
   continuations_ = 0;
   awaiting_continuation_ = true;
-  if (!takeCarry()) return fail(H2Error::enhance_your_calm, "no memory is left for a header block");
-  std::memmove(carry_, payload.data(), payload.size());
+  if (!takeCarry(carry_blocks_.blockSize())) return fail(H2Error::enhance_your_calm, "no memory is left for a header block");
+  if (!payload.empty()) std::memmove(carry_, payload.data(), payload.size());
   block_size_ = static_cast<uint32_t>(payload.size());
   return {};
 }
@@ -40,7 +38,7 @@ Status Session::onContinuation(Bytes payload, Event& event) {
     return fail(H2Error::enhance_your_calm, "a header block of too many CONTINUATION frames");
   }
   if (block_size_ + payload.size() > carry_blocks_.blockSize()) return fail(H2Error::enhance_your_calm, "a header block is too large");
-  std::memmove(carry_ + block_size_, payload.data(), payload.size());
+  if (!payload.empty()) std::memmove(carry_ + block_size_, payload.data(), payload.size());
   block_size_ += static_cast<uint32_t>(payload.size());
   if (!frame_.has(flags::end_headers)) return {};
   awaiting_continuation_ = false;
@@ -51,190 +49,68 @@ Status Session::onContinuation(Bytes payload, Event& event) {
 Status Session::onHeaderBlock(Bytes block, Event& event) {
   const uint32_t id = block_stream_id_;
   Stream* stream = find(id);
-  bool is_new = false;
-  bool is_ignored = false;
+  bool is_request = false;
   if (role_ == Role::server) {
     if (id % 2 == 0) return fail(H2Error::protocol_error, "a client's stream has an even id (RFC 9113 §5.1.1)");
-    if (id > last_peer_stream_id_) {
-      is_new = true;
-      last_peer_stream_id_ = id;
-    }
+    is_request = id > last_peer_stream_id_;
+    if (is_request) last_peer_stream_id_ = id;
   } else if (isIdle(id)) {
     return fail(H2Error::protocol_error, "HEADERS on an idle stream (RFC 9113 §5.1)");
   }
-  if (!is_new) {
-    if (stream == nullptr) {
-      if (!wasResetRecently(id)) return fail(H2Error::stream_closed, "HEADERS on a closed stream (RFC 9113 §5.1)");
-      is_ignored = true;
-    } else if (stream->is_reset) {
-      is_ignored = true;
-    } else if (stream->remote_ended) {
-      return fail(H2Error::stream_closed, "HEADERS after END_STREAM (RFC 9113 §5.1)");
-    }
+  if (!is_request && stream == nullptr && !mayHaveBeenReset(id)) {
+    return fail(H2Error::stream_closed, "HEADERS on a closed stream (RFC 9113 §5.1)");
   }
+  const bool is_dropped = !is_request && (stream == nullptr || stream->is_reset || stream->remote_ended);
 
   event.request = {};
   event.response = {};
-  http::FieldList fields({scratch_.fields, SessionScratch::header_memory});
   const bool is_trailers = stream != nullptr && stream->head_received;
-  const bool is_request = is_new;
-  bool malformed = false;
-  bool too_large = false;
-  const char* reason = "";
-  const auto reject = [&](const char* why) {
-    if (!malformed) reason = why;
-    malformed = true;
-  };
+  const auto kind = is_request ? HeadBuilder::Kind::request : is_trailers ? HeadBuilder::Kind::trailers : HeadBuilder::Kind::response;
+  HeadBuilder head(kind, {scratch_.fields, SessionScratch::header_memory}, config_.enable_connect_protocol, event.request, event.response);
   size_t list_size = 0;
   uint32_t field_count = 0;
-  bool regular_seen = false;
-  bool has_status = false;
-  uint32_t pseudo_seen = 0;
-  uint64_t content_length = http::unknown_length;
-
   decoder_.begin(block);
-  DecodedField field{};
-  while (true) {
-    auto more = decoder_.next(field, scratch_.hpack);
+  for (DecodedField field{};;) {
+    // Every field is decoded, for the tables' sake, also those of a message that is not wanted (RFC 9113 §4.3).
+    const auto more = decoder_.next(field, scratch_.hpack);
     if (!more) return fail(static_cast<H2Error>(more.error().detail), more.error().reason);
     if (!*more) break;
     list_size += field.name.size() + field.value.size() + 32;
-    field_count += 1;
-    if (list_size > config_.max_header_list_size || field_count > config_.max_fields + 5) too_large = true;
-    // Every field is decoded, for the tables' sake; what is refused anyway is not looked at.
-    if (too_large || is_ignored || malformed) continue;
-    if (!field.name.empty() && field.name[0] == ':') {
-      if (regular_seen) reject("a pseudo-header field behind a regular one (RFC 9113 §8.3)");
-      if (is_trailers) reject("a pseudo-header field in trailers (RFC 9113 §8.1)");
-      const uint32_t bit = 1u << (static_cast<uint32_t>(field.id) & 31);
-      const bool is_request_field = field.id == FieldName::pseudo_method || field.id == FieldName::pseudo_scheme ||
-                                    field.id == FieldName::pseudo_path || field.id == FieldName::pseudo_authority;
-      const bool known = is_request ? is_request_field : field.id == FieldName::pseudo_status;
-      if (!known) reject("an unknown pseudo-header field (RFC 9113 §8.3)");
-      if ((pseudo_seen & bit) != 0) reject("a pseudo-header field comes twice (RFC 9113 §8.3)");
-      pseudo_seen |= bit;
-      if (malformed) continue;
-      if (field.id == FieldName::pseudo_status) {
-        has_status = true;
-        const std::string_view s = field.value;
-        if (s.size() != 3 || s[0] < '1' || s[0] > '5' || s[1] < '0' || s[1] > '9' || s[2] < '0' || s[2] > '9') {
-          reject("a malformed :status (RFC 9113 §8.3.2)");
-          continue;
-        }
-        event.response.status = static_cast<uint16_t>((s[0] - '0') * 100 + (s[1] - '0') * 10 + (s[2] - '0'));
-        continue;
-      }
-      const std::string_view kept = fields.keep(field.value);
-      if (kept.size() != field.value.size()) {
-        too_large = true;
-        continue;
-      }
-      if (field.id == FieldName::pseudo_method) {
-        event.request.method = kept;
-        if (!http::isToken(kept)) reject("a malformed :method (RFC 9113 §8.3.1)");
-      } else if (field.id == FieldName::pseudo_scheme) {
-        event.request.scheme = kept;
-      } else if (field.id == FieldName::pseudo_path) {
-        event.request.path = kept;
-      } else {
-        event.request.authority = kept;
-        if (!kept.empty() && !http::isAuthority(kept)) reject("a malformed :authority (RFC 9113 §8.3.1)");
-      }
-      continue;
-    }
-    regular_seen = true;
-    if (!http::isLowerCaseToken(field.name)) reject("a malformed field name (RFC 9113 §8.2.1)");
-    if (!http::isFieldValue(field.value)) reject("a malformed field value (RFC 9113 §8.2.1)");
-    if (http::isForbiddenInHttp2(field.id, field.value)) reject("a connection-specific field (RFC 9113 §8.2.2)");
-    if (malformed) continue;
-    if (field.id == FieldName::content_length && !is_trailers) {
-      const auto length = http::parseContentLength(field.value);
-      if (!length || (content_length != http::unknown_length && content_length != *length)) {
-        reject("a malformed Content-Length (RFC 9110 §8.6)");
-        continue;
-      }
-      if (content_length == *length) continue;
-      content_length = *length;
-    }
-    if (field.id == FieldName::host && is_request) {
-      // :authority and Host must agree; only the former is kept (RFC 9113 §8.3.1).
-      if (event.request.authority.empty()) {
-        event.request.authority = fields.keep(field.value);
-        if (!http::isAuthority(field.value)) reject("a malformed Host (RFC 9110 §7.2)");
-      } else if (!http::equalsIgnoreCase(event.request.authority, field.value)) {
-        reject("Host differs from :authority (RFC 9113 §8.3.1)");
-      }
-      continue;
-    }
-    if (!fields.add(field.name, field.value, field.id, field.never_indexed)) too_large = true;
+    // Pseudo-header fields need no bound: one that comes twice makes the message malformed.
+    if (!field.name.starts_with(':')) field_count += 1;
+    if (list_size > config_.max_header_list_size || field_count > config_.max_fields) continue;
+    if (!is_dropped) head.add(field);
   }
-  if (is_ignored) return {};
-  event.fields = fields;
-
-  if (is_request && !malformed && !too_large) {
-    const auto& request = event.request;
-    if (request.method.empty()) {
-      reject("a request without :method (RFC 9113 §8.3.1)");
-    } else if (request.method == "CONNECT") {
-      if (!request.scheme.empty() || !request.path.empty() || request.authority.empty()) reject("a malformed CONNECT (RFC 9113 §8.5)");
-    } else if (request.scheme.empty() || !http::isPath(request.path, request.method)) {
-      reject("a missing or malformed :scheme or :path (RFC 9113 §8.3.1)");
-    }
-    if (block_ends_stream_ && content_length != http::unknown_length && content_length != 0) {
-      reject("a Content-Length without content (RFC 9113 §8.1.1)");
-    }
+  if (is_dropped) {
+    if (stream == nullptr || (stream->is_reset && !stream->reset_by_peer)) return {};
+    // RFC 9113 §5.1 asks for a stream error, §5.4.1 lets it be one of the connection. A client harms only itself by it; a
+    // backend's connection carries the streams of others. After RST_STREAM the owner has heard all there is.
+    if (role_ == Role::server && !stream->is_reset) return fail(H2Error::stream_closed, "HEADERS after END_STREAM (RFC 9113 §5.1)");
+    return streamFailed(stream->is_reset ? nullptr : stream, id, H2Error::stream_closed, "HEADERS after the stream's end (RFC 9113 §5.1)", event);
   }
-  if (is_trailers && !block_ends_stream_) reject("trailers without END_STREAM (RFC 9113 §8.1)");
-  if (!is_request && !is_trailers && !has_status) reject("a response without :status (RFC 9113 §8.3.2)");
-  const bool is_interim = !is_request && !is_trailers && event.response.status < 200;
-  if (is_interim && block_ends_stream_) reject("an interim response that ends the stream (RFC 9113 §8.1)");
-  if (is_interim && event.response.status == 101) reject("101 does not exist in HTTP/2 (RFC 9113 §8.6)");
-  if (is_trailers && !malformed && stream->content_left != http::unknown_length && stream->content_left != 0) {
-    reject("DATA does not add up to Content-Length (RFC 9113 §8.1.1)");
-  }
-  if (!is_request && !is_trailers && !is_interim && !malformed) {
-    const bool no_content = stream->expects_no_body || event.response.status == 204 || event.response.status == 304;
-    if (no_content) {
-      stream->expects_no_body = true;
-    } else {
-      stream->content_left = content_length;
-      if (block_ends_stream_ && content_length != http::unknown_length && content_length != 0) {
-        reject("a Content-Length without content (RFC 9113 §8.1.1)");
-      }
-    }
-  }
-
+  head.finish(block_ends_stream_);
+  event.fields = head.fields();
+  const bool is_too_large = head.isTooLarge() || list_size > config_.max_header_list_size || field_count > config_.max_fields;
   if (is_request) {
+    // A stream beyond what we announced is refused before anything else is held against it (RFC 9113 §5.1.2).
     if (id > refuse_above_ || stream_count_ >= config_.max_concurrent_streams) {
       sendResetById(id, H2Error::refused_stream);
       return {};
     }
-    if (malformed) {
-      streamFailed(nullptr, id, H2Error::protocol_error, reason, event);
-      return reset_tokens_ == 0 ? spendReset() : Status();
-    }
-    if (too_large) {
-      streamFailed(nullptr, id, H2Error::enhance_your_calm, "the request's fields are too large", event);
-      return {};
-    }
-    pending_request_id_ = id;
-    pending_request_ended_ = block_ends_stream_;
-    pending_content_length_ = content_length;
-    event.kind = Event::Kind::request;
-    event.stream = nullptr;
-    event.stream_id = id;
-    event.end_stream = block_ends_stream_;
-    event.request.content_length = content_length;
-    event.request.end_stream = block_ends_stream_;
-    event.request.version = http::Version::http_2;
-    event.request.fields = event.fields;
+    if (is_too_large) return streamFailed(nullptr, id, H2Error::enhance_your_calm, "the request's fields are too large", event);
+    if (head.fault() != nullptr) return streamFailed(nullptr, id, H2Error::protocol_error, head.fault(), event);
+    onRequest(head, event);
     return {};
   }
-  if (malformed || too_large) {
-    streamFailed(stream, id, malformed ? H2Error::protocol_error : H2Error::enhance_your_calm,
-                 malformed ? reason : "the fields are too large", event);
-    return {};
+  if (is_too_large) return streamFailed(stream, id, H2Error::enhance_your_calm, "the fields are too large", event);
+  if (is_trailers) {
+    if (stream->content_left != http::unknown_length && stream->content_left != 0) {
+      head.reject("DATA does not add up to Content-Length (RFC 9113 §8.1.1)");
+    }
+  } else if (head.fault() == nullptr && event.response.status >= 200) {
+    measureResponse(*stream, head, event.response.status);
   }
+  if (head.fault() != nullptr) return streamFailed(stream, id, H2Error::protocol_error, head.fault(), event);
   event.stream = stream;
   event.stream_id = id;
   event.end_stream = block_ends_stream_;
@@ -243,13 +119,37 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
     event.kind = Event::Kind::trailers;
     return {};
   }
-  event.response.content_length = content_length;
+  event.response.content_length = head.contentLength();
   event.response.end_stream = block_ends_stream_;
   event.response.version = http::Version::http_2;
   event.response.fields = event.fields;
-  event.kind = is_interim ? Event::Kind::interim : Event::Kind::response;
-  if (!is_interim) stream->head_received = true;
+  event.kind = event.response.status < 200 ? Event::Kind::interim : Event::Kind::response;
+  if (event.kind == Event::Kind::response) stream->head_received = true;
   return {};
+}
+
+void Session::onRequest(const HeadBuilder& head, Event& event) {
+  pending_request_id_ = block_stream_id_;
+  pending_request_ended_ = block_ends_stream_;
+  pending_request_is_tunnel_ = head.isConnect();
+  pending_content_length_ = head.contentLength();
+  event.kind = Event::Kind::request;
+  event.stream_id = block_stream_id_;
+  event.end_stream = block_ends_stream_;
+  event.request.content_length = head.contentLength();
+  event.request.end_stream = block_ends_stream_;
+  event.request.version = http::Version::http_2;
+  event.request.fields = event.fields;
+}
+
+// How much DATA may follow a final response head (RFC 9110 §6.4.1, RFC 9113 §8.1.1).
+void Session::measureResponse(Stream& stream, HeadBuilder& head, uint16_t status) {
+  if (status == 204 || status == 304) stream.expects_no_body = true;
+  if (stream.expects_no_body || (stream.is_tunnel && status < 300)) return;
+  stream.content_left = head.contentLength();
+  if (block_ends_stream_ && stream.content_left != http::unknown_length && stream.content_left != 0) {
+    head.reject("a Content-Length without content (RFC 9113 §8.1.1)");
+  }
 }
 
 }  // namespace plait::h2

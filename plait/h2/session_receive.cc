@@ -16,27 +16,40 @@ bool Session::isIdle(uint32_t id) const {
   return is_ours ? id >= next_stream_id_ : id > last_peer_stream_id_;
 }
 
-bool Session::wasResetRecently(uint32_t id) const {
+void Session::rememberReset(uint32_t id) {
+  uint32_t& slot = recent_resets_[recent_reset_next_++ % remembered_resets];
+  forgotten_reset_ = std::max(forgotten_reset_, slot);
+  slot = id;
+}
+
+// Frames that crossed our RST_STREAM are ignored (RFC 9113 §5.1). Whoever cancels more streams in a round trip than are
+// remembered must not lose the connection for it, so ids up to the highest forgotten one get the benefit of the doubt.
+bool Session::mayHaveBeenReset(uint32_t id) const {
+  if (id <= forgotten_reset_) return true;
   return std::find(std::begin(recent_resets_), std::end(recent_resets_), id) != std::end(recent_resets_);
+}
+
+void Session::refillResets(uint32_t now_s) {
+  if (now_s == reset_refilled_s_) return;
+  const uint64_t refill = uint64_t{now_s - reset_refilled_s_} * config_.resets_per_second;
+  reset_tokens_ = static_cast<uint32_t>(std::min<uint64_t>(config_.reset_burst, reset_tokens_ + refill));
+  reset_refilled_s_ = now_s;
 }
 
 Status Session::next(Bytes& input, Event& event, uint32_t now_s) {
   event.kind = Event::Kind::none;
   if (failed_) return plait::fail(connectionError(ErrorCode::protocol_error, "the connection has failed before"));
-  if (now_s != reset_refilled_s_) {
-    const uint64_t refill = uint64_t{now_s - reset_refilled_s_} * config_.resets_per_second;
-    reset_tokens_ = static_cast<uint32_t>(std::min<uint64_t>(config_.reset_burst, reset_tokens_ + refill));
-    reset_refilled_s_ = now_s;
-  }
+  event.stream = nullptr;
+  event.end_stream = false;
+  event.data = {};
+  refillResets(now_s);
   // A request that the owner neither accepted nor refused is refused: the engine must not keep it.
   if (pending_request_id_ != 0) refuse(pending_request_id_, H2Error::refused_stream);
   while (event.kind == Event::Kind::none) {
-    if (phase_ == Phase::data && frame_left_ - padding_left_ == 0 && padding_left_ == 0) phase_ = Phase::header;
-    if (input.empty()) {
-      // An empty frame at the end of the input is complete all the same.
-      const bool is_empty_payload = phase_ == Phase::payload && frame_left_ == 0 && carry_filled_ == block_size_;
-      if (!is_empty_payload) return {};
-    }
+    if (phase_ == Phase::data && frame_left_ == 0) phase_ = Phase::header;
+    // An empty payload at the end of the input is complete all the same.
+    if (input.empty() && !(phase_ == Phase::payload && frame_left_ == 0)) return {};
+    Status status;
     switch (phase_) {
       case Phase::preface: {
         const size_t count = std::min(input.size(), client_preface.size() - header_filled_);
@@ -61,25 +74,15 @@ Status Session::next(Bytes& input, Event& event, uint32_t now_s) {
         frame_ = FrameHeader::parse(header_);
         frame_left_ = frame_.length;
         padding_left_ = 0;
-        if (Status status = onFrameHeader(); !status) return status;
-        if (frame_.type == FrameType::data) {
-          if (Status status = onDataHeader(event); !status) return status;
-        }
+        status = onFrameHeader();
+        if (status && frame_.type == FrameType::data) status = onDataHeader(event);
         break;
       }
       case Phase::data_padding:
-        padding_left_ = input[0];
-        input = input.subspan(1);
-        frame_left_ -= 1;
-        if (padding_left_ > frame_left_) {
-          return fail(H2Error::protocol_error, "padding is longer than its DATA frame (RFC 9113 §6.1)");
-        }
-        credit(data_stream_, 1 + padding_left_);
-        phase_ = Phase::data;
-        if (frame_left_ == padding_left_ && data_stream_ != nullptr && frame_.has(flags::end_stream)) onData(input, event);
+        status = onDataPadding(input, event);
         break;
       case Phase::data:
-        onData(input, event);
+        status = onData(input, event);
         break;
       case Phase::skip: {
         const size_t count = std::min<size_t>(input.size(), frame_left_);
@@ -88,36 +91,41 @@ Status Session::next(Bytes& input, Event& event, uint32_t now_s) {
         if (frame_left_ == 0) phase_ = Phase::header;
         break;
       }
-      case Phase::payload: {
-        Bytes payload;
-        if (carry_filled_ == block_size_ && input.size() >= frame_left_) {
-          payload = input.first(frame_left_);
-          input = input.subspan(frame_left_);
-        } else {
-          if (!takeCarry() || carry_filled_ + frame_left_ > carry_blocks_.blockSize()) {
-            return fail(H2Error::enhance_your_calm, "no memory is left for a partial frame");
-          }
-          const size_t count = std::min<size_t>(input.size(), frame_left_);
-          std::memcpy(carry_ + carry_filled_, input.data(), count);
-          carry_filled_ += static_cast<uint32_t>(count);
-          frame_left_ -= static_cast<uint32_t>(count);
-          input = input.subspan(count);
-          if (frame_left_ != 0) break;
-          payload = {carry_ + block_size_, carry_filled_ - block_size_};
-        }
-        frame_left_ = 0;
-        phase_ = Phase::header;
-        if (Status status = onPayload(payload, event, now_s); !status) return status;
-        // Views of an event may point into the carry: it goes back only when it is needed no more.
-        if (!awaiting_continuation_) {
-          if (event.kind == Event::Kind::none) giveCarry();
-          carry_filled_ = block_size_ = 0;
-        } else {
-          carry_filled_ = block_size_;
-        }
+      case Phase::payload:
+        status = takePayload(input, event);
         break;
-      }
     }
+    if (!status) return status;
+  }
+  return {};
+}
+
+// The payload of any frame but DATA, in place where it lies whole in the input, else collected in the carry.
+Status Session::takePayload(Bytes& input, Event& event) {
+  Bytes payload;
+  if (carry_filled_ == block_size_ && input.size() >= frame_left_) {
+    payload = input.first(frame_left_);
+    input = input.subspan(frame_left_);
+  } else {
+    if (!takeCarry(size_t{carry_filled_} + frame_left_)) {
+      return fail(H2Error::enhance_your_calm, "no memory is left for a partial frame");
+    }
+    const size_t count = std::min<size_t>(input.size(), frame_left_);
+    if (count != 0) std::memcpy(carry_ + carry_filled_, input.data(), count);
+    carry_filled_ += static_cast<uint32_t>(count);
+    frame_left_ -= static_cast<uint32_t>(count);
+    input = input.subspan(count);
+    if (frame_left_ != 0) return {};
+    payload = {carry_ + block_size_, carry_filled_ - block_size_};
+  }
+  frame_left_ = 0;
+  phase_ = Phase::header;
+  if (Status status = onPayload(payload, event); !status) return status;
+  // No event's view points into the carry, since fields are copied when they are decoded.
+  if (awaiting_continuation_) {
+    carry_filled_ = block_size_;
+  } else {
+    giveCarry();
   }
   return {};
 }
@@ -144,6 +152,8 @@ Status Session::onFrameHeader() {
       break;
     case FrameType::priority:
       if (id == 0) return fail(H2Error::protocol_error, "PRIORITY on stream 0 (RFC 9113 §6.3)");
+      // RST_STREAM must not be sent on an idle stream, so there the stream error becomes one of the connection.
+      if (length != 5 && isIdle(id)) return fail(H2Error::frame_size_error, "PRIORITY is not 5 bytes long (RFC 9113 §6.3)");
       break;
     case FrameType::rst_stream:
       if (id == 0) return fail(H2Error::protocol_error, "RST_STREAM on stream 0 (RFC 9113 §6.4)");
@@ -155,6 +165,7 @@ Status Session::onFrameHeader() {
       if (length % 6 != 0 || (frame_.has(flags::ack) && length != 0)) {
         return fail(H2Error::frame_size_error, "SETTINGS has a wrong length (RFC 9113 §6.5)");
       }
+      if (length / 6 > config_.max_settings_entries) return fail(H2Error::enhance_your_calm, "SETTINGS has too many entries");
       break;
     case FrameType::push_promise:
       return fail(H2Error::protocol_error, "PUSH_PROMISE, which nobody allowed (RFC 9113 §8.4)");
@@ -182,98 +193,119 @@ Status Session::onFrameHeader() {
 
 Status Session::onDataHeader(Event& event) {
   const uint32_t length = frame_.length;
-  if (length > receive_window_.available()) return fail(H2Error::flow_control_error, "DATA exceeds the connection's window (RFC 9113 §6.9.1)");
-  receive_window_.consume(length);
-  if (frame_.has(flags::padded) && length == 0) return fail(H2Error::frame_size_error, "a padded DATA frame without its padding length (RFC 9113 §6.1)");
-  data_stream_ = find(frame_.stream_id);
-  phase_ = frame_.has(flags::padded) ? Phase::data_padding : Phase::data;
-  Stream* stream = data_stream_;
-  if (stream != nullptr && !stream->is_reset && !stream->remote_ended && stream->head_received) {
-    if (length > stream->receive_window.available()) {
-      data_stream_ = nullptr;
-      streamFailed(stream, stream->id, H2Error::flow_control_error, "DATA exceeds the stream's window (RFC 9113 §6.9.1)", event);
-    } else {
-      stream->receive_window.consume(length);
-      Bytes nothing;
-      if (length == 0) onData(nothing, event);
-      return {};
-    }
-  } else {
-    data_stream_ = nullptr;
-    if (isIdle(frame_.stream_id)) return fail(H2Error::protocol_error, "DATA on an idle stream (RFC 9113 §5.1)");
-    const bool is_late = wasResetRecently(frame_.stream_id) || (stream != nullptr && stream->is_reset);
-    if (stream != nullptr && !stream->is_reset && !stream->remote_ended) {
-      streamFailed(stream, stream->id, H2Error::protocol_error, "DATA before the response's HEADERS (RFC 9113 §8.1)", event);
-    } else if (stream != nullptr && !stream->is_reset) {
-      streamFailed(stream, stream->id, H2Error::stream_closed, "DATA after END_STREAM (RFC 9113 §5.1)", event);
-    } else if (!is_late) {
-      sendResetById(frame_.stream_id, H2Error::stream_closed);
-    }
+  const uint32_t id = frame_.stream_id;
+  if (isIdle(id)) return fail(H2Error::protocol_error, "DATA on an idle stream (RFC 9113 §5.1)");
+  if (length > receive_window_.available()) {
+    return fail(H2Error::flow_control_error, "DATA exceeds the connection's window (RFC 9113 §6.9.1)");
   }
-  if (length == 0) phase_ = Phase::header;
-  return {};
+  receive_window_.consume(length);
+  if (frame_.has(flags::padded) && length == 0) {
+    return fail(H2Error::frame_size_error, "a padded DATA frame without its padding length (RFC 9113 §6.1)");
+  }
+  phase_ = frame_.has(flags::padded) ? Phase::data_padding : Phase::data;
+  Stream* stream = find(id);
+  data_stream_ = nullptr;  // until the stream is known to take it: what it does not take is credited and dropped
+  if (stream == nullptr) {
+    if (mayHaveBeenReset(id)) return {};
+    return streamFailed(nullptr, id, H2Error::stream_closed, "DATA on a closed stream (RFC 9113 §5.1)", event);
+  }
+  if (stream->is_reset) {
+    if (!stream->reset_by_peer) return {};
+    return streamFailed(nullptr, id, H2Error::stream_closed, "DATA after RST_STREAM (RFC 9113 §5.1)", event);
+  }
+  if (stream->remote_ended) {
+    return streamFailed(stream, id, H2Error::stream_closed, "DATA after END_STREAM (RFC 9113 §5.1)", event);
+  }
+  if (!stream->head_received) {
+    return streamFailed(stream, id, H2Error::protocol_error, "DATA before the response's HEADERS (RFC 9113 §8.1)", event);
+  }
+  if (length > stream->receive_window.available()) {
+    return streamFailed(stream, id, H2Error::flow_control_error, "DATA exceeds the stream's window (RFC 9113 §6.9.1)", event);
+  }
+  stream->receive_window.consume(length);
+  data_stream_ = stream;
+  Bytes nothing;
+  return length == 0 ? onData(nothing, event) : Status();
+}
+
+// The first byte of a padded DATA frame. Padding is credited at once: nobody else will do it (RFC 9113 §6.9.1).
+Status Session::onDataPadding(Bytes& input, Event& event) {
+  padding_left_ = input[0];
+  input = input.subspan(1);
+  frame_left_ -= 1;
+  if (padding_left_ > frame_left_) {
+    return fail(H2Error::protocol_error, "padding is longer than its DATA frame (RFC 9113 §6.1)");
+  }
+  credit(data_stream_, 1 + padding_left_);
+  phase_ = Phase::data;
+  Bytes nothing;
+  return frame_left_ == padding_left_ ? onData(nothing, event) : Status();
 }
 
 // Delivers what is there of the DATA frame under way. Bytes for a stream that is gone are credited and dropped.
-void Session::onData(Bytes& input, Event& event) {
+Status Session::onData(Bytes& input, Event& event) {
   const uint32_t content_left = frame_left_ - padding_left_;
   const auto count = static_cast<uint32_t>(std::min<size_t>(content_left, input.size()));
   const Bytes content = input.first(count);
   input = input.subspan(count);
   frame_left_ -= count;
   const bool is_complete = frame_left_ == padding_left_;
+  // What is left now is padding.
+  if (is_complete) phase_ = frame_left_ == 0 ? Phase::header : Phase::skip;
   Stream* stream = data_stream_;
-  if (is_complete) {
-    // What is left is padding, and that was credited when its length came.
-    phase_ = frame_left_ == 0 ? Phase::header : Phase::skip;
-  }
   if (stream == nullptr || stream->is_reset) {
     credit(nullptr, count);
-    return;
+    return {};
   }
   const bool end = is_complete && frame_.has(flags::end_stream);
-  if (stream->content_left != http::unknown_length) {
-    if (count > stream->content_left || (end && count != stream->content_left)) {
-      credit(nullptr, count);
-      streamFailed(stream, stream->id, H2Error::protocol_error, "DATA does not add up to Content-Length (RFC 9113 §8.1.1)", event);
-      return;
-    }
-    stream->content_left -= count;
-  }
+  const char* fault = nullptr;
   if (stream->expects_no_body && count != 0) {
+    fault = "DATA in a response that has no content (RFC 9110 §6.4.1)";
+  } else if (stream->content_left != http::unknown_length) {
+    if (count > stream->content_left || (end && count != stream->content_left)) {
+      fault = "DATA does not add up to Content-Length (RFC 9113 §8.1.1)";
+    } else {
+      stream->content_left -= count;
+    }
+  }
+  if (fault != nullptr) {
     credit(nullptr, count);
-    streamFailed(stream, stream->id, H2Error::protocol_error, "DATA in a response that has no content (RFC 9110 §6.4.1)", event);
-    return;
+    return streamFailed(stream, stream->id, H2Error::protocol_error, fault, event);
   }
   if (end) stream->remote_ended = true;
-  if (count == 0 && !end) return;
+  if (count == 0 && !end) return {};
   event.kind = Event::Kind::data;
   event.stream = stream;
   event.stream_id = stream->id;
   event.data = content;
   event.end_stream = end;
+  return {};
 }
 
-Status Session::onPayload(Bytes payload, Event& event, uint32_t now_s) {
+Status Session::onPayload(Bytes payload, Event& event) {
   switch (frame_.type) {
     case FrameType::headers:
       return onHeaders(payload, event);
     case FrameType::continuation:
       return onContinuation(payload, event);
-    case FrameType::priority:
+    case FrameType::priority: {
+      // Priorities are ignored (RFC 9113 §5.3.2), faults in them are not.
+      const uint32_t id = frame_.stream_id;
       if (payload.size() != 5) {
-        sendResetById(frame_.stream_id, H2Error::frame_size_error);
-        return {};
+        return streamFailed(find(id), id, H2Error::frame_size_error, "PRIORITY is not 5 bytes long (RFC 9113 §6.3)", event);
       }
-      if ((loadBe32(payload.data()) & max_stream_id) == frame_.stream_id) sendResetById(frame_.stream_id, H2Error::protocol_error);
-      return {};
+      if ((loadBe32(payload.data()) & max_stream_id) != id) return {};
+      if (isIdle(id)) return fail(H2Error::protocol_error, "a stream depends on itself (RFC 7540 §5.3.1)");
+      return streamFailed(find(id), id, H2Error::protocol_error, "a stream depends on itself (RFC 7540 §5.3.1)", event);
+    }
     case FrameType::rst_stream:
-      return onReset(payload, event, now_s);
+      return onReset(payload, event);
     case FrameType::settings:
       return onSettings(payload, event);
     case FrameType::ping:
       if (frame_.has(flags::ack)) {
         event.kind = Event::Kind::ping_ack;
+        event.opaque = loadBe64(payload.data());
       } else {
         appendFrame(FrameType::ping, flags::ack, 0, payload, true);
       }
@@ -288,7 +320,7 @@ Status Session::onPayload(Bytes payload, Event& event, uint32_t now_s) {
 }
 
 Status Session::onSettings(Bytes payload, Event& event) {
-  if (frame_.has(flags::ack)) return {};
+  if (frame_.has(flags::ack)) return onSettingsAcknowledged();
   for (; !payload.empty(); payload = payload.subspan(6)) {
     const uint32_t value = loadBe32(payload.data() + 2);
     switch (static_cast<SettingId>(loadBe16(payload.data()))) {
@@ -319,6 +351,9 @@ Status Session::onSettings(Bytes payload, Event& event) {
         peer_.max_header_list_size = value;
         break;
       case SettingId::enable_connect_protocol:
+        if (value > 1 || value < peer_.enable_connect_protocol) {
+          return fail(H2Error::protocol_error, "SETTINGS_ENABLE_CONNECT_PROTOCOL has a wrong value (RFC 8441 §3)");
+        }
         peer_.enable_connect_protocol = value == 1;
         break;
       default:
@@ -328,6 +363,18 @@ Status Session::onSettings(Bytes payload, Event& event) {
   settings_received_ = true;
   appendFrame(FrameType::settings, flags::ack, 0, {}, true);
   event.kind = Event::Kind::settings;
+  return {};
+}
+
+// From here on the client knows the window that we announced; what it was granted until then is taken back.
+Status Session::onSettingsAcknowledged() {
+  if (settings_acknowledged_) return {};
+  settings_acknowledged_ = true;
+  if (role_ == Role::client || config_.stream_window >= default_window) return {};
+  const int64_t delta = int64_t{config_.stream_window} - default_window;
+  for (Stream* stream = streams_.front(); stream != nullptr; stream = streams_.next(*stream)) {
+    PLAIT_ASSERT(stream->receive_window.grow(delta));
+  }
   return {};
 }
 
@@ -343,30 +390,32 @@ Status Session::onWindowUpdate(Bytes payload, Event& event) {
   Stream* stream = find(frame_.stream_id);
   if (stream == nullptr || stream->is_reset) return {};
   if (increment == 0) {
-    streamFailed(stream, stream->id, H2Error::protocol_error, "WINDOW_UPDATE of 0 (RFC 9113 §6.9)", event);
-  } else if (!stream->send_window.grow(increment)) {
-    streamFailed(stream, stream->id, H2Error::flow_control_error, "the stream's window exceeds 2^31-1 (RFC 9113 §6.9.1)", event);
-  } else {
-    event.kind = Event::Kind::window;
-    event.stream = stream;
+    return streamFailed(stream, stream->id, H2Error::protocol_error, "WINDOW_UPDATE of 0 (RFC 9113 §6.9)", event);
   }
+  if (!stream->send_window.grow(increment)) {
+    return streamFailed(stream, stream->id, H2Error::flow_control_error, "the stream's window exceeds 2^31-1 (RFC 9113 §6.9.1)", event);
+  }
+  event.kind = Event::Kind::window;
+  event.stream = stream;
+  event.stream_id = stream->id;
   return {};
 }
 
+// Every reset that a client sends or provokes costs it a token: both make us start work and throw it away. A backend's
+// do not, because a backend that refuses streams is overloaded rather than hostile.
 Status Session::spendReset() {
+  if (role_ == Role::client) return {};
   if (reset_tokens_ == 0) return fail(H2Error::enhance_your_calm, "too many streams end by a reset");
   reset_tokens_ -= 1;
   return {};
 }
 
-Status Session::onReset(Bytes payload, Event& event, uint32_t) {
-  if (role_ == Role::server) {
-    if (Status status = spendReset(); !status) return status;
-  }
+Status Session::onReset(Bytes payload, Event& event) {
+  if (Status status = spendReset(); !status) return status;
   Stream* stream = find(frame_.stream_id);
   if (stream == nullptr || stream->is_reset) return {};
   stream->is_reset = true;
-  recent_resets_[recent_reset_next_++ % remembered_resets] = stream->id;
+  stream->reset_by_peer = true;
   event.kind = Event::Kind::stream_error;
   event.stream = stream;
   event.stream_id = stream->id;
@@ -378,18 +427,20 @@ Status Session::onReset(Bytes payload, Event& event, uint32_t) {
 
 Status Session::onGoaway(Bytes payload, Event& event) {
   goaway_received_ = true;
+  // A peer must not raise the id (RFC 9113 §6.8): what was once declared unprocessed may have been repeated elsewhere.
+  goaway_last_id_ = std::min(goaway_last_id_, loadBe32(payload.data()) & max_stream_id);
   event.kind = Event::Kind::goaway;
-  event.last_stream_id = loadBe32(payload.data()) & max_stream_id;
+  event.last_stream_id = goaway_last_id_;
   event.error_code = static_cast<H2Error>(loadBe32(payload.data() + 4));
   return {};
 }
 
 // The stream is over because of what the peer did: RST_STREAM goes out, and the owner is told if it knows the stream.
-void Session::streamFailed(Stream* stream, uint32_t id, H2Error code, const char* reason, Event& event) {
+Status Session::streamFailed(Stream* stream, uint32_t id, H2Error code, const char* reason, Event& event) {
+  if (Status status = spendReset(); !status) return status;
+  if (stream != nullptr && stream->is_reset) return {};
   sendResetById(id, code);
-  // A reset that the peer provokes costs it a token as one that it sends does.
-  if (reset_tokens_ != 0) reset_tokens_ -= 1;
-  if (stream == nullptr) return;
+  if (stream == nullptr) return {};
   stream->is_reset = true;
   event.kind = Event::Kind::stream_error;
   event.stream = stream;
@@ -397,6 +448,7 @@ void Session::streamFailed(Stream* stream, uint32_t id, H2Error code, const char
   event.by_peer = false;
   event.error_code = code;
   event.reason = reason;
+  return {};
 }
 
 }  // namespace plait::h2

@@ -24,7 +24,7 @@ Session::~Session() {
 
 void Session::start() {
   if (role_ == Role::client) output_.append(asBytes(client_preface));
-  uint8_t payload[5 * 6];
+  uint8_t payload[4 * 6];
   size_t size = 0;
   const auto add = [&](SettingId id, uint32_t value) {
     storeBe16(payload + size, static_cast<uint16_t>(id));
@@ -38,6 +38,7 @@ void Session::start() {
   }
   add(SettingId::initial_window_size, config_.stream_window);
   add(SettingId::max_header_list_size, config_.max_header_list_size);
+  if (role_ == Role::server && config_.enable_connect_protocol) add(SettingId::enable_connect_protocol, 1);
   appendFrame(FrameType::settings, 0, 0, {payload, size}, false);
   if (config_.connection_window > default_window) {
     const uint32_t surplus = config_.connection_window - default_window;
@@ -68,7 +69,11 @@ void Session::link(Stream& stream, uint32_t id) {
   PLAIT_ASSERT(stream.id == 0);
   stream.id = id;
   stream.send_window = FlowWindow(peer_.initial_window_size);
-  stream.receive_window = FlowWindow(config_.stream_window);
+  // A client may have sent before it read our SETTINGS. A server cannot: they went ahead of the request it answers.
+  const bool knows_window = role_ == Role::client || settings_acknowledged_;
+  stream.receive_window = FlowWindow(knows_window ? config_.stream_window : std::max(config_.stream_window, default_window));
+  stream.receive_window_size = config_.stream_window;
+  stream.credit = 0;
   stream.hash_next = buckets_[bucketOf(id)];
   buckets_[bucketOf(id)] = &stream;
   streams_.pushBack(stream);
@@ -95,6 +100,7 @@ void Session::accept(Stream& stream) {
   stream.head_received = true;
   stream.remote_ended = pending_request_ended_;
   stream.content_left = pending_content_length_;
+  stream.is_tunnel = pending_request_is_tunnel_;
   pending_request_id_ = 0;
 }
 
@@ -112,11 +118,16 @@ bool Session::canSendHeaders(size_t fields_bytes, size_t count) const {
 void Session::beginHeaders() {
   PLAIT_ASSERT(encode_position_ == nullptr);
   encode_position_ = encoder_.begin(scratch_.encoded);
+  encodes_head_method_ = encodes_connect_method_ = false;
 }
 
 void Session::addField(std::string_view name, std::string_view value, http::FieldName id, Indexing indexing) {
   PLAIT_ASSERT(encode_position_ + HpackEncoder::bound(name.size(), value.size()) <= scratch_.encoded + SessionScratch::encode_memory);
   encode_position_ = encoder_.field(encode_position_, name, value, id, indexing);
+  if (id == http::FieldName::pseudo_method) {
+    encodes_head_method_ = value == "HEAD";
+    encodes_connect_method_ = value == "CONNECT";
+  }
 }
 
 void Session::endHeaders(Stream& stream, bool end_stream) {
@@ -124,8 +135,11 @@ void Session::endHeaders(Stream& stream, bool end_stream) {
     PLAIT_ASSERT(role_ == Role::client && canOpenStream());
     link(stream, next_stream_id_);
     next_stream_id_ += 2;
+    stream.expects_no_body = stream.expects_no_body || encodes_head_method_;
+    stream.is_tunnel = encodes_connect_method_;
   }
-  PLAIT_ASSERT(!stream.local_ended && !stream.is_reset);
+  PLAIT_ASSERT(!stream.local_ended);
+  PLAIT_ASSERT(!stream.is_reset);
   stream.local_ended = end_stream;
   Bytes block(scratch_.encoded, static_cast<size_t>(encode_position_ - scratch_.encoded));
   encode_position_ = nullptr;
@@ -186,7 +200,7 @@ void Session::sendResetById(uint32_t id, H2Error code) {
   uint8_t payload[4];
   storeBe32(payload, static_cast<uint32_t>(code));
   appendFrame(FrameType::rst_stream, 0, id, payload, true);
-  recent_resets_[recent_reset_next_++ % remembered_resets] = id;
+  rememberReset(id);
 }
 
 void Session::sendReset(Stream& stream, H2Error code) {
@@ -202,7 +216,6 @@ void Session::sendPing(uint64_t opaque) {
 }
 
 void Session::sendGoaway(uint32_t last_stream_id, H2Error code, std::string_view debug) {
-  goaway_sent_ = true;
   uint8_t payload[64];
   storeBe32(payload, last_stream_id);
   storeBe32(payload + 4, static_cast<uint32_t>(code));
@@ -232,20 +245,50 @@ void Session::credit(Stream* stream, size_t count) {
 void Session::creditStream(Stream& stream, size_t count) {
   if (stream.id == 0 || stream.remote_ended || stream.is_reset) return;
   stream.credit += static_cast<uint32_t>(count);
-  if (stream.credit >= config_.stream_window / 2) {
+  if (stream.credit >= stream.receive_window_size / 2) {
     sendWindowUpdate(stream.id, stream.credit);
     PLAIT_ASSERT(stream.receive_window.grow(stream.credit));
     stream.credit = 0;
   }
 }
 
-bool Session::takeCarry() {
-  if (carry_ == nullptr) carry_ = static_cast<uint8_t*>(carry_blocks_.take());
-  return carry_ != nullptr;
+void Session::growStreamWindow(Stream& stream, uint32_t size) {
+  PLAIT_ASSERT(size <= FlowWindow::max_size);
+  if (stream.id == 0 || stream.remote_ended || stream.is_reset || size <= stream.receive_window_size) return;
+  const uint32_t increment = size - stream.receive_window_size + stream.credit;
+  stream.receive_window_size = size;
+  stream.credit = 0;
+  sendWindowUpdate(stream.id, increment);
+  PLAIT_ASSERT(stream.receive_window.grow(increment));
+}
+
+void Session::growConnectionWindow(uint32_t size) {
+  PLAIT_ASSERT(size <= FlowWindow::max_size);
+  if (size <= std::max(config_.connection_window, default_window)) return;
+  const uint32_t increment = size - std::max(config_.connection_window, default_window) + connection_credit_;
+  config_.connection_window = size;
+  connection_credit_ = 0;
+  sendWindowUpdate(0, increment);
+  PLAIT_ASSERT(receive_window_.grow(increment));
+}
+
+bool Session::takeCarry(size_t needed) {
+  if (needed > carry_blocks_.blockSize()) return false;
+  if (carry_ != nullptr && carry_ != small_carry_) return true;
+  if (needed <= sizeof(small_carry_)) {
+    carry_ = small_carry_;
+    return true;
+  }
+  auto* block = static_cast<uint8_t*>(carry_blocks_.take());
+  if (block == nullptr) return false;
+  if (carry_filled_ != 0) std::memcpy(block, small_carry_, carry_filled_);
+  carry_ = block;
+  return true;
 }
 
 void Session::giveCarry() {
-  if (carry_ != nullptr) carry_blocks_.give(std::exchange(carry_, nullptr));
+  if (carry_ != nullptr && carry_ != small_carry_) carry_blocks_.give(carry_);
+  carry_ = nullptr;
   carry_filled_ = block_size_ = 0;
 }
 

@@ -1,0 +1,368 @@
+// The rules of RFC 9113 that a hostile or careless peer breaks, and what the session makes of it.
+#include <gtest/gtest.h>
+
+#include "plait/base/random.h"
+#include "plait/h2/wire_test.h"
+
+namespace plait::h2 {
+namespace {
+
+using namespace wire;
+
+constexpr uint8_t end_headers = flags::end_headers;
+constexpr uint8_t end_both = flags::end_headers | flags::end_stream;
+const Wire get_block = {0x82, 0x86, 0x84, 0x01, 0x01, 'a'};
+const Wire post_block = {0x83, 0x86, 0x84, 0x01, 0x01, 'a'};
+const Wire ok_block = {0x88};
+
+Wire opening(Role role) { return (role == Role::server ? text(client_preface) : Wire()) + frame(FrameType::settings, 0, 0); }
+
+struct Peer : End {
+  explicit Peer(Role role, const SessionConfig& config = {}) : End(role, config) {
+    session.start();
+    EXPECT_TRUE(feed(opening(role)));
+    takeOutput();
+    log.clear();
+  }
+  // The code of the last frame of that type sent since, no_error when there was none.
+  H2Error sentCode(FrameType type) {
+    H2Error code = H2Error::no_error;
+    for (const Sent& one : sent()) {
+      if (one.header.type == type) code = static_cast<H2Error>(loadBe32(one.payload.data() + (type == FrameType::goaway ? 4 : 0)));
+    }
+    return code;
+  }
+  bool request(uint32_t id, const Wire& block = get_block, uint8_t frame_flags = end_both) { return feed(frame(FrameType::headers, frame_flags, id, block)); }
+};
+
+TEST(SessionRules, ASchemeThatIsNoSchemeNeverReachesTheOwner) {
+  for (const char* scheme : {"http\r\nx: y", "", "1http", "ht tp"}) {
+    Peer peer(Role::server);
+    ASSERT_TRUE(peer.request(1, Wire{0x82, 0x84} + field(":scheme", scheme) + field(":authority", "a")));
+    EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error);
+    EXPECT_EQ(peer.log, "");
+  }
+}
+
+TEST(SessionRules, HostMustAgreeWithAuthority) {
+  Peer peer(Role::server);
+  ASSERT_TRUE(peer.request(1, get_block + field("host", "b")));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error);
+  ASSERT_TRUE(peer.request(3, get_block + field("host", "A")));
+  ASSERT_TRUE(peer.request(5, Wire{0x82, 0x86, 0x84} + field("host", "c:80")));
+  EXPECT_EQ(peer.log, "request 3 GET http a / |end\nrequest 5 GET http c:80 / |end\n");
+}
+
+TEST(SessionRules, ConnectHasAnAuthorityAndNothingElse) {
+  SessionConfig config;
+  for (const bool extended : {false, true}) {
+    config.enable_connect_protocol = extended;
+    Peer peer(Role::server, config);
+    const Wire connect = field(":method", "CONNECT");
+    ASSERT_TRUE(peer.request(1, connect, end_headers));
+    EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error);
+    ASSERT_TRUE(peer.request(3, connect + field(":authority", "a:1") + Wire{0x84}, end_headers));
+    EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error);
+    ASSERT_TRUE(peer.request(5, connect + field(":authority", "a:1"), end_headers));
+    EXPECT_EQ(peer.log, "request 5 CONNECT  a:1 \n");
+    ASSERT_TRUE(peer.request(7, connect + field(":protocol", "websocket") + Wire{0x84, 0x86} + field(":authority", "a"), end_headers));
+    EXPECT_EQ(peer.sentCode(FrameType::rst_stream), extended ? H2Error::no_error : H2Error::protocol_error);
+    if (extended) EXPECT_EQ(peer.last.request.protocol, "websocket");
+    ASSERT_TRUE(peer.request(9, get_block + field(":protocol", "x")));
+    EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error);
+  }
+}
+
+TEST(SessionRules, TooManyFieldsOrBytesLoseTheRequestButNotTheConnection) {
+  Wire many = get_block;
+  for (int i = 0; i < 101; ++i) many = many + field("a", "");
+  Peer peer(Role::server);
+  ASSERT_TRUE(peer.request(1, many));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::enhance_your_calm);
+  // One entry of 4,000 bytes said nine times: small on the wire, 36 KB when decoded.
+  Wire bomb = get_block + Wire{0x40, 1, 'b', 0x7f, 0xa1, 0x1e} + Wire(4000, 'x');
+  for (int i = 0; i < 9; ++i) bomb.push_back(0xbe);
+  ASSERT_TRUE(peer.request(3, bomb));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::enhance_your_calm);
+  ASSERT_TRUE(peer.request(5));
+  EXPECT_EQ(peer.log, "request 5 GET http a / |end\n");
+}
+
+TEST(SessionRules, DataAfterTheEndResetsThatStreamAlone) {
+  Peer peer(Role::server);
+  ASSERT_TRUE(peer.request(1) && peer.request(3, post_block, end_headers));
+  ASSERT_TRUE(peer.feed(frame(FrameType::data, 0, 1, text("x"))));
+  EXPECT_EQ(peer.last.stream, peer.streams[0].get());
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::stream_closed);
+  ASSERT_TRUE(peer.feed(frame(FrameType::data, flags::end_stream, 3, text("y"))));
+  EXPECT_TRUE(peer.log.ends_with("error 1 5\ndata 3 y|end\n")) << peer.log;
+}
+
+TEST(SessionRules, ABackendThatSpeaksAfterTheEndDoesNotTakeOtherStreamsWithIt) {
+  Peer peer(Role::client);
+  peer.open(false);
+  peer.open(true);
+  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 1, ok_block) + frame(FrameType::headers, end_both, 1, ok_block) +
+                        frame(FrameType::headers, end_both, 3, ok_block)));
+  EXPECT_EQ(peer.log, "response 1 200 |end\nerror 1 5\nresponse 3 200 |end\n");
+}
+
+TEST(SessionRules, WhatAPeerSendsAfterItsOwnResetIsAnError) {
+  Peer peer(Role::server);
+  ASSERT_TRUE(peer.request(1, post_block, end_headers));
+  ASSERT_TRUE(peer.feed(frame(FrameType::rst_stream, 0, 1, be32(8)) + frame(FrameType::data, 0, 1, text("x"))));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::stream_closed);
+  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 1, ok_block)));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::stream_closed);
+  EXPECT_TRUE(peer.log.ends_with("reset 1 8\n")) << peer.log;
+}
+
+TEST(SessionRules, AnswersThatCrossManyCancellationsAreIgnored) {
+  Peer peer(Role::client);
+  for (int i = 0; i < 300; ++i) {
+    Stream& stream = peer.open(true);
+    peer.session.sendReset(stream, H2Error::cancel);
+    peer.session.release(stream);
+  }
+  peer.takeOutput();
+  for (uint32_t id = 1; id < 600; id += 2) {
+    ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_headers, id, ok_block) + frame(FrameType::data, flags::end_stream, id, text("x")))) << id;
+  }
+  EXPECT_EQ(peer.log, "");
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::no_error);
+}
+
+TEST(SessionRules, ProvokedResetsCostTokensAsSentOnesDo) {
+  SessionConfig config;
+  config.reset_burst = 10;
+  for (const bool malformed : {false, true}) {
+    Peer peer(Role::server, config);
+    uint32_t id = 1;
+    for (bool alive = true; alive && id < 1000; id += 2) {
+      alive = malformed ? peer.request(id, Wire{0x82}) : peer.request(id) && peer.feed(frame(FrameType::window_update, 0, id, be32(0)));
+      if (alive && !malformed) peer.session.release(*peer.streams.back());
+    }
+    EXPECT_EQ(id, 23u);
+    EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::enhance_your_calm);
+  }
+}
+
+TEST(SessionRules, PriorityIsIgnoredUnlessItIsBroken) {
+  Peer idle(Role::server);
+  ASSERT_TRUE(idle.feed(frame(FrameType::priority, 0, 9, be32(7) + Wire{1})));
+  EXPECT_EQ(idle.takeOutput().size(), 0u);
+  EXPECT_FALSE(idle.feed(frame(FrameType::priority, 0, 9, be32(7))));
+  EXPECT_EQ(idle.sentCode(FrameType::goaway), H2Error::frame_size_error);
+  Peer peer(Role::server);
+  ASSERT_TRUE(peer.request(1) && peer.request(3) && peer.request(5));
+  ASSERT_TRUE(peer.feed(frame(FrameType::priority, 0, 1, be32(0)) + frame(FrameType::priority, 0, 3, be32(3) + Wire{1})));
+  EXPECT_TRUE(peer.log.ends_with("error 1 6\nerror 3 1\n")) << peer.log;
+}
+
+TEST(SessionRules, NoBlockIsHeldBetweenFrames) {
+  Peer peer(Role::server);
+  const Wire long_get = get_block + field("x", std::string(120, 'y')) + field("y", std::string(120, 'y'));
+  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 1, long_get), 20));
+  EXPECT_EQ(peer.carry.used(), 0u);
+  // Unfinished control frames stay in the session itself.
+  const Wire ping = frame(FrameType::ping, 0, 0, Wire(8));
+  ASSERT_TRUE(peer.feed(Wire(ping.begin(), ping.end() - 1)));
+  EXPECT_EQ(peer.carry.used(), 0u);
+}
+
+TEST(SessionRules, AClientMayUseTheDefaultWindowUntilItKnowsOurs) {
+  SessionConfig config;
+  config.stream_window = 20'000;
+  Peer peer(Role::server, config);
+  peer.credits = false;
+  ASSERT_TRUE(peer.request(1, post_block, end_headers));
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(peer.feed(frame(FrameType::data, 0, 1, Wire(10'000))));
+  EXPECT_FALSE(peer.streams[0]->is_reset);
+  ASSERT_TRUE(peer.feed(frame(FrameType::settings, flags::ack, 0)));
+  EXPECT_TRUE(peer.session.settingsAcknowledged());
+  EXPECT_EQ(peer.streams[0]->receive_window.size(), -10'000);
+  ASSERT_TRUE(peer.feed(frame(FrameType::data, 0, 1, Wire(1))));
+  EXPECT_TRUE(peer.streams[0]->is_reset);
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::flow_control_error);
+}
+
+TEST(SessionRules, DataBeyondTheConnectionsWindowEndsTheConnection) {
+  Peer peer(Role::server);
+  peer.credits = false;
+  ASSERT_TRUE(peer.request(1, post_block, end_headers) && peer.request(3, post_block, end_headers));
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(peer.feed(frame(FrameType::data, 0, 1, Wire(16'384))));
+  ASSERT_TRUE(peer.feed(frame(FrameType::data, 0, 3, Wire(16'383))));
+  EXPECT_FALSE(peer.feed(frame(FrameType::data, 0, 3, Wire(1))));
+  EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::flow_control_error);
+}
+
+TEST(SessionRules, GrownWindowsAreAnnouncedWithTheCreditThatWaited) {
+  Peer peer(Role::server);
+  ASSERT_TRUE(peer.request(1, post_block, end_headers) && peer.feed(frame(FrameType::data, 0, 1, Wire(1000))));
+  Stream& stream = *peer.streams[0];
+  EXPECT_EQ(peer.takeOutput().size(), 0u);
+  peer.session.growStreamWindow(stream, 100'000);
+  peer.session.growConnectionWindow(1 << 20);
+  peer.session.growStreamWindow(stream, 50'000);  // never shrinks
+  const auto sent = peer.sent();
+  ASSERT_EQ(sent.size(), 2u);
+  EXPECT_EQ(loadBe32(sent[0].payload.data()), 100'000u - 65'535 + 1000);
+  EXPECT_EQ(loadBe32(sent[1].payload.data()), (1u << 20) - 65'535 + 1000);
+  EXPECT_EQ(stream.receive_window.size(), 100'000);
+  EXPECT_EQ(peer.session.receiveWindow(), 1 << 20);
+}
+
+TEST(SessionRules, PaddingIsCreditedByTheSessionItself) {
+  Peer peer(Role::server);
+  peer.credits = false;
+  ASSERT_TRUE(peer.request(1, post_block, end_headers));
+  const Wire padding_only = frame(FrameType::data, flags::padded, 1, Wire{255} + Wire(255));
+  for (int i = 0; i < 1000; ++i) ASSERT_TRUE(peer.feed(padding_only, 100)) << i;
+  ASSERT_TRUE(peer.feed(frame(FrameType::data, flags::padded | flags::end_stream, 1, Wire{3, 0, 0, 0})));
+  EXPECT_TRUE(peer.log.ends_with("data 1 |end\n")) << peer.log;
+}
+
+TEST(SessionRules, ASettingThatOverflowsAStreamsWindowEndsTheConnection) {
+  Peer peer(Role::client);
+  peer.open(false);
+  ASSERT_TRUE(peer.feed(frame(FrameType::window_update, 0, 1, be32(0x7fffffff - 65'535))));
+  EXPECT_FALSE(peer.feed(settings(SettingId::initial_window_size, 65'536)));
+  EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::flow_control_error);
+}
+
+TEST(SessionRules, AWindowUpdateThatOverflowsAStreamResetsItAlone) {
+  Peer peer(Role::client);
+  peer.open(false);
+  peer.open(false);
+  peer.takeOutput();
+  ASSERT_TRUE(peer.feed(frame(FrameType::window_update, 0, 1, be32(0x7fffffff))));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::flow_control_error);
+  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 3, ok_block)));
+  EXPECT_EQ(peer.log, "error 1 3\nresponse 3 200 |end\n");
+}
+
+TEST(SessionRules, AGoawayNeverRaisesItsId) {
+  Peer peer(Role::client);
+  for (int i = 0; i < 3; ++i) peer.open(true);
+  ASSERT_TRUE(peer.feed(frame(FrameType::goaway, 0, 0, be32(3) + be32(0))));
+  ASSERT_TRUE(peer.feed(frame(FrameType::goaway, 0, 0, be32(5) + be32(0))));
+  EXPECT_EQ(peer.last.last_stream_id, 3u);
+}
+
+TEST(SessionRules, RepliesThatNobodyReadsStopTheReading) {
+  Peer peer(Role::server);
+  for (int i = 0; i < 64; ++i) {
+    EXPECT_FALSE(peer.session.isControlBacklogged());
+    ASSERT_TRUE(peer.feed(frame(FrameType::ping, 0, 0, Wire(8))));
+  }
+  EXPECT_TRUE(peer.session.isControlBacklogged());
+  EXPECT_EQ(peer.sent().size(), 64u);
+  EXPECT_FALSE(peer.session.isControlBacklogged());
+  EXPECT_FALSE(peer.feed(frame(FrameType::settings, 0, 0, Wire(33 * 6))));
+  EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::enhance_your_calm);
+}
+
+TEST(SessionRules, ResponsesWithoutContentMayNameALength) {
+  Peer peer(Role::client);
+  peer.open(true, "HEAD");
+  peer.open(false, "CONNECT");
+  peer.open(true);
+  const Wire length = field("content-length", "42");
+  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 1, ok_block + length) + frame(FrameType::headers, end_headers, 3, ok_block + length) +
+                        frame(FrameType::data, flags::end_stream, 3, text("tunnel")) + frame(FrameType::headers, end_both, 5, Wire{0x8b} + length)));
+  EXPECT_EQ(peer.log, "response 1 200 content-length=42 |end\nresponse 3 200 content-length=42\ndata 3 tunnel|end\nresponse 5 304 content-length=42 |end\n");
+}
+
+TEST(SessionRules, MalformedResponsesResetTheirStream) {
+  const std::vector<Wire> blocks = {
+      field("a", "b"),                      // no :status
+      field(":status", "20"), field(":status", "2x0"), field(":status", "600"), field(":status", "101"),
+      {0x88, 0x88},                         // :status twice
+      {0x88, 0x82},                         // :method in a response
+      ok_block + field("transfer-encoding", "chunked"),
+      ok_block + field("content-length", "1") + field("content-length", "2"),
+      ok_block + field("content-length", "5"),  // and END_STREAM
+      field(":status", "103"),                  // and END_STREAM
+  };
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    Peer peer(Role::client);
+    peer.open(true);
+    peer.takeOutput();
+    ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 1, blocks[i])));
+    EXPECT_EQ(peer.log, "error 1 1\n") << i;
+  }
+}
+
+TEST(SessionRules, TrailersEndTheStreamAndHoldNoPseudoFields) {
+  for (const bool pseudo : {false, true}) {
+    Peer peer(Role::server);
+    ASSERT_TRUE(peer.request(1, post_block, end_headers));
+    ASSERT_TRUE(pseudo ? peer.feed(frame(FrameType::headers, end_both, 1, ok_block)) : peer.feed(frame(FrameType::headers, end_headers, 1, field("a", "b"))));
+    EXPECT_TRUE(peer.log.ends_with("error 1 1\n"));
+  }
+}
+
+TEST(SessionRules, ALargeHeadIsCutIntoContinuationsThatTheOtherRoleReads) {
+  Peer client(Role::client);
+  Peer server(Role::server);
+  const std::string value(1000, '\x80');  // no shorter in Huffman's code
+  client.streams.push_back(std::make_unique<Stream>());
+  ASSERT_TRUE(client.session.canSendHeaders(31'000, 35));
+  client.session.beginHeaders();
+  client.session.addField(http::FieldName::pseudo_method, "GET");
+  client.session.addField(http::FieldName::pseudo_scheme, "http");
+  client.session.addField(http::FieldName::pseudo_path, "/");
+  for (int i = 0; i < 30; ++i) client.session.addField("x", value, http::FieldName::unknown, Indexing::avoid);
+  client.session.endHeaders(*client.streams.back(), true);
+  ASSERT_TRUE(server.feed(client.takeOutput(), 999));
+  EXPECT_EQ(server.last.kind, Event::Kind::request);
+  EXPECT_EQ(server.last.fields.count(), 30u);
+  EXPECT_EQ(server.carry.used(), 0u);
+  EXPECT_FALSE(client.session.canSendHeaders(SessionScratch::encode_memory, 1));
+}
+
+// Whatever is said, cutting the bytes elsewhere changes neither the events nor the answers.
+TEST(SessionRules, HowBytesAreCutMakesNoDifference) {
+  Random random(99);
+  for (int round = 0; round < 400; ++round) {
+    const Role role = round % 2 == 0 ? Role::server : Role::client;
+    Wire wire = opening(role);
+    for (int i = 0; i < 30; ++i) {
+      const uint32_t id = random.below(20) == 0 ? random.below(4) : 2 * random.below(8) + 1;
+      const auto frame_flags = static_cast<uint8_t>(random.below(3) == 0 ? random.below(64) : random.below(2) + (random.below(8) != 0 ? 4 : 0));
+      Wire payload;
+      FrameType type = FrameType::data;
+      switch (random.below(8)) {
+        case 0: case 1: case 2:
+          type = FrameType::headers;
+          payload = (role == Role::server ? get_block : ok_block) + field("x", "y");
+          break;
+        case 3: case 4: payload = Wire(random.below(300), 'd'); break;
+        case 5: type = FrameType::window_update, payload = be32(random.below(100'000)); break;
+        case 6: type = random.below(2) == 0 ? FrameType::ping : FrameType::goaway, payload = Wire(8); break;
+        default: type = static_cast<FrameType>(random.below(12)), payload = Wire(random.below(12)); break;
+      }
+      wire = wire + frame(type, frame_flags, id, payload);
+    }
+    std::string logs[3];
+    Wire outputs[3];
+    const size_t steps[3] = {SIZE_MAX, 1, 1 + random.below(40)};
+    for (int i = 0; i < 3; ++i) {
+      End end(role);
+      end.session.start();
+      if (role == Role::client) {
+        for (int n = 0; n < 8; ++n) end.open(n % 2 == 0);
+      }
+      end.feed(wire, steps[i]);
+      logs[i] = end.log;
+      outputs[i] = end.takeOutput();
+    }
+    ASSERT_EQ(logs[0], logs[1]) << round;
+    ASSERT_EQ(logs[0], logs[2]) << round;
+    ASSERT_EQ(outputs[0], outputs[1]) << round;
+    ASSERT_EQ(outputs[0], outputs[2]) << round;
+  }
+}
+
+}  // namespace
+}  // namespace plait::h2
