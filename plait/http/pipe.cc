@@ -30,14 +30,17 @@ bool Pipe::push(Bytes bytes, bool last) {
     }
   }
   ended_ = last;
-  if (consumer_ != nullptr && buffered_.empty() && replay_budget_ == nullptr && !pumping_) {
+  // An end without bytes is pump()'s to say, by onBodyEnd: that it took no byte does not tell whether a consumer had room
+  // for the end.
+  if (!bytes.empty() && consumer_ != nullptr && buffered_.empty() && replay_budget_ == nullptr && !pumping_) {
+    pumping_ = true;
     const size_t taken = consumer_->onBody(bytes, last);
-    account(taken);
     bytes = bytes.subspan(taken);
-    if (bytes.empty() && last) {
-      finish();
-      return true;
-    }
+    if (bytes.empty() && last && !error_) finish();
+    account(taken);
+    pumping_ = false;
+    // A consumer that gave up while it was given bytes has cancelled the pipe, or the producer has aborted it.
+    if (error_ || finished_) return true;
   }
   if (!bytes.empty() && !buffered_.append(bytes)) return false;
   pump();

@@ -30,8 +30,8 @@ class BodyProducer {
 
 class BodyConsumer {
  public:
-  // Takes some of `bytes` and returns how many. `last`: nothing follows them, neither bytes nor trailers; taking all of
-  // them then also ends the body. A consumer that takes less calls Pipe::pump when it has room again.
+  // Takes some of `bytes`, which are never none, and returns how many. `last`: nothing follows them, neither bytes nor
+  // trailers; taking all of them then also ends the body. A consumer that takes less calls Pipe::pump when it has room again.
   virtual size_t onBody(Bytes bytes, bool last) = 0;
   // The end of a body that did not end with the last bytes; `trailers` may be null. False: no room now, pump later.
   virtual bool onBodyEnd(const FieldList* trailers) = 0;

@@ -65,7 +65,7 @@ size_t H2Exchange::onBody(Bytes bytes, bool last) {
   server_.connection_.sock().flushLater();
   if (taken != bytes.size()) {
     if (!blocked_node_.isLinked()) server_.blocked_.pushBack(*this);
-  } else if (last) {
+  } else if (local_ended) {
     bodyDone(std::nullopt);
   }
   return taken;
