@@ -64,16 +64,21 @@ std::string parseBackend(const std::string& url, BackendOptions& out) {
   out.name = url;
   if (rest.starts_with("h2c://")) {
     rest.remove_prefix(6);
+    out.protocol = BackendProtocol::h2c;
+  } else if (rest.starts_with("http://")) {
+    rest.remove_prefix(7);
+    out.protocol = BackendProtocol::h1;
+    default_port = 80;
   } else if (rest.starts_with("https://")) {
     rest.remove_prefix(8);
     out.protocol = BackendProtocol::https;
     default_port = 443;
   } else if (rest.find("://") != std::string_view::npos) {
-    return fmt::format("--backend {}: this version speaks HTTP/2 to backends; use h2c://host:port or https://host[:port]", url);
+    return fmt::format("--backend {}: expected h2c://host:port, http://host[:port], https://host[:port] or host:port", url);
   }
   if (!rest.empty() && rest.back() == '/') rest.remove_suffix(1);
   if (!splitHostPort(rest, out.host, out.port, default_port) || out.port == 0) {
-    return fmt::format("--backend {}: expected h2c://host:port, https://host[:port] or host:port", url);
+    return fmt::format("--backend {}: expected h2c://host:port, http://host[:port], https://host[:port] or host:port", url);
   }
   return {};
 }
@@ -225,7 +230,7 @@ int main(int argc, char** argv) {
     target.add_option("--io", flags.io, "auto, uring or epoll")->check(CLI::IsMember({"auto", "uring", "epoll"}));
   };
   addCommon(app);
-  app.add_option("-b,--backend", flags.backends, "h2c://host:port, https://host[:port], or host:port for h2c; repeatable");
+  app.add_option("-b,--backend", flags.backends, "h2c://host:port, http://host[:port], https://host[:port], or host:port, which finds out by itself; repeatable");
   app.add_flag("--insecure", flags.insecure, "Do not verify the certificates of https backends");
   app.add_option("--ca-file", flags.ca_file, "Certificates that https backends are verified against (PEM)");
   CLI::App* demo = app.add_subcommand("demo", "Run the demo origin: something to put plait in front of");

@@ -19,50 +19,81 @@ class Connection : public UltraSock::Owner {
  public:
   enum class State : uint8_t { ready, dead };
 
-  Connection(ConnectionPool& pool, uint32_t backend_idx, Io& io, BlockSlab& send_blocks, BlockSlab& record_blocks)
-      : pool_(pool), sock_(io, send_blocks, record_blocks, *this), backend_idx_(backend_idx) {}
+  // `sock` is open and outlives the connection, which becomes its owner.
+  Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock& sock);
   virtual ~Connection() = default;
 
   State state() const { return state_; }
   bool isReady() const { return state_ == State::ready; }
   uint32_t backendIdx() const { return backend_idx_; }
+  virtual bool isHttp1() const = 0;
   // Streams that run or are reserved, and how many there may be.
   uint32_t load() const { return active_ + reserved_; }
   virtual uint32_t limit() const = 0;
   bool hasRoom() const { return isReady() && load() < limit(); }
+  // True when the next request should find another connection: this one is three quarters full, or its peer's window
+  // has been closed for a while.
+  virtual bool isCrowded() const { return load() * 4 >= limit() * 3; }
 
   void reserve() { reserved_ += 1; }
-  void unreserve() {
-    PLAIT_ASSERT(reserved_ != 0);
-    reserved_ -= 1;
-  }
+  void unreserve();
+  // Waits until no lease stands for this connection any more; afterwards it may be destroyed.
+  struct ReleasedAwaiter {
+    Connection& connection;
+    explicit ReleasedAwaiter(Connection& awaited) : connection(awaited) {}
+    bool await_ready() const { return connection.reserved_ == 0; }
+    void await_suspend(std::coroutine_handle<> handle) { connection.released_waiter_ = handle; }
+    void await_resume() const {}
+  };
+  ReleasedAwaiter released() { return ReleasedAwaiter(*this); }
 
   // Sends `op`'s request on a stream of this connection; its result arrives through ConnectionPool::finished. Head and
   // options must stay until then. The entry point behind Lease::request.
   virtual void request(RequestOp& op) = 0;
+  // Reads until the connection is over; then no stream is left. `first` are bytes already read. The caller closes the
+  // socket.
+  virtual Task<void> run(Bytes first, Io& io) = 0;
 
   // ready → dead. The first reason is kept for the log. Running streams finish within the drain deadline.
   void retire(const Error& reason);
   const Error& retiredBecause() const { return retired_because_; }
 
-  UltraSock& sock() { return sock_; }
-
  protected:
-  virtual void onRetired() = 0;
   void streamStarted() { active_ += 1; }
   void streamEnded();
+  // Looks at the streams' deadlines; returns when to look again.
+  virtual TimeNs checkStreams(TimeNs now_ns) = 0;
+  // The socket has been aborted: whoever waits for something else than the socket must be woken.
+  virtual void onBrokenOff() {}
+  // The one coarse timer of the connection: asks to be looked at no later than `due_ns`.
+  void armTimer(TimeNs due_ns);
+  void stopTimer() { timer_.cancel(); }
+  // Ends the connection at once; run() then fails what is left.
+  void breakOff(const Error& error);
+  // `error` as a stream of this connection suffers it: safe to repeat if none of its request, which began at
+  // `start_position` of the socket's output, can have left (RFC 9113 §8.7).
+  Error errorFor(const Error& error, uint64_t start_position) const;
 
   ConnectionPool& pool_;
-  UltraSock sock_;
+  UltraSock& sock_;
   uint32_t backend_idx_;
   uint32_t active_ = 0;
   uint32_t reserved_ = 0;
 
  private:
   friend class ConnectionPool;
+  void onTimer();
+  void abort(const Error& error);
+
   State state_ = State::ready;
   Error retired_because_;
-  ListNode node_;  // in the backend's list of ready connections exactly while ready
+  Timer timer_;
+  std::coroutine_handle<> released_waiter_;
+  TimeNs idle_since_ns_;
+  TimeNs expires_ns_;
+  TimeNs drained_by_ns_ = never_ns;
+  ListNode node_;      // in the lane's list of ready connections exactly while ready
+  ListNode all_node_;  // in the pool's list of all
 };
 
 }  // namespace plait

@@ -56,60 +56,60 @@ Error resetError(H2Error code) {
 
 }  // namespace
 
-H2UpstreamStream::H2UpstreamStream(H2Connection& connection, const UpstreamMemory& memory)
-    : UpstreamStream(connection, memory) {
+H2UpstreamStream::H2UpstreamStream(ConnectionPool& pool, H2Connection& connection)
+    : UpstreamStream(pool, connection.backendIdx(), pool.memory()), connection_(&connection) {
   response_pipe.setProducer(this);
 }
 
-H2Connection& H2UpstreamStream::owner() const { return static_cast<H2Connection&>(connection()); }
-
 void H2UpstreamStream::onConsumed(size_t count) {
   // The connection's credit went back on receipt: one slow reader must not hold up the others (DESIGN.md §5).
-  if (id == 0 || closed) return;
-  owner().session_.creditStream(*this, count);
-  owner().sock_.flushLater();
+  if (id == 0 || connection_ == nullptr) return;
+  connection_->session_.creditStream(*this, count);
+  connection_->sock_.flushLater();
 }
 
 void H2UpstreamStream::onConsumerGone(const Error&) {
-  if (!closed) owner().reset(*this, H2Error::cancel);
+  if (connection_ != nullptr) connection_->reset(*this, H2Error::cancel);
 }
 
 size_t H2UpstreamStream::onBody(Bytes bytes, bool last) {
-  if (closed) return 0;
-  const size_t taken = owner().session_.sendData(*this, bytes, last);
-  owner().sock_.flushLater();
-  if (taken != 0) deadline_ns = std::max(deadline_ns, owner().pool_.io().nowNs());
-  if (taken != bytes.size()) owner().block(*this);
-  if (local_ended) owner().finishIfDone(*this);
+  if (connection_ == nullptr) return 0;
+  H2Connection& connection = *connection_;
+  const size_t taken = connection.session_.sendData(*this, bytes, last);
+  connection.sock_.flushLater();
+  if (taken != 0 && head_received) deadline_ns = connection.silenceEnd();
+  if (taken != bytes.size()) connection.block(*this);
+  if (local_ended) connection.finishIfDone(*this);
   return taken;
 }
 
 bool H2UpstreamStream::onBodyEnd(const http::FieldList* trailers) {
-  if (closed) return true;
-  h2::Session& session = owner().session_;
+  if (connection_ == nullptr) return true;
+  H2Connection& connection = *connection_;
+  h2::Session& session = connection.session_;
   if (trailers != nullptr) {
     if (!session.canSendHeaders(trailers->listSize(), trailers->count())) {
-      owner().block(*this);
+      connection.block(*this);
       return false;
     }
     session.beginHeaders();
     for (const http::Field field : *trailers) session.addField(field.name, field.value, field.id, indexingOf(field));
     session.endHeaders(*this, true);
   } else if (!session.sendEnd(*this)) {
-    owner().block(*this);
+    connection.block(*this);
     return false;
   }
-  owner().sock_.flushLater();
-  owner().finishIfDone(*this);
+  connection.sock_.flushLater();
+  connection.finishIfDone(*this);
   return true;
 }
 
 void H2UpstreamStream::onBodyAborted(const Error& error) {
   request_pipe = nullptr;
-  if (!closed) {
-    owner().reset(*this, H2Error::cancel);
-    owner().failStream(*this, error);
-  }
+  if (connection_ == nullptr) return;
+  H2Connection& connection = *connection_;
+  connection.reset(*this, H2Error::cancel);
+  connection.failStream(*this, error);
 }
 
 void H2UpstreamStream::abandon(const Error& error) {
@@ -119,26 +119,42 @@ void H2UpstreamStream::abandon(const Error& error) {
   request_pipe = nullptr;
   response_pipe.setProducer(nullptr);
   response_pipe.cancel(error);
-  if (!closed) owner().reset(*this, H2Error::cancel);
-  owner().finishIfDone(*this);
+  if (connection_ == nullptr) return destroyIfDone();
+  H2Connection& connection = *connection_;
+  connection.reset(*this, H2Error::cancel);
+  connection.finishIfDone(*this);
 }
 
-H2Connection::H2Connection(ConnectionPool& pool, uint32_t backend_idx, Io& io, BlockSlab& send_blocks, BlockSlab& record_blocks)
-    : Connection(pool, backend_idx, io, send_blocks, record_blocks),
-      session_(h2::Role::client, sessionConfig(pool.limits()), sock_.output(), pool.memory().headers.ofClass(2), pool.scratch()),
-      timer_(this, [](void* self) { static_cast<H2Connection*>(self)->onTimer(); }) {
-  sock_.setLowWater(pool.limits().send_queue_bytes / 2);
+void H2UpstreamStream::destroyIfDone() {
+  if (closed && !borrowed && op == nullptr) pool_.h2Streams().destroy(this);
+}
+
+H2Connection::H2Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock& sock)
+    : Connection(pool, backend_idx, sock),
+      session_(h2::Role::client, sessionConfig(pool.limits()), sock.output(), pool.memory().headers.ofClass(2), pool.scratch()),
+      received_ns_(pool.io().nowNs()) {
+  sock.setLowWater(pool.limits().send_queue_bytes / 2);
+  session_.start();
+  sock.flushLater();
 }
 
 uint32_t H2Connection::limit() const {
   const uint32_t peer = session_.peerSettingsReceived() ? session_.peerSettings().max_concurrent_streams
-                                                        : pool_.limits().streams_before_settings;
+                                                        : pool_.rememberedStreams(backend_idx_);
   return std::min(peer, pool_.limits().streams_per_upstream_connection);
+}
+
+bool H2Connection::isCrowded() const {
+  const bool is_stalled = stalled_since_ns_ != never_ns && pool_.io().nowNs() - stalled_since_ns_ > 10 * ns_per_ms;
+  return is_stalled || Connection::isCrowded();
 }
 
 void H2Connection::request(RequestOp& op) {
   unreserve();
   const http::RequestHead& head = *op.head;
+  if (!head.protocol.empty() && pool_.takesTunnels(backend_idx_)) {
+    return pool_.finished(op, fail(streamError(ErrorCode::http_1_1_required, "a tunnel needs HTTP/1.1 (RFC 9110 §7.8)")));
+  }
   size_t bytes = head.method.size() + head.scheme.size() + head.authority.size() + head.path.size() + 64;
   bytes += head.fields.listSize();
   if (!isReady() || !session_.canOpenStream()) {
@@ -146,14 +162,17 @@ void H2Connection::request(RequestOp& op) {
     return pool_.finished(op, fail(streamError(ErrorCode::never_sent, "the connection admits no new stream")));
   }
   H2UpstreamStream* stream = nullptr;
-  if (session_.canSendHeaders(bytes, head.fields.count() + 5)) stream = pool_.h2Streams().create(*this, pool_.memory());
+  if (session_.canSendHeaders(bytes, head.fields.count() + 5)) stream = pool_.h2Streams().create(pool_, *this);
   if (stream == nullptr) {
     return pool_.finished(op, fail(streamError(ErrorCode::no_memory, "no memory is left for another request")));
   }
   stream->op = &op;
   stream->expects_no_body = head.method == "HEAD";
   stream->deadline_ns = op.options.deadline_ns;
+  stream->start_position = sock_.position();
   op.stream = stream;
+  // An upgrade that this backend cannot do is a request without one (RFC 9110 §7.8).
+  const bool end_stream = head.end_stream || !head.protocol.empty();
 
   session_.beginHeaders();
   session_.addField(FieldName::pseudo_method, head.method);
@@ -163,12 +182,12 @@ void H2Connection::request(RequestOp& op) {
   }
   if (!head.authority.empty()) session_.addField(FieldName::pseudo_authority, head.authority);
   for (const http::Field field : head.fields) session_.addField(field.name, field.value, field.id, indexingOf(field));
-  session_.endHeaders(*stream, head.end_stream);
-  stream->request_sent = true;
+  session_.endHeaders(*stream, end_stream);
   streamStarted();
   sock_.flushLater();
-  if (stream->deadline_ns != never_ns) armTimer(stream->deadline_ns);
-  if (!head.end_stream && op.options.body != nullptr) {
+  armTimer(stream->deadline_ns);
+  armTimer(checkPing(pool_.io().nowNs()));
+  if (!end_stream && op.options.body != nullptr) {
     stream->request_pipe = op.options.body;
     op.options.body->attach(*stream);
   }
@@ -176,6 +195,7 @@ void H2Connection::request(RequestOp& op) {
 
 void H2Connection::block(H2UpstreamStream& stream) {
   if (!stream.blocked_node.isLinked()) blocked_.pushBack(stream);
+  if (session_.sendWindow() == 0 && stalled_since_ns_ == never_ns) stalled_since_ns_ = pool_.io().nowNs();
 }
 
 void H2Connection::pumpBlocked() {
@@ -192,52 +212,50 @@ void H2Connection::onOutputDrained() {
   pumpBlocked();
 }
 
-void H2Connection::onRetired() {
-  if (active_ == 0) {
-    sock_.abort(retiredBecause());
-  } else {
-    armTimer(pool_.io().nowNs() + pool_.timeouts().drain_ms * ns_per_ms);
-    retire_at_ns_ = pool_.io().nowNs() + pool_.timeouts().drain_ms * ns_per_ms;
+// A connection that says nothing while streams wait on it, or was silent for long when a request is sent on it, must show
+// that it is alive. Returns when to look again.
+TimeNs H2Connection::checkPing(TimeNs now_ns) {
+  const PoolTimeouts& timeouts = pool_.timeouts();
+  if (timeouts.ping_ms == 0 || active_ == 0) return never_ns;
+  if (pinged_ns_ != never_ns) return pinged_ns_ + timeouts.ping_answer_ms * ns_per_ms;
+  const TimeNs silent_until_ns = received_ns_ + timeouts.ping_ms * ns_per_ms;
+  if (silent_until_ns > now_ns) return silent_until_ns;
+  pinged_ns_ = now_ns;
+  session_.sendPing(static_cast<uint64_t>(now_ns));
+  sock_.flushLater();
+  return pinged_ns_ + timeouts.ping_answer_ms * ns_per_ms;
+}
+
+TimeNs H2Connection::checkStreams(TimeNs now_ns) {
+  if (pinged_ns_ != never_ns && pinged_ns_ + pool_.timeouts().ping_answer_ms * ns_per_ms <= now_ns) {
+    breakOff(connectionError(ErrorCode::stalled, "the backend did not answer a PING"));
+    return never_ns;
   }
-}
-
-void H2Connection::armTimer(TimeNs due) {
-  if (!timer_.isArmed() || due < timer_.due()) pool_.io().arm(timer_, due);
-}
-
-void H2Connection::onTimer() {
-  const TimeNs now = pool_.io().nowNs();
-  TimeNs next = never_ns;
+  TimeNs next_ns = checkPing(now_ns);
+  const int64_t silence_ns = pool_.timeouts().stream_idle_ms * ns_per_ms;
   h2::Stream* item = session_.streams().front();
   while (item != nullptr) {
     h2::Stream* following = session_.streams().next(*item);
     auto& stream = static_cast<H2UpstreamStream&>(*item);
-    if (!stream.head_received && !stream.closed) {
-      if (stream.deadline_ns <= now) {
+    item = following;
+    if (stream.closed) continue;
+    if (stream.deadline_ns <= now_ns) {
+      if (!stream.head_received) {
         reset(stream, H2Error::cancel);
         failStream(stream, streamError(ErrorCode::deadline_exceeded, "the backend did not answer in time"));
-      } else {
-        next = std::min(next, stream.deadline_ns);
+        continue;
       }
+      // A stream whose client does not read is that client's affair.
+      if (stream.response_pipe.bufferedBytes() == 0) {
+        reset(stream, H2Error::cancel);
+        failStream(stream, streamError(ErrorCode::deadline_exceeded, "the backend sent nothing for too long"));
+        continue;
+      }
+      stream.deadline_ns = now_ns + silence_ns;
     }
-    item = following;
+    next_ns = std::min(next_ns, stream.deadline_ns);
   }
-  if (!isReady()) {
-    if (retire_at_ns_ <= now) {
-      sock_.abort(connectionError(ErrorCode::shutting_down, "the drain deadline has passed"));
-      return;
-    }
-    next = std::min(next, retire_at_ns_);
-  }
-  if (isReady() && active_ == 0) {
-    const TimeNs idle_end = idle_since_ns_ + pool_.timeouts().idle_ms * ns_per_ms;
-    if (load() == 0 && idle_end <= now) {
-      retire(connectionError(ErrorCode::idle_timeout, "the connection was idle for too long"));
-      return;
-    }
-    next = std::min(next, std::max(idle_end, now + TimerWheel::tick_ns));
-  }
-  armTimer(next);
+  return next_ns;
 }
 
 void H2Connection::reset(H2UpstreamStream& stream, H2Error code) {
@@ -264,21 +282,17 @@ void H2Connection::finishIfDone(H2UpstreamStream& stream) {
   if (!stream.closed && stream.isClosed()) {
     stream.closed = true;
     stream.blocked_node.unlink();
+    stream.connection_ = nullptr;
     session_.release(stream);
     streamEnded();
-    if (active_ == 0) {
-      idle_since_ns_ = pool_.io().nowNs();
-      if (!timer_.isArmed()) armTimer(idle_since_ns_ + pool_.timeouts().idle_ms * ns_per_ms);
-      if (!isReady()) sock_.abort(retiredBecause());
-    }
   }
-  if (stream.closed && !stream.borrowed && stream.op == nullptr) pool_.h2Streams().destroy(&stream);
+  stream.destroyIfDone();
 }
 
 void H2Connection::failAll(const Error& error) {
   while (h2::Stream* item = session_.streams().front()) {
     auto& stream = static_cast<H2UpstreamStream&>(*item);
-    Error own = error;
+    Error own = errorFor(error, stream.start_position);
     own.reach = Reach::connection;
     failStream(stream, own);
   }
@@ -297,6 +311,8 @@ void H2Connection::onResponse(H2UpstreamStream& stream, h2::Event& event) {
   PLAIT_ASSERT(stream.head.fields.append(event.fields));
   stream.op = nullptr;
   stream.borrowed = true;
+  stream.deadline_ns = silenceEnd();
+  armTimer(stream.deadline_ns);
   if (event.end_stream) (void)stream.response_pipe.push({}, true);
   finishIfDone(stream);
   op->stream = nullptr;
@@ -316,6 +332,7 @@ void H2Connection::onEvent(h2::Event& event) {
       return;
     case h2::Event::Kind::data:
       session_.credit(nullptr, event.data.size());
+      stream->deadline_ns = silenceEnd();
       if (!stream->response_pipe.push(event.data, event.end_stream)) {
         reset(*stream, H2Error::cancel);
         return failStream(*stream, streamError(ErrorCode::no_memory, "no block is left for the response's body"));
@@ -340,12 +357,17 @@ void H2Connection::onEvent(h2::Event& event) {
                                                              static_cast<uint32_t>(event.error_code)));
     }
     case h2::Event::Kind::window:
+      if (session_.sendWindow() != 0) stalled_since_ns_ = never_ns;
       if (stream == nullptr) return pumpBlocked();
       if (stream->request_pipe != nullptr) stream->request_pipe->pump();
       return;
     case h2::Event::Kind::settings:
+      pool_.rememberStreams(backend_idx_, session_.peerSettings().max_concurrent_streams);
       pumpBlocked();
       return pool_.onRoom(*this);
+    case h2::Event::Kind::ping_ack:
+      pinged_ns_ = never_ns;
+      return;
     case h2::Event::Kind::goaway: {
       retire(connectionError(ErrorCode::goaway_unprocessed, "the backend said GOAWAY", static_cast<uint32_t>(event.error_code)));
       h2::Stream* item = session_.streams().front();
@@ -364,40 +386,38 @@ void H2Connection::onEvent(h2::Event& event) {
   }
 }
 
-void H2Connection::start() {
-  session_.start();
-  sock_.flushLater();
+Status H2Connection::feed(Bytes input, Io& io) {
+  received_ns_ = io.nowNs();
+  Status status;
+  h2::Event event;
+  do {
+    status = session_.next(input, event, static_cast<uint32_t>(io.nowNs() / ns_per_s));
+    if (status && event.kind != h2::Event::Kind::none) onEvent(event);
+  } while (status && event.kind != h2::Event::Kind::none);
+  if (!sock_.output().empty()) sock_.flushLater();
+  return status;
 }
 
-Task<void> H2Connection::run(Io& io) {
-  idle_since_ns_ = io.nowNs();
-  armTimer(idle_since_ns_ + pool_.timeouts().idle_ms * ns_per_ms);
+Task<void> H2Connection::run(Bytes first, Io& io) {
   Error ended = connectionError(ErrorCode::connection_lost, "the backend closed the connection");
-  while (true) {
+  Status status = feed(first, io);
+  while (status) {
     auto bytes = co_await sock_.recv();
     if (!bytes) {
       ended = bytes.error();
       break;
     }
     if (bytes->empty()) break;
-    Bytes input = *bytes;
-    Status status;
-    h2::Event event;
-    do {
-      status = session_.next(input, event, static_cast<uint32_t>(io.nowNs() / ns_per_s));
-      if (status && event.kind != h2::Event::Kind::none) onEvent(event);
-    } while (status && event.kind != h2::Event::Kind::none);
-    if (!sock_.output().empty()) sock_.flushLater();
-    if (!status) {
-      ended = status.error();
-      break;
-    }
+    status = feed(*bytes, io);
   }
+  if (!status) ended = status.error();
   retire(ended);
   failAll(ended);
-  timer_.cancel();
+  stopTimer();
   // A connection error's GOAWAY is the last thing the peer hears.
   co_await sock_.drain(io.nowNs() + 100 * ns_per_ms, io);
 }
+
+TimeNs H2Connection::silenceEnd() const { return pool_.io().nowNs() + pool_.timeouts().stream_idle_ms * ns_per_ms; }
 
 }  // namespace plait

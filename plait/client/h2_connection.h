@@ -14,8 +14,7 @@ namespace plait {
 class H2Connection;
 
 struct H2UpstreamStream final : public h2::Stream, public UpstreamStream {
-  H2UpstreamStream(H2Connection& connection, const UpstreamMemory& memory);
-  H2Connection& owner() const;
+  H2UpstreamStream(ConnectionPool& pool, H2Connection& connection);
 
   // http::BodyProducer, of the response
   void onConsumed(size_t count) override;
@@ -26,30 +25,36 @@ struct H2UpstreamStream final : public h2::Stream, public UpstreamStream {
   void onBodyAborted(const Error& error) override;
   void abandon(const Error& error) override;
 
-  ListNode blocked_node;  // waits for a window or for room in the send queue
+  ListNode blocked_node;        // waits for a window or for room in the send queue
+  uint64_t start_position = 0;  // of its HEADERS in the socket's output
+
+ private:
+  friend class H2Connection;
+  void destroyIfDone();
+  H2Connection* connection_;  // null once closed
 };
 
 class H2Connection final : public Connection {
  public:
-  H2Connection(ConnectionPool& pool, uint32_t backend_idx, Io& io, BlockSlab& send_blocks, BlockSlab& record_blocks);
+  // Queues the preface and SETTINGS, which come before any request.
+  H2Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock& sock);
   ~H2Connection() override = default;
 
+  bool isHttp1() const override { return false; }
   uint32_t limit() const override;
+  bool isCrowded() const override;
   void request(RequestOp& op) override;
   void onOutputDrained() override;
-
-  // Queues the preface and SETTINGS, which must come before any request.
-  void start();
-  // Reads until the connection is over; then no stream is left. The caller closes the socket.
-  Task<void> run(Io& io);
-
-  ListNode all_node;
+  Task<void> run(Bytes first, Io& io) override;
 
  private:
   friend struct H2UpstreamStream;
   using BlockedList = List<H2UpstreamStream, &H2UpstreamStream::blocked_node>;
 
-  void onRetired() override;
+  TimeNs checkStreams(TimeNs now_ns) override;
+  TimeNs checkPing(TimeNs now_ns);
+  // When a stream that shows no sign of life from now on is given up.
+  TimeNs silenceEnd() const;
   void onEvent(h2::Event& event);
   void onResponse(H2UpstreamStream& stream, h2::Event& event);
   void failStream(H2UpstreamStream& stream, const Error& error);
@@ -58,14 +63,13 @@ class H2Connection final : public Connection {
   void reset(H2UpstreamStream& stream, h2::H2Error code);
   void pumpBlocked();
   void block(H2UpstreamStream& stream);
-  void armTimer(TimeNs due);
-  void onTimer();
+  Status feed(Bytes input, Io& io);
 
   h2::Session session_;
   BlockedList blocked_;
-  Timer timer_;
-  TimeNs idle_since_ns_ = 0;
-  TimeNs retire_at_ns_ = never_ns;
+  TimeNs stalled_since_ns_ = never_ns;  // the connection's send window has been used up since then
+  TimeNs received_ns_;                  // when the last bytes came
+  TimeNs pinged_ns_ = never_ns;         // a PING that was not answered left then
 };
 
 }  // namespace plait

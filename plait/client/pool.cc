@@ -6,19 +6,12 @@
 
 namespace plait {
 
-void Connection::retire(const Error& reason) {
-  if (state_ == State::dead) return;
-  state_ = State::dead;
-  retired_because_ = reason;
-  pool_.onRetired(*this);
-  onRetired();
-}
+namespace {
 
-void Connection::streamEnded() {
-  PLAIT_ASSERT(active_ != 0);
-  active_ -= 1;
-  pool_.onRoom(*this);
-}
+// Connections that may be dialled at once for requests that each need one of their own.
+constexpr uint32_t max_parallel_dials = 32;
+
+}  // namespace
 
 ConnectionPool::ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts& timeouts, std::vector<BackendOptions> backends,
                                const UpstreamMemory& memory, BlockSlab& send_blocks, BlockSlab& record_blocks)
@@ -28,8 +21,11 @@ ConnectionPool::ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts&
       memory_(memory),
       send_blocks_(send_blocks),
       record_blocks_(record_blocks),
+      socks_(limits.upstream_connections),
       h2_connections_(limits.upstream_connections),
+      h1_connections_(limits.upstream_connections),
       h2_streams_(limits.exchanges),
+      h1_streams_(limits.exchanges),
       scratch_(std::make_unique<h2::SessionScratch>()),
       replay_budget_{limits.replay_bytes},
       unknown_tokens_x100_(uint64_t{limits.unknown_retry_burst} * 100) {
@@ -37,6 +33,9 @@ ConnectionPool::ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts&
     auto backend = std::make_unique<Backend>();
     backend->options = std::move(options);
     backend->idx = static_cast<uint32_t>(backends_.size());
+    backend->h1.is_http1 = true;
+    backend->speaks_http1 = backend->options.protocol == BackendProtocol::h1;
+    backend->remembered_streams = limits.streams_before_settings;
     backends_.push_back(std::move(backend));
   }
 }
@@ -44,56 +43,72 @@ ConnectionPool::ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts&
 ConnectionPool::~ConnectionPool() { PLAIT_ASSERT(all_.empty()); }
 
 // The least loaded; among equals the one that has been ready longest, so that the choice can be replayed.
-Connection* ConnectionPool::pick(Backend& backend) {
+Connection* ConnectionPool::pick(Lane& lane) {
   Connection* best = nullptr;
-  for (Connection* connection = backend.ready.front(); connection != nullptr; connection = backend.ready.next(*connection)) {
-    if (connection->hasRoom() && (best == nullptr || connection->load() < best->load())) best = connection;
+  for (Connection* connection = lane.ready.front(); connection != nullptr; connection = lane.ready.next(*connection)) {
+    if (!connection->hasRoom()) continue;
+    if (best == nullptr || connection->load() < best->load()) best = connection;
+    if (best->load() == 0) break;
   }
   return best;
 }
 
 void ConnectionPool::acquire(RequestOp& op) {
   Backend& backend = *backends_[op.backend_idx];
+  Lane& lane = laneOf(backend, op);
   if (closing_) return op.on_leased(op, fail(connectionError(ErrorCode::shutting_down, "the pool is closing")));
   // Whoever came first is served first: with a queue, even a free stream is not for a newcomer.
-  Connection* connection = backend.queue.empty() ? pick(backend) : nullptr;
+  Connection* connection = lane.queue.empty() ? pick(lane) : nullptr;
   if (connection != nullptr) {
     connection->reserve();
-    // Another connection is opened before the last stream is gone, while this one still has a quarter of its room.
-    if (connection->load() * 4 >= connection->limit() * 3) dialIfNeeded(backend);
+    // Another connection is opened before the last stream is gone.
+    if (connection->isCrowded()) dialIfNeeded(backend, lane);
     return op.on_leased(op, connection);
   }
-  if (backend.ready.empty() && !backend.dialling && backend.not_before_ns > io_.nowNs()) {
+  if (lane.ready.empty() && lane.dialling == 0 && backend.not_before_ns > io_.nowNs()) {
     return op.on_leased(op, fail(backendError(ErrorCode::connect_failed, "the backend did not answer a moment ago and is left alone")));
   }
-  backend.queue.pushBack(op);
-  dialIfNeeded(backend);
+  lane.queue.pushBack(op);
+  dialIfNeeded(backend, lane);
 }
 
-void ConnectionPool::dialIfNeeded(Backend& backend) {
-  if (backend.dialling || closing_ || backend.ready_count >= limits_.h2_connections_per_backend) return;
-  if (backend.not_before_ns > io_.nowNs() || h2_connections_.available() == 0) return;
-  backend.dialling = true;
-  scope_.spawn(dial(backend, io_), io_);
+bool ConnectionPool::needsDial(Backend& backend, Lane& lane) {
+  if (closing_ || backend.not_before_ns > io_.nowNs() || socks_.available() == 0) return false;
+  const uint32_t limit = lane.is_http1 ? limits_.h1_connections_per_backend : limits_.h2_connections_per_backend;
+  if (lane.ready_count + lane.dialling >= limit) return false;
+  // One connection of HTTP/2 will carry whoever waits; of HTTP/1.1 each needs one.
+  if (!lane.is_http1) return lane.dialling == 0;
+  if (lane.dialling >= max_parallel_dials) return false;
+  uint32_t waiting = 0;
+  for (RequestOp* op = lane.queue.front(); op != nullptr && waiting <= lane.dialling; op = lane.queue.next(*op)) waiting += 1;
+  return waiting > lane.dialling;
 }
 
-void ConnectionPool::serve(Backend& backend) {
-  while (!backend.queue.empty()) {
-    Connection* connection = pick(backend);
-    if (connection == nullptr) return dialIfNeeded(backend);
-    RequestOp* op = backend.queue.popFront();
+void ConnectionPool::dialIfNeeded(Backend& backend, Lane& lane) {
+  while (needsDial(backend, lane)) {
+    lane.dialling += 1;
+    scope_.spawn(dial(backend, lane, io_), io_);
+  }
+}
+
+void ConnectionPool::serve(Backend& backend, Lane& lane) {
+  while (!lane.queue.empty()) {
+    Connection* connection = pick(lane);
+    if (connection == nullptr) return dialIfNeeded(backend, lane);
+    RequestOp* op = lane.queue.popFront();
     connection->reserve();
     op->on_leased(*op, connection);
   }
 }
 
-void ConnectionPool::failQueue(Backend& backend, const Error& error) {
+void ConnectionPool::failQueue(Lane& lane, const Error& error) {
   List<RequestOp, &RequestOp::queue_node> waiting;
-  waiting.spliceBack(backend.queue);
+  waiting.spliceBack(lane.queue);
   while (RequestOp* op = waiting.popFront()) op->on_leased(*op, fail(error));
 }
 
-Task<Status> ConnectionPool::open(Backend& backend, H2Connection& connection, Io& io) {
+// Looks the backend up, connects, and does the TLS handshake.
+Task<Status> ConnectionPool::open(Backend& backend, UltraSock& sock, AlpnOffer offer, Io& io) {
   const TimeNs deadline_ns = io.nowNs() + timeouts_.connect_ms * ns_per_ms;
   ResolveAnswer answer;
   Op resolve;
@@ -104,63 +119,141 @@ Task<Status> ConnectionPool::open(Backend& backend, H2Connection& connection, Io
   if (co_await OpAwaiter(resolve, io) != 0) {
     co_return fail(backendError(ErrorCode::resolve_failed, "the backend's name cannot be resolved"));
   }
-  Status status = co_await connection.sock().connect(answer, deadline_ns, io);
+  Status status = co_await sock.connect(answer, deadline_ns, io);
   if (!status || backend.options.protocol != BackendProtocol::https) co_return status;
   const std::string& name = backend.options.server_name.empty() ? backend.options.host : backend.options.server_name;
-  status = co_await connection.sock().startTls(*backend.options.tls, name, deadline_ns, io);
+  status = co_await sock.startTls(*backend.options.tls, name, deadline_ns, io, offer);
   if (!status) {
     Error error = status.error();
     error.reach = Reach::backend;
     co_return fail(error);
   }
-  if (connection.sock().alpn() != "h2") {
-    co_return fail(backendError(ErrorCode::tls_failed, "the backend does not offer h2 by ALPN"));
-  }
   co_return Status();
 }
 
-Task<void> ConnectionPool::dial(Backend& backend, Io& io) {
-  H2Connection* connection = h2_connections_.create(*this, backend.idx, io, send_blocks_, record_blocks_);
-  PLAIT_ASSERT(connection != nullptr);
-  all_.pushBack(*connection);
-  const Status status = co_await open(backend, *connection, io);
-  backend.dialling = false;
-  if (!status || closing_) {
-    counters_.connect_failures += 1;
-    // Twice as long after each failure, with jitter, so that many proxies do not knock all at once.
-    const int64_t base_ms = std::min(timeouts_.backoff_max_ms, timeouts_.backoff_min_ms << std::min(backend.failures, 10u));
-    backend.failures += 1;
-    backend.not_before_ns = io.nowNs() + (base_ms / 2 + io.random().below(static_cast<uint32_t>(base_ms))) * ns_per_ms;
-    // With other connections still ready the queue waits for those.
-    if (backend.ready.empty()) failQueue(backend, status ? connectionError(ErrorCode::shutting_down, "the pool is closing") : status.error());
+// Says the preface of HTTP/2 and looks at the answer: SETTINGS start with a zero byte, since no frame of them is longer
+// than 2^16 bytes. An HTTP/1.1 server answers in text, closes, or stays silent; then the error is http_1_1_required.
+Task<Status> ConnectionPool::probe(Backend& backend, UltraSock& sock, Opened& opened, Io& io) {
+  opened.connection = h2_connections_.create(*this, backend.idx, sock);
+  Timer timer(&sock, [](void* self) {
+    static_cast<UltraSock*>(self)->abort(backendError(ErrorCode::http_1_1_required, "no answer to the preface of HTTP/2"));
+  });
+  io.arm(timer, io.nowNs() + timeouts_.probe_ms * ns_per_ms);
+  auto first = co_await sock.recv();
+  timer.cancel();
+  if (first && !first->empty() && first->front() == 0) {
+    opened.first = *first;
+    co_return Status();
+  }
+  sock.setOwner(nullptr);
+  destroy(*std::exchange(opened.connection, nullptr));
+  co_return fail(backendError(ErrorCode::http_1_1_required, "the backend does not answer in HTTP/2"));
+}
+
+void ConnectionPool::learnHttp1(Backend& backend) {
+  backend.speaks_http1 = true;
+  backend.h1.queue.spliceBack(backend.h2.queue);
+}
+
+void ConnectionPool::onDialFailed(Backend& backend, Lane& lane, const Error& error) {
+  counters_.connect_failures += 1;
+  // Twice as long after each failure, with jitter, so that many proxies do not knock all at once.
+  const int64_t base_ms = std::min(timeouts_.backoff_max_ms, timeouts_.backoff_min_ms << std::min(backend.failures, 10u));
+  backend.failures += 1;
+  backend.not_before_ns = io_.nowNs() + (base_ms / 2 + io_.random().below(static_cast<uint32_t>(base_ms))) * ns_per_ms;
+  // Whatever comes up at that address next may speak another version.
+  if (readyConnections(backend.idx) == 0) backend.speaks_http1 = backend.options.protocol == BackendProtocol::h1;
+  // With other connections ready or on their way the queue waits for those.
+  if (lane.ready.empty() && lane.dialling == 0) failQueue(lane, error);
+}
+
+Task<void> ConnectionPool::dial(Backend& backend, Lane& lane, Io& io) {
+  UltraSock* sock = socks_.create(io, send_blocks_, record_blocks_);
+  PLAIT_ASSERT(sock != nullptr);
+  Opened opened;
+  Status status = co_await open(backend, *sock, lane.is_http1 ? AlpnOffer::http_1_1 : AlpnOffer::all, io);
+  if (status && backend.options.protocol == BackendProtocol::probe && !lane.is_http1) {
+    status = co_await probe(backend, *sock, opened, io);
+  }
+  lane.dialling -= 1;
+  if (status && closing_) status = fail(connectionError(ErrorCode::shutting_down, "the pool is closing"));
+  if (!status && status.error().code == ErrorCode::http_1_1_required) {
+    // Before the requests move over, this socket gives its place to the one that HTTP/1.1 needs.
+    co_await sock->close(io);
+    socks_.destroy(sock);
+    learnHttp1(backend);
+    dialIfNeeded(backend, backend.h1);
+    co_return;
+  }
+  if (!status) {
+    onDialFailed(backend, lane, status.error());
   } else {
     counters_.connects += 1;
     backend.failures = 0;
     backend.not_before_ns = 0;
-    backend.ready.pushBack(*connection);
-    backend.ready_count += 1;
-    // A request that waits to be repeated is sent from inside serve().
-    connection->start();
-    serve(backend);
-    co_await connection->run(io);
+    if (opened.connection == nullptr) {
+      const bool is_h2 = backend.options.protocol == BackendProtocol::https ? sock->alpn() == "h2" : !lane.is_http1;
+      if (!is_h2 && !lane.is_http1) learnHttp1(backend);
+      opened.connection = is_h2 ? static_cast<Connection*>(h2_connections_.create(*this, backend.idx, *sock))
+                                : h1_connections_.create(*this, backend.idx, *sock);
+      PLAIT_ASSERT(opened.connection != nullptr);
+    }
+    Connection& connection = *opened.connection;
+    Lane& own = laneOf(connection);
+    all_.pushBack(connection);
+    own.ready.pushBack(connection);
+    own.ready_count += 1;
+    serve(backend, own);
+    co_await connection.run(opened.first, io);
   }
-  co_await connection->sock().close(io);
-  // A response that is still being read holds no part of the connection: its stream has ended with an error.
-  connection->all_node.unlink();
-  PLAIT_ASSERT(connection->load() == 0);
-  h2_connections_.destroy(connection);
+  sock->setOwner(nullptr);
+  co_await sock->close(io);
+  // A response that is still being read holds no part of the connection: its stream has ended.
+  if (opened.connection != nullptr) {
+    co_await opened.connection->released();
+    PLAIT_ASSERT(opened.connection->load() == 0);
+    destroy(*opened.connection);
+  }
+  socks_.destroy(sock);
+}
+
+void ConnectionPool::destroy(Connection& connection) {
+  connection.all_node_.unlink();
+  if (connection.isHttp1()) {
+    h1_connections_.destroy(static_cast<H1Connection*>(&connection));
+  } else {
+    h2_connections_.destroy(static_cast<H2Connection*>(&connection));
+  }
 }
 
 void ConnectionPool::onRetired(Connection& connection) {
-  Backend& backend = *backends_[connection.backendIdx()];
+  if (!connection.node_.isLinked()) return;  // it never was ready
+  Lane& lane = laneOf(connection);
   connection.node_.unlink();
-  backend.ready_count -= 1;
-  if (!backend.queue.empty()) dialIfNeeded(backend);
+  lane.ready_count -= 1;
+  if (!lane.queue.empty()) dialIfNeeded(*backends_[connection.backendIdx()], lane);
 }
 
 void ConnectionPool::onRoom(Connection& connection) {
-  Backend& backend = *backends_[connection.backendIdx()];
-  if (!backend.queue.empty()) serve(backend);
+  Lane& lane = laneOf(connection);
+  if (!lane.queue.empty()) serve(*backends_[connection.backendIdx()], lane);
+}
+
+bool ConnectionPool::isSuperfluous(const Connection& connection) const {
+  const Backend& backend = *backends_[connection.backendIdx()];
+  const Lane& lane = connection.isHttp1() ? backend.h1 : backend.h2;
+  // Connections of HTTP/1.1 carry one request each and go when they are idle.
+  if (lane.is_http1 || lane.ready_count < 2) return false;
+  uint64_t load = 0;
+  uint64_t limit = 0;
+  auto& ready = const_cast<Lane&>(lane).ready;
+  for (Connection* other = ready.front(); other != nullptr; other = ready.next(*other)) {
+    // The one that carries least goes first.
+    if (other->load() < connection.load()) return false;
+    load += other->load();
+    if (other != &connection) limit += other->limit();
+  }
+  return load * 4 < limit;
 }
 
 void ConnectionPool::release(Lease& lease, bool success, Io&) {
@@ -187,6 +280,9 @@ bool ConnectionPool::mayRetry(RequestOp& op, const Error& error) {
   if (op.options.deadline_ns <= io_.nowNs()) return false;
   if (op.options.body != nullptr && !op.options.body->canReplay()) return false;
   switch (error.code) {
+    case ErrorCode::http_1_1_required:
+      if (op.needs_http_1_1 || backends_[op.backend_idx]->options.protocol == BackendProtocol::h2c) return false;
+      return op.needs_http_1_1 = true;
     case ErrorCode::refused_stream:
     case ErrorCode::goaway_unprocessed:
     case ErrorCode::never_sent:
@@ -230,9 +326,11 @@ void ConnectionPool::finished(RequestOp& op, Result<UpstreamStream*> result) {
 Task<void> ConnectionPool::close(Io& io) {
   closing_ = true;
   for (auto& backend : backends_) {
-    failQueue(*backend, connectionError(ErrorCode::shutting_down, "the pool is closing"));
-    while (Connection* connection = backend->ready.front()) {
-      connection->retire(connectionError(ErrorCode::shutting_down, "the pool is closing"));
+    for (Lane* lane : {&backend->h2, &backend->h1}) {
+      failQueue(*lane, connectionError(ErrorCode::shutting_down, "the pool is closing"));
+      while (Connection* connection = lane->ready.front()) {
+        connection->retire(connectionError(ErrorCode::shutting_down, "the pool is closing"));
+      }
     }
   }
   co_await scope_.join();

@@ -12,17 +12,20 @@
 #include <string>
 #include <vector>
 
+#include "plait/client/h1_connection.h"
 #include "plait/client/h2_connection.h"
 #include "plait/client/response.h"
 #include "plait/limits.h"
 
 namespace plait {
 
-enum class BackendProtocol : uint8_t { h2c, https };
+// h2c: HTTP/2 by prior knowledge. https: TLS, where ALPN chooses between HTTP/2 and HTTP/1.1. h1: HTTP/1.1. probe: the
+// HTTP/2 preface is tried before any request, and what the backend makes of it is remembered.
+enum class BackendProtocol : uint8_t { h2c, https, h1, probe };
 
 struct BackendOptions {
   std::string name;  // as in the configuration, for logs and metrics
-  BackendProtocol protocol = BackendProtocol::h2c;
+  BackendProtocol protocol = BackendProtocol::probe;
   std::string host;
   uint16_t port = 0;
   std::string server_name;            // SNI and verification; the host where empty
@@ -34,7 +37,11 @@ struct PoolTimeouts {
   int64_t queue_ms = 5000;
   int64_t probe_ms = 1000;
   int64_t idle_ms = 90'000;
-  int64_t stall_ms = 60'000;
+  int64_t stream_idle_ms = 300'000;   // no byte of a response, with nothing of it waiting for the client
+  int64_t tunnel_idle_ms = 3'600'000; // no byte either way through a tunnel
+  int64_t ping_ms = 15'000;           // silence with streams open, after which the backend is asked; 0: never
+  int64_t ping_answer_ms = 10'000;
+  int64_t shrink_ms = 10'000;         // how often a connection asks whether it is still needed
   int64_t drain_ms = 30'000;
   int64_t max_age_ms = 3'600'000;
   int64_t backoff_min_ms = 20;
@@ -108,12 +115,17 @@ class ConnectionPool {
   // Ends a lease. Not `success`: its connection is retired; what still runs on it finishes.
   void release(Lease& lease, bool success, Io& io);
 
+  // True when a tunnel to that backend is possible: over HTTP/1.1, unless it was configured as h2c.
+  bool takesTunnels(uint32_t backend_idx) const { return backends_[backend_idx]->options.protocol != BackendProtocol::h2c; }
+
   uint32_t backendCount() const { return static_cast<uint32_t>(backends_.size()); }
   const BackendOptions& backend(uint32_t backend_idx) const { return backends_[backend_idx]->options; }
   // When the backend may be dialled again; 0 when it may be now.
   TimeNs retryAt(uint32_t backend_idx) const { return backends_[backend_idx]->not_before_ns; }
-  bool isUp(uint32_t backend_idx) const { return !backends_[backend_idx]->ready.empty() || backends_[backend_idx]->failures == 0; }
-  uint32_t readyConnections(uint32_t backend_idx) const { return backends_[backend_idx]->ready_count; }
+  bool isUp(uint32_t backend_idx) const { return readyConnections(backend_idx) != 0 || backends_[backend_idx]->failures == 0; }
+  uint32_t readyConnections(uint32_t backend_idx) const {
+    return backends_[backend_idx]->h2.ready_count + backends_[backend_idx]->h1.ready_count;
+  }
   const PoolCounters& counters() const { return counters_; }
   const Limits& limits() const { return limits_; }
   const PoolTimeouts& timeouts() const { return timeouts_; }
@@ -126,36 +138,68 @@ class ConnectionPool {
   // -- for connections
   void onRetired(Connection& connection);
   void onRoom(Connection& connection);  // a stream ended, or the peer allows more
+  // True when the others of its kind could carry everything and be less than a quarter full.
+  bool isSuperfluous(const Connection& connection) const;
+  // How many streams the backend's last connection allowed, for the time before a new one has said.
+  uint32_t rememberedStreams(uint32_t backend_idx) const { return backends_[backend_idx]->remembered_streams; }
+  void rememberStreams(uint32_t backend_idx, uint32_t count) { backends_[backend_idx]->remembered_streams = count; }
   // The end of a try. Decides whether there is another one (DESIGN.md section 4).
   void finished(RequestOp& op, Result<UpstreamStream*> result);
   UpstreamMemory& memory() { return memory_; }
   h2::SessionScratch& scratch() { return *scratch_; }
   Slab<H2UpstreamStream>& h2Streams() { return h2_streams_; }
+  Slab<H1UpstreamStream>& h1Streams() { return h1_streams_; }
 
  private:
   friend class Lease;
   friend class Lease::RequestAwaiter;
 
-  struct Backend {
-    BackendOptions options;
+  // The connections of one version of HTTP to one backend, and who waits for them.
+  struct Lane {
+    bool is_http1 = false;
     List<Connection, &Connection::node_> ready;
     uint32_t ready_count = 0;
     List<RequestOp, &RequestOp::queue_node> queue;
-    bool dialling = false;
+    uint32_t dialling = 0;
+  };
+  struct Backend {
+    BackendOptions options;
+    Lane h2;
+    Lane h1;
     uint32_t idx = 0;
     uint32_t failures = 0;
+    uint32_t remembered_streams = 0;
     TimeNs not_before_ns = 0;
+    // As configured, or found out by ALPN or a probe; forgotten when it cannot be reached.
+    bool speaks_http1 = false;
   };
-  List<H2Connection, &H2Connection::all_node> all_;
+  // What a dial ended with: a socket that is ready for this version of HTTP.
+  struct Opened {
+    Connection* connection = nullptr;
+    Bytes first;  // what a probe has read already
+  };
+  List<Connection, &Connection::all_node_> all_;
 
-  Connection* pick(Backend& backend);
+  Lane& laneOf(Backend& backend, const RequestOp& op) {
+    return backend.speaks_http1 || op.needs_http_1_1 ? backend.h1 : backend.h2;
+  }
+  Lane& laneOf(const Connection& connection) {
+    Backend& backend = *backends_[connection.backendIdx()];
+    return connection.isHttp1() ? backend.h1 : backend.h2;
+  }
+  Connection* pick(Lane& lane);
   // Reserves a stream for `op` now or later: its on_leased is called once, possibly before this returns.
   void acquire(RequestOp& op);
-  void serve(Backend& backend);
-  void failQueue(Backend& backend, const Error& error);
-  void dialIfNeeded(Backend& backend);
-  Task<void> dial(Backend& backend, Io& io);
-  Task<Status> open(Backend& backend, H2Connection& connection, Io& io);
+  void serve(Backend& backend, Lane& lane);
+  void failQueue(Lane& lane, const Error& error);
+  bool needsDial(Backend& backend, Lane& lane);
+  void dialIfNeeded(Backend& backend, Lane& lane);
+  Task<void> dial(Backend& backend, Lane& lane, Io& io);
+  Task<Status> open(Backend& backend, UltraSock& sock, AlpnOffer offer, Io& io);
+  Task<Status> probe(Backend& backend, UltraSock& sock, Opened& opened, Io& io);
+  void onDialFailed(Backend& backend, Lane& lane, const Error& error);
+  void learnHttp1(Backend& backend);
+  void destroy(Connection& connection);
   void startTry(RequestOp& op);
   bool mayRetry(RequestOp& op, const Error& error);
   bool takeUnknownToken();
@@ -166,8 +210,11 @@ class ConnectionPool {
   UpstreamMemory memory_;
   BlockSlab& send_blocks_;
   BlockSlab& record_blocks_;
+  Slab<UltraSock> socks_;
   Slab<H2Connection> h2_connections_;
+  Slab<H1Connection> h1_connections_;
   Slab<H2UpstreamStream> h2_streams_;
+  Slab<H1UpstreamStream> h1_streams_;
   std::unique_ptr<h2::SessionScratch> scratch_;
   std::vector<std::unique_ptr<Backend>> backends_;
   PoolCounters counters_;

@@ -45,6 +45,7 @@ struct RequestOp {
   uint32_t backend_idx = 0;
   uint32_t attempts = 0;
   bool unknown_retried = false;
+  bool needs_http_1_1 = false;       // a tunnel, or the backend said HTTP_1_1_REQUIRED (RFC 9113 §7)
   ListNode queue_node;
   UpstreamStream* stream = nullptr;  // where the request is now
   Connection* reserved = nullptr;    // the connection on which a stream is reserved

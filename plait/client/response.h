@@ -27,7 +27,7 @@ class Response {
   uint16_t status() const { return stream_->head.status; }
   // The body's pipe, for whoever forwards it: attach a consumer.
   http::Pipe& pipe() { return stream_->response_pipe; }
-  uint32_t backendIdx() const { return stream_->connection().backendIdx(); }
+  uint32_t backendIdx() const { return stream_->backendIdx(); }
 
   class ReadAwaiter final : public http::BodyConsumer {
    public:

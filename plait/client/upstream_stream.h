@@ -7,6 +7,8 @@
 
 namespace plait {
 
+class ConnectionPool;
+
 struct UpstreamMemory {
   BlockSlab& stream_blocks;
   http::HeaderSlab& headers;
@@ -14,8 +16,8 @@ struct UpstreamMemory {
 
 class UpstreamStream : public http::BodyProducer, public http::BodyConsumer {
  public:
-  UpstreamStream(Connection& connection, const UpstreamMemory& memory)
-      : response_pipe(memory.stream_blocks, memory.headers), head_block(memory.headers), connection_(&connection) {}
+  UpstreamStream(ConnectionPool& pool, uint32_t backend_idx, const UpstreamMemory& memory)
+      : response_pipe(memory.stream_blocks, memory.headers), head_block(memory.headers), pool_(pool), backend_idx_(backend_idx) {}
 
   http::Pipe response_pipe;
   http::HeaderBlock head_block;
@@ -25,9 +27,8 @@ class UpstreamStream : public http::BodyProducer, public http::BodyConsumer {
   TimeNs deadline_ns = never_ns;   // for the head; afterwards for the next sign of progress
   bool borrowed = false;           // a Response is open
   bool closed = false;             // the protocol has nothing more to say about this stream
-  bool request_sent = false;       // some byte of the request may have left this machine
 
-  Connection& connection() const { return *connection_; }
+  uint32_t backendIdx() const { return backend_idx_; }
 
   // The borrower lost interest: the stream is reset if it still runs. The slot may be gone afterwards.
   virtual void abandon(const Error& error) = 0;
@@ -35,8 +36,11 @@ class UpstreamStream : public http::BodyProducer, public http::BodyConsumer {
  protected:
   ~UpstreamStream() = default;
 
+  // The connection may be gone before the last borrower is; the pool never is.
+  ConnectionPool& pool_;
+
  private:
-  Connection* connection_;
+  uint32_t backend_idx_;
 };
 
 }  // namespace plait

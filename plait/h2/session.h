@@ -46,7 +46,7 @@ struct SessionScratch {
   static constexpr size_t encode_memory = 128 * 1024;
   HpackScratch hpack;
   alignas(8) uint8_t fields[header_memory];
-  uint8_t encoded[encode_memory];
+  alignas(8) uint8_t encoded[encode_memory];
 };
 
 // A stream's engine side; owners derive their slots from it.
@@ -101,7 +101,7 @@ struct Event {
 
 class Session {
  public:
-  // `output` receives what is to be sent. `carry_blocks` (48 KiB each) hold a frame that did not arrive whole.
+  // `output` receives what is to be sent. `carry_blocks` (64 KiB each) hold a frame that did not arrive whole.
   // `scratch` is shared by the worker's sessions.
   Session(Role role, const SessionConfig& config, ByteQueue& output, BlockSlab& carry_blocks, SessionScratch& scratch);
   ~Session();

@@ -2,6 +2,7 @@
 // the limits admit. A block grows by moving to the next size; the views of the old one are then void.
 #pragma once
 
+#include <span>
 #include <utility>
 
 #include "plait/base/slab.h"
@@ -12,7 +13,7 @@ namespace plait::http {
 // A worker's supply of header memory.
 class HeaderSlab {
  public:
-  static constexpr size_t class_sizes[3] = {2 * 1024, 8 * 1024, 48 * 1024};
+  static constexpr size_t class_sizes[3] = {2 * 1024, 8 * 1024, 64 * 1024};
 
   HeaderSlab(size_t small, size_t medium, size_t large)
       : slabs_{BlockSlab(class_sizes[0], small), BlockSlab(class_sizes[1], medium), BlockSlab(class_sizes[2], large)} {}
@@ -33,6 +34,7 @@ class HeaderSlab {
   }
 
   BlockSlab& ofClass(size_t index) { return slabs_[index]; }
+  std::span<BlockSlab> classes() { return slabs_; }
   size_t reservedBytes() const {
     return slabs_[0].reservedBytes() + slabs_[1].reservedBytes() + slabs_[2].reservedBytes();
   }

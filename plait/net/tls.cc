@@ -282,7 +282,7 @@ SSL_SESSION* TlsContext::takeSession(const char* name) {
   return nullptr;
 }
 
-TlsSession::TlsSession(TlsContext& context, ByteQueue& cipher_out, std::string_view server_name)
+TlsSession::TlsSession(TlsContext& context, ByteQueue& cipher_out, std::string_view server_name, AlpnOffer offer)
     : context_(context), cipher_out_(cipher_out) {
   ERR_clear_error();
   ssl_ = SSL_new(context.context_);
@@ -304,6 +304,10 @@ TlsSession::TlsSession(TlsContext& context, ByteQueue& cipher_out, std::string_v
   } else {
     SSL_set_connect_state(ssl_);
     setServerName(server_name);
+    static constexpr uint8_t http_1_1[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
+    if (offer == AlpnOffer::http_1_1 && SSL_set_alpn_protos(ssl_, http_1_1, sizeof(http_1_1)) != 0) {
+      setup_error_ = "OpenSSL has no memory for the ALPN offer";
+    }
   }
   ERR_clear_error();
 }

@@ -77,6 +77,9 @@ class TlsContext {
   size_t resumable_next_ = 0;
 };
 
+// What a client offers by ALPN: what its context says, or HTTP/1.1 alone, for what cannot be done over HTTP/2.
+enum class AlpnOffer : uint8_t { all, http_1_1 };
+
 // One connection's TLS, made in place. Belongs to one thread at a time; does not allocate outside OpenSSL. After an error
 // only the destructor and alpn() may follow, and what is in `cipher_out` (the alert) is still worth sending.
 class TlsSession {
@@ -87,7 +90,7 @@ class TlsSession {
   // role alone, where it is sent as SNI and verified; an IP address (brackets allowed) is verified as such and not sent
   // (RFC 6066 §3). What cannot be set up, a name that is empty while the context verifies among it, is reported by
   // handshake().
-  TlsSession(TlsContext& context, ByteQueue& cipher_out, std::string_view server_name);
+  TlsSession(TlsContext& context, ByteQueue& cipher_out, std::string_view server_name, AlpnOffer offer = AlpnOffer::all);
   ~TlsSession();
   TlsSession(const TlsSession&) = delete;
   TlsSession& operator=(const TlsSession&) = delete;

@@ -12,7 +12,7 @@ Error lost(int32_t result) {
 
 }  // namespace
 
-UltraSock::UltraSock(Io& io, BlockSlab& send_blocks, BlockSlab& record_blocks, Owner& owner)
+UltraSock::UltraSock(Io& io, BlockSlab& send_blocks, BlockSlab& record_blocks, Owner* owner)
     : io_(io),
       owner_(owner),
       record_blocks_(record_blocks),
@@ -82,8 +82,9 @@ void UltraSock::adopt(int fd) {
   armRecv();
 }
 
-Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_name, TimeNs deadline_ns, Io& io) {
-  tls_.emplace(context, cipher_, server_name);
+Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_name, TimeNs deadline_ns, Io& io,
+                                  AlpnOffer offer) {
+  tls_.emplace(context, cipher_, server_name, offer);
   armDeadline(deadline_ns);
   while (true) {
     auto step = tls_->handshake();
@@ -141,7 +142,7 @@ void UltraSock::onRecv(const Completion& completion) {
   }
   if (!completion.more) armRecv();
   wakeReader();
-  if (receive_end_ <= 0) owner_.onPeerClosed();
+  if (receive_end_ <= 0 && owner_ != nullptr) owner_->onPeerClosed();
 }
 
 void UltraSock::wakeReader() {
@@ -241,6 +242,8 @@ bool UltraSock::encrypt() {
     }
     if (*taken == 0) break;
     output_.consume(*taken);
+    consumed_ += *taken;
+    offered_ = consumed_;
   }
   return true;
 }
@@ -248,11 +251,27 @@ bool UltraSock::encrypt() {
 void UltraSock::flush() {
   if (send_op_.armed || error_ || fd_ < 0) return;
   if (tls_ && !encrypt()) return;
+  if (output_end_ == OutputEnd::wanted && output_.empty()) {
+    if (tls_) tls_->closeNotify();
+    output_end_ = OutputEnd::notified;
+  }
   ByteQueue& wire = tls_ ? cipher_ : output_;
   const size_t count = wire.gather(vectors_);
   if (count == 0) {
+    if (output_end_ == OutputEnd::notified) {
+      output_end_ = OutputEnd::shut;
+      Op op;
+      op.kind = OpKind::shutdown;
+      op.fd = fd_;
+      io_.submit(op);
+    }
     wakeDrainer();
     return;
+  }
+  if (!tls_) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; ++i) bytes += vectors_[i].iov_len;
+    offered_ = consumed_ + bytes;
   }
   send_op_.vectors = vectors_;
   send_op_.vector_count = static_cast<uint32_t>(count);
@@ -274,9 +293,16 @@ void UltraSock::onSent(const Completion& completion) {
     return;
   }
   (tls_ ? cipher_ : output_).consume(static_cast<size_t>(completion.result));
+  if (!tls_) consumed_ += static_cast<uint64_t>(completion.result);
   bytes_sent_ += static_cast<uint64_t>(completion.result);
-  if (unsent() < low_water_) owner_.onOutputDrained();
+  if (unsent() < low_water_ && owner_ != nullptr) owner_->onOutputDrained();
   flush();
+}
+
+void UltraSock::endOutput() {
+  if (output_end_ != OutputEnd::open) return;
+  output_end_ = OutputEnd::wanted;
+  flushLater();
 }
 
 void UltraSock::abort(const Error& error) {

@@ -32,8 +32,9 @@ class UltraSock {
   };
 
   // `send_blocks` (16 KiB) hold what waits to be sent, `record_blocks` (at least 16 KiB) one decrypted record while it
-  // is being read. Both must outlive the socket.
-  UltraSock(Io& io, BlockSlab& send_blocks, BlockSlab& record_blocks, Owner& owner);
+  // is being read. Both must outlive the socket. Nobody is told anything as long as there is no owner: while a
+  // connection is being made, which protocol will own the socket may not be known yet.
+  UltraSock(Io& io, BlockSlab& send_blocks, BlockSlab& record_blocks, Owner* owner = nullptr);
   UltraSock(const UltraSock&) = delete;
   UltraSock& operator=(const UltraSock&) = delete;
   // Only after close() has returned, or when the socket was never opened.
@@ -43,9 +44,11 @@ class UltraSock {
   Task<Status> connect(const ResolveAnswer& addresses, TimeNs deadline_ns, Io& io);
   // Takes over a connected descriptor.
   void adopt(int fd);
-  // Performs the TLS handshake; `server_name` is for SNI and verification in the client role. Errors: tls_failed,
-  // connect_timeout, connection_lost.
-  Task<Status> startTls(TlsContext& context, std::string_view server_name, TimeNs deadline_ns, Io& io);
+  void setOwner(Owner* owner) { owner_ = owner; }
+  // Performs the TLS handshake; `server_name` is for SNI and verification in the client role, where `offer` may narrow
+  // what ALPN offers. Errors: tls_failed, connect_timeout, connection_lost.
+  Task<Status> startTls(TlsContext& context, std::string_view server_name, TimeNs deadline_ns, Io& io,
+                        AlpnOffer offer = AlpnOffer::all);
   bool isTls() const { return tls_.has_value(); }
   // What ALPN chose: "h2", "http/1.1" or "".
   std::string_view alpn() const { return tls_ ? tls_->alpn() : std::string_view(); }
@@ -76,6 +79,12 @@ class UltraSock {
   // Bytes given to the socket that the kernel has not taken yet.
   size_t unsent() const { return output_.size() + cipher_.size(); }
   void setLowWater(size_t bytes) { low_water_ = bytes; }
+  // Positions in the stream of plaintext: where the next byte appended to output() will be, and below which one any may
+  // have left this machine. A message that starts at or above offered() was provably never sent.
+  uint64_t position() const { return consumed_ + output_.size(); }
+  uint64_t offered() const { return offered_; }
+  // Half-closes (with TLS after close_notify) once all output has left; nothing may be appended any more.
+  void endOutput();
 
   // Ends everything that waits on this socket with `error`; the descriptor stays until close(). The first error wins.
   void abort(const Error& error);
@@ -116,7 +125,7 @@ class UltraSock {
   void armDeadline(TimeNs deadline_ns);
 
   Io& io_;
-  Owner& owner_;
+  Owner* owner_;
   BlockSlab& record_blocks_;
   ByteQueue output_;
   ByteQueue cipher_;
@@ -143,6 +152,10 @@ class UltraSock {
   int32_t receive_end_ = 1;      // 1 while receiving, then the result that ended it: 0 or -errno
   bool deadline_passed_ = false;
   size_t low_water_ = 64 * 1024;
+  uint64_t consumed_ = 0;        // bytes that have left output()
+  uint64_t offered_ = 0;
+  enum class OutputEnd : uint8_t { open, wanted, notified, shut };
+  OutputEnd output_end_ = OutputEnd::open;
   uint64_t bytes_received_ = 0;
   uint64_t bytes_sent_ = 0;
 };

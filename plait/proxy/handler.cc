@@ -44,8 +44,8 @@ std::string_view textOf(uint16_t status) {
 
 Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
   ProxyRequest request(exchange, headers_);
-  if (exchange.request().method == "CONNECT" || !exchange.request().protocol.empty()) {
-    exchange.respondError(501, "tunnels are not supported\n");
+  if (exchange.request().method == "CONNECT") {
+    exchange.respondError(501, "this proxy takes no CONNECT\n");
     exchange.end();
     co_return;
   }
@@ -58,7 +58,8 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
   request.options.cancel = &exchange.cancelToken();
   request.options.interim = &request;
   request.options.body = exchange.requestBody();
-  if (request.options.body != nullptr) {
+  // What goes through a tunnel begins after its request has been answered: there is nothing to repeat.
+  if (request.options.body != nullptr && request.head.protocol.empty()) {
     request.options.body->enableReplay(pool_.replayBudget(), pool_.limits().replay_bytes_per_request);
   }
   const TimeNs give_up_ns = io.nowNs() + pool_.timeouts().queue_ms * ns_per_ms;

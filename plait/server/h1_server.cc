@@ -7,6 +7,7 @@ namespace {
 
 // What one request's body may hold in the pipe before reading pauses; TCP's window then slows the client.
 constexpr size_t max_buffered_body = 64 * 1024;
+constexpr int64_t tunnel_close_ms = 2000;
 
 }  // namespace
 
@@ -74,17 +75,20 @@ bool H1Exchange::sendHead(const http::ResponseHead& head, bool end_stream) {
   http::ResponseHead own = head;
   own.end_stream = end_stream;
   // A request body that nobody reads to its end cannot be told from the next request.
-  const bool unread = !request_.end_stream && !request_pipe_.isEnded();
+  is_tunnel_ = head.status == 101 && !request_.protocol.empty();
+  const bool unread = !request_.end_stream && request_.protocol.empty() && !request_pipe_.isEnded();
   if (!parse_.keep_alive || unread || server_.connection_.server().isDraining()) server_.close_after_ = true;
   auto framing = h1::writeResponseHead(sock.output(), own,
                                        {.request_method = request_.method, .request_version = request_.version,
-                                        .close = server_.close_after_});
+                                        .close = server_.close_after_, .protocol = request_.protocol});
   if (!framing) return false;
+  if (is_tunnel_) framing = h1::BodyFraming::until_close;
   if (*framing == h1::BodyFraming::until_close) server_.close_after_ = true;
   head_sent_ = true;
   status_ = head.status;
-  writer_.start(*framing, head.content_length);
+  writer_.start(*framing, is_tunnel_ ? http::unknown_length : head.content_length);
   sock.flushLater();
+  if (is_tunnel_) server_.wake();
   if (end_stream || *framing == h1::BodyFraming::none) {
     if (!writer_.isDone()) {
       if (Status status = writer_.finish(sock.output()); !status) abort(status.error());
@@ -112,16 +116,18 @@ void H1Exchange::abort(const Error& error) {
 
 void H1Exchange::end() {
   if (!body_done_) abort(connectionError(ErrorCode::body_aborted, "the response was not completed"));
+  if (is_tunnel_) {
+    // The backend's end of a tunnel is the client's too; it has a moment to close its own.
+    server_.connection_.sock().endOutput();
+    server_.connection_.expectBy(io_.nowNs() + tunnel_close_ms * ns_per_ms);
+  }
   server_.exchange_ = nullptr;
   server_.wake();
   server_.connection_.server().h1_exchanges.destroy(this);
 }
 
-H1Server::H1Server(ServerConnection& connection) : connection_(connection) {}
-
-H1Server::~H1Server() {
-  if (carry_ != nullptr) connection_.server().headers.give({carry_, http::HeaderSlab::class_sizes[2]});
-}
+H1Server::H1Server(ServerConnection& connection)
+    : connection_(connection), input_(connection.sock(), connection.server().headers.classes()) {}
 
 // Waits until the exchange ended, its body moved on, or the connection is drained.
 struct H1Server::ChangeAwaiter {
@@ -143,31 +149,11 @@ void H1Server::onOutputDrained() {
 void H1Server::onPeerClosed() {
   peer_closed_ = true;
   // A client that closes while it waits for an answer has gone; nothing else of HTTP/1.1 tells us.
-  if (exchange_ != nullptr && input_.empty()) {
+  if (exchange_ != nullptr && input_.empty() && !exchange_->is_tunnel_) {
     close_after_ = true;
     exchange_->clientGone(connectionError(ErrorCode::cancelled, "the client closed its connection"));
   }
   wake();
-}
-
-Task<bool> H1Server::more(Io&) {
-  // What is unread moves into the carry before the receive buffer is given back.
-  if (!input_.empty()) {
-    if (carry_ == nullptr) carry_ = connection_.server().headers.take(http::HeaderSlab::class_sizes[2]).data();
-    if (carry_ == nullptr) co_return false;
-    if (input_.data() != carry_) std::memmove(carry_, input_.data(), input_.size());
-    carry_size_ = input_.size();
-  }
-  auto bytes = co_await connection_.sock().recv();
-  if (!bytes || bytes->empty()) co_return false;
-  if (input_.empty()) {
-    input_ = *bytes;
-    co_return true;
-  }
-  if (carry_size_ + bytes->size() > http::HeaderSlab::class_sizes[2]) co_return false;
-  std::memcpy(carry_ + carry_size_, bytes->data(), bytes->size());
-  input_ = {carry_, carry_size_ + bytes->size()};
-  co_return true;
 }
 
 void H1Server::refuse(uint16_t status) {
@@ -184,7 +170,7 @@ Task<bool> H1Server::readBody(Io& io) {
   alignas(8) uint8_t memory[2048];
   while (!decoder_.isDone()) {
     http::FieldList trailers(memory);
-    auto event = decoder_.next(input_, trailers);
+    auto event = decoder_.next(input_.bytes(), trailers);
     if (!event) {
       if (exchange_ != nullptr) exchange_->clientGone(event.error().error);
       close_after_ = true;
@@ -192,7 +178,8 @@ Task<bool> H1Server::readBody(Io& io) {
     }
     if (event->kind == h1::BodyEvent::Kind::need_more) {
       connection_.expectBy(io.nowNs() + connection_.server().timeouts.stall_ms * ns_per_ms);
-      if (!co_await more(io)) {
+      const auto more = co_await input_.more();
+      if (!more || !*more) {
         if (exchange_ != nullptr) exchange_->clientGone(connectionError(ErrorCode::cancelled, "the client's request broke off"));
         co_return false;
       }
@@ -219,15 +206,36 @@ Task<bool> H1Server::readBody(Io& io) {
   co_return true;
 }
 
+Task<void> H1Server::readTunnel(Io&) {
+  while (exchange_ != nullptr) {
+    http::Pipe& pipe = exchange_->request_pipe_;
+    if (!input_.empty()) {
+      const Bytes bytes = std::exchange(input_.bytes(), Bytes());
+      if (!pipe.push(bytes, false)) {
+        exchange_->clientGone(connectionError(ErrorCode::no_memory, "no block is left for a tunnel's bytes"));
+      }
+      continue;
+    }
+    if (pipe.bufferedBytes() > max_buffered_body && !pipe.isAborted()) {
+      co_await ChangeAwaiter(*this);
+      continue;
+    }
+    const auto more = co_await input_.more();
+    if (more && *more) continue;
+    // The client has said all: the backend hears so and may still answer. A broken connection ends both ways.
+    if (exchange_ == nullptr) break;
+    if (more) {
+      if (!pipe.isEnded()) (void)pipe.end(nullptr);
+    } else {
+      exchange_->clientGone(more.error());
+    }
+    break;
+  }
+}
+
 Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
   Server& server = connection_.server();
-  MutableBytes memory = server.headers.take(http::HeaderSlab::class_sizes[2]);
-  if (memory.empty()) {
-    refuse(503);
-    co_return Outcome::close;
-  }
   http::RequestHead head;
-  head.fields = http::FieldList(memory);
   size_t scanned = 0;
   h1::HeadParse parse;
   connection_.expectBy(io.nowNs() + (input_.empty() ? server.timeouts.client_idle_ms : server.timeouts.client_header_ms) * ns_per_ms);
@@ -235,7 +243,9 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
   bool ended = false;
   while (true) {
     if (!input_.empty()) {
-      auto parsed = h1::parseRequestHead(input_, scanned, head, limits_);
+      // Nothing suspends between parsing and copying, so all connections of the worker may share this memory.
+      head.fields = http::FieldList(server.scratch->fields);
+      auto parsed = h1::parseRequestHead(input_.bytes(), scanned, head, limits_);
       if (!parsed) {
         refused = parsed.error().status;
         break;
@@ -246,7 +256,12 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
       }
     }
     const bool was_empty = input_.empty();
-    if (!co_await more(io) || (close_after_ && was_empty && server.isDraining() && input_.empty())) {
+    const auto more = co_await input_.more();
+    if (!more && more.error().code == ErrorCode::message_too_large) {
+      refused = 431;
+      break;
+    }
+    if (!more || !*more) {
       ended = true;
       break;
     }
@@ -254,15 +269,15 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
   }
   connection_.expectBy(never_ns);
   if (refused == 0 && !ended) {
-    input_ = input_.subspan(parse.consumed);
+    input_.bytes() = input_.bytes().subspan(parse.consumed);
     exchange_ = server.h1_exchanges.create(*this, connection_);
-    head.end_stream = parse.framing == h1::BodyFraming::none;
+    // Once a tunnel is open, what it carries to the backend is the request's body.
+    head.end_stream = parse.framing == h1::BodyFraming::none && head.protocol.empty();
     if (exchange_ == nullptr || !exchange_->adoptRequest(head, head.fields)) {
       if (exchange_ != nullptr) server.h1_exchanges.destroy(std::exchange(exchange_, nullptr));
       refused = 503;
     }
   }
-  server.headers.give(memory);
   if (refused != 0) refuse(refused);
   if (refused != 0 || ended) co_return Outcome::close;
 
@@ -287,6 +302,11 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
   }
   if (!exchange.request_.end_stream && !co_await readBody(io)) close_after_ = true;
   while (exchange_ != nullptr) {
+    if (exchange_->is_tunnel_) {
+      co_await readTunnel(io);
+      while (exchange_ != nullptr) co_await ChangeAwaiter(*this);
+      co_return Outcome::close;
+    }
     if (peer_closed_) onPeerClosed();
     if (exchange_ == nullptr) break;
     co_await ChangeAwaiter(*this);
@@ -295,7 +315,7 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
 }
 
 Task<void> H1Server::run(Bytes first, Io& io) {
-  input_ = first;
+  input_.start(first);
   while (co_await serveOne(io) == Outcome::next) {
   }
   co_await connection_.scope().join();

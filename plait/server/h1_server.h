@@ -4,7 +4,7 @@
 #include "plait/h1/body_decoder.h"
 #include "plait/h1/parser.h"
 #include "plait/h1/writer.h"
-#include "plait/net/ultra_sock.h"
+#include "plait/net/buffered_input.h"
 #include "plait/server/exchange.h"
 
 namespace plait {
@@ -31,12 +31,12 @@ struct H1Exchange final : public Exchange {
   H1Server& server_;
   h1::BodyWriter writer_;
   h1::HeadParse parse_;
+  bool is_tunnel_ = false;  // 101 was sent: what follows is no HTTP
 };
 
 class H1Server {
  public:
   explicit H1Server(ServerConnection& connection);
-  ~H1Server();
 
   // Serves until the connection is over. `first` are bytes already read.
   Task<void> run(Bytes first, Io& io);
@@ -48,10 +48,10 @@ class H1Server {
   friend struct H1Exchange;
   enum class Outcome : uint8_t { next, close };
 
-  // Waits for more bytes, which input_ then holds behind what it held; false at the end.
-  Task<bool> more(Io& io);
   Task<Outcome> serveOne(Io& io);
   Task<bool> readBody(Io& io);
+  // Carries the client's bytes to the backend until either side is done.
+  Task<void> readTunnel(Io& io);
   void refuse(uint16_t status);
   void wake();
   struct ChangeAwaiter;
@@ -59,9 +59,7 @@ class H1Server {
   ServerConnection& connection_;
   h1::Limits limits_;
   h1::BodyDecoder decoder_;
-  uint8_t* carry_ = nullptr;     // unread bytes that span receive buffers, from a large header block
-  size_t carry_size_ = 0;
-  Bytes input_;                  // unread bytes: in the carry or in the receive buffer
+  BufferedInput input_;
   H1Exchange* exchange_ = nullptr;
   std::coroutine_handle<> waiter_;
   bool close_after_ = false;

@@ -12,7 +12,7 @@ namespace plait {
 ServerConnection::ServerConnection(Server& server, TlsContext* tls)
     : server_(server),
       tls_(tls),
-      sock_(server.io, server.send_blocks, server.record_blocks, *this),
+      sock_(server.io, server.send_blocks, server.record_blocks, this),
       timer_(this, [](void* self) {
         static_cast<ServerConnection*>(self)->sock_.abort(connectionError(ErrorCode::idle_timeout, "the client was silent for too long"));
       }) {}

@@ -1,0 +1,369 @@
+#include "plait/client/h1_connection.h"
+
+#include <algorithm>
+
+#include "plait/client/pool.h"
+#include "plait/http/field_rules.h"
+
+namespace plait {
+
+H1UpstreamStream::H1UpstreamStream(ConnectionPool& pool, H1Connection& connection)
+    : UpstreamStream(pool, connection.backendIdx(), pool.memory()), connection_(&connection) {
+  response_pipe.setProducer(this);
+}
+
+void H1UpstreamStream::onConsumed(size_t) {
+  if (connection_ != nullptr) connection_->wakeReader();
+}
+
+void H1UpstreamStream::onConsumerGone(const Error& error) {
+  if (connection_ == nullptr) return;
+  connection_->breakOff(connectionError(error.code, error.reason, error.detail));
+}
+
+size_t H1UpstreamStream::onBody(Bytes bytes, bool last) {
+  if (connection_ == nullptr) return 0;
+  H1Connection& connection = *connection_;
+  ByteQueue& output = connection.sock_.output();
+  const size_t limit = pool_.limits().send_queue_bytes;
+  if (output.size() >= limit) return 0;
+  auto taken = connection.writer_.write(output, bytes, limit - output.size());
+  if (!taken) {
+    connection.breakOff(connectionError(ErrorCode::body_aborted, taken.error().reason));
+    return bytes.size();
+  }
+  connection.sock_.flushLater();
+  if (*taken != 0) connection.showLife();
+  if (last && *taken == bytes.size() && !onBodyEnd(nullptr)) {
+    // A byte that is not taken would be sent again, so a last chunk that does not fit behind its data cannot wait.
+    connection.breakOff(connectionError(ErrorCode::no_memory, "no block is left for the end of a request"));
+  }
+  return *taken;
+}
+
+bool H1UpstreamStream::onBodyEnd(const http::FieldList* trailers) {
+  if (connection_ == nullptr) return true;
+  H1Connection& connection = *connection_;
+  if (connection.phase_ == H1Connection::Phase::tunnel) {
+    connection.sock_.endOutput();
+    // With one end closed, the other is not kept open for as long as a silent tunnel may be.
+    connection.silence_ms_ = pool_.timeouts().stream_idle_ms;
+    connection.showLife();
+    connection.armTimer(deadline_ns);
+    return true;
+  }
+  if (Status status = connection.writer_.finish(connection.sock_.output(), trailers); !status) {
+    if (status.error().code == ErrorCode::no_memory) return false;
+    connection.breakOff(connectionError(status.error().code, status.error().reason));
+    return true;
+  }
+  connection.sock_.flushLater();
+  return true;
+}
+
+void H1UpstreamStream::onBodyAborted(const Error& error) {
+  request_pipe = nullptr;
+  if (connection_ == nullptr) return;
+  // The request can no longer be completed, and only closing says so (RFC 9112 §8).
+  connection_->failStream(streamError(error.code, error.reason, error.detail));
+}
+
+void H1UpstreamStream::abandon(const Error& error) {
+  borrowed = false;
+  op = nullptr;
+  if (request_pipe != nullptr && !request_pipe->isFinished()) request_pipe->detach();
+  request_pipe = nullptr;
+  response_pipe.setProducer(nullptr);
+  response_pipe.cancel(error);
+  if (connection_ == nullptr) return pool_.h1Streams().destroy(this);
+  // The rest of the answer could not be told from the next one.
+  H1Connection& connection = *connection_;
+  connection.retire(connectionError(ErrorCode::cancelled, "the response was given up"));
+  connection.finishStream();
+}
+
+H1Connection::H1Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock& sock)
+    : Connection(pool, backend_idx, sock), input_(sock, pool.memory().headers.classes()) {
+  sock.setLowWater(pool.limits().send_queue_bytes / 2);
+}
+
+void H1Connection::request(RequestOp& op) {
+  unreserve();
+  const http::RequestHead& head = *op.head;
+  if (!isReady() || stream_ != nullptr) {
+    return pool_.finished(op, fail(streamError(ErrorCode::never_sent, "the connection admits no request")));
+  }
+  H1UpstreamStream* stream = pool_.h1Streams().create(pool_, *this);
+  if (stream == nullptr) {
+    return pool_.finished(op, fail(streamError(ErrorCode::no_memory, "no memory is left for another request")));
+  }
+  start_position_ = sock_.position();
+  auto framing = h1::writeRequestHead(sock_.output(), head);
+  if (!framing) {
+    pool_.h1Streams().destroy(stream);
+    return pool_.finished(op, fail(framing.error()));
+  }
+  stream_ = stream;
+  stream->op = &op;
+  stream->deadline_ns = op.options.deadline_ns;
+  op.stream = stream;
+  phase_ = Phase::head;
+  scanned_ = 0;
+  writer_.start(*framing, head.content_length);
+  streamStarted();
+  sock_.flushLater();
+  armTimer(stream->deadline_ns);
+  // What goes through a tunnel begins when the backend has agreed to it.
+  if (!head.end_stream && head.protocol.empty() && op.options.body != nullptr) {
+    stream->request_pipe = op.options.body;
+    op.options.body->attach(*stream);
+  }
+}
+
+void H1Connection::onOutputDrained() {
+  if (stream_ != nullptr && stream_->request_pipe != nullptr) stream_->request_pipe->pump();
+}
+
+void H1Connection::showLife() {
+  // Until the head is there its own deadline counts.
+  if (phase_ == Phase::head || stream_ == nullptr) return;
+  stream_->deadline_ns = pool_.io().nowNs() + silence_ms_ * ns_per_ms;
+}
+
+TimeNs H1Connection::checkStreams(TimeNs now_ns) {
+  if (stream_ == nullptr) return never_ns;
+  if (stream_->deadline_ns > now_ns) return stream_->deadline_ns;
+  if (phase_ == Phase::body && stream_->response_pipe.bufferedBytes() != 0) {
+    // A stream whose client does not read is that client's affair.
+    showLife();
+    return stream_->deadline_ns;
+  }
+  failStream(streamError(ErrorCode::deadline_exceeded, phase_ == Phase::head ? "the backend did not answer in time"
+                                                                            : "the backend sent nothing for too long"));
+  return never_ns;
+}
+
+// Ends the stream as far as this connection is concerned; its slot goes when nobody borrows it any more.
+void H1Connection::finishStream() {
+  H1UpstreamStream* stream = std::exchange(stream_, nullptr);
+  phase_ = Phase::idle;
+  stream->closed = true;
+  stream->connection_ = nullptr;
+  stream->response_pipe.setProducer(nullptr);
+  if (!stream->borrowed && stream->op == nullptr) pool_.h1Streams().destroy(stream);
+  streamEnded();
+}
+
+void H1Connection::failStream(const Error& error) {
+  H1UpstreamStream* stream = stream_;
+  if (stream == nullptr) return;
+  if (stream->request_pipe != nullptr) std::exchange(stream->request_pipe, nullptr)->detach();
+  RequestOp* op = std::exchange(stream->op, nullptr);
+  if (op != nullptr) {
+    op->stream = nullptr;
+  } else {
+    stream->response_pipe.abort(error);
+  }
+  // The connection is dead before a repeated request looks for one.
+  retire(connectionError(error.code, error.reason, error.detail));
+  finishStream();
+  if (op != nullptr) pool_.finished(*op, fail(error));
+}
+
+Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head) {
+  H1UpstreamStream& stream = *stream_;
+  RequestOp& op = *stream.op;
+  const bool is_tunnel = head.status == 101;
+  if (is_tunnel && op.head->protocol.empty()) {
+    return fail(connectionError(ErrorCode::protocol_error, "101 to a request that asked for no upgrade (RFC 9110 §15.2.2)"));
+  }
+  if (!stream.head_block.reserve(head.fields.listSize() + 64)) {
+    failStream(streamError(ErrorCode::no_memory, "no memory is left for the response's fields"));
+    return fail(connectionError(ErrorCode::no_memory, "no memory is left for the response's fields"));
+  }
+  stream.head = head;
+  stream.head.fields = http::FieldList(stream.head_block.memory());
+  for (const http::Field field : head.fields) {
+    if (!http::isHopByHop(field, parse.connection)) {
+      PLAIT_ASSERT(stream.head.fields.add(field.name, field.value, field.id, field.never_indexed));
+    }
+  }
+  keep_alive_ = parse.keep_alive;
+  stream.op = nullptr;
+  op.stream = nullptr;
+  stream.borrowed = true;
+  phase_ = is_tunnel ? Phase::tunnel : Phase::body;
+  silence_ms_ = is_tunnel ? pool_.timeouts().tunnel_idle_ms : pool_.timeouts().stream_idle_ms;
+  showLife();
+  armTimer(stream.deadline_ns);
+  if (is_tunnel) {
+    retire(connectionError(ErrorCode::cancelled, "the connection has become a tunnel"));
+    writer_.start(h1::BodyFraming::until_close, http::unknown_length);
+    stream.request_pipe = op.options.body;
+    pool_.finished(op, static_cast<UpstreamStream*>(&stream));
+    if (stream.request_pipe != nullptr) stream.request_pipe->attach(stream);
+    return {};
+  }
+  decoder_.start(parse.framing, head.content_length, limits_);
+  const bool ends = decoder_.isDone();
+  if (ends) (void)stream.response_pipe.push({}, true);
+  pool_.finished(op, static_cast<UpstreamStream*>(&stream));
+  if (ends) onResponseEnd();
+  return {};
+}
+
+void H1Connection::onResponseEnd() {
+  const bool is_request_sent = writer_.isDone();
+  if (!is_request_sent && stream_->request_pipe != nullptr) {
+    std::exchange(stream_->request_pipe, nullptr)->cancel(streamError(ErrorCode::cancelled, "the backend answered early"));
+  }
+  const bool is_reusable = is_request_sent && keep_alive_ && input_.empty();
+  if (!is_reusable) retire(connectionError(ErrorCode::connection_lost, "the backend's connection is not kept alive"));
+  finishStream();
+}
+
+Status H1Connection::feedHead(bool& needs_more) {
+  if (phase_ == Phase::idle) {
+    needs_more = input_.empty();
+    if (needs_more) return {};
+    return fail(connectionError(ErrorCode::protocol_error, "the backend sent bytes that nobody asked for"));
+  }
+  http::ResponseHead head;
+  // Nothing suspends between parsing and copying, so all connections of the worker may share this memory.
+  head.fields = http::FieldList(pool_.scratch().fields);
+  auto parse = h1::parseResponseHead(input_.bytes(), scanned_, head, stream_->op->head->method, limits_);
+  if (!parse) return fail(connectionError(ErrorCode::protocol_error, parse.error().error.reason));
+  needs_more = !parse->complete;
+  if (needs_more) return {};
+  input_.bytes() = input_.bytes().subspan(parse->consumed);
+  if (head.status >= 200 || head.status == 101) return onHead(*parse, head);
+  if (InterimSink* interim = stream_->op->options.interim) {
+    http::ResponseHead kept = head;
+    uint8_t* rest = pool_.scratch().encoded;
+    kept.fields = http::FieldList({rest, sizeof(h2::SessionScratch::encoded)});
+    for (const http::Field field : head.fields) {
+      if (!http::isHopByHop(field, parse->connection)) (void)kept.fields.add(field.name, field.value, field.id);
+    }
+    interim->onInterim(kept);
+  }
+  return {};
+}
+
+Status H1Connection::feedBody(bool& needs_more) {
+  H1UpstreamStream& stream = *stream_;
+  http::FieldList trailers(pool_.scratch().fields);
+  auto event = decoder_.next(input_.bytes(), trailers);
+  if (!event) return fail(connectionError(ErrorCode::protocol_error, event.error().error.reason));
+  switch (event->kind) {
+    case h1::BodyEvent::Kind::need_more:
+      needs_more = true;
+      return {};
+    case h1::BodyEvent::Kind::data:
+      showLife();
+      if (!stream.response_pipe.push(event->data, event->last)) {
+        return fail(connectionError(ErrorCode::no_memory, "no block is left for the response's body"));
+      }
+      if (stream_ != nullptr && event->last) onResponseEnd();
+      return {};
+    case h1::BodyEvent::Kind::end:
+      if (!stream.response_pipe.end(event->has_trailers ? &trailers : nullptr)) {
+        return fail(connectionError(ErrorCode::no_memory, "no memory is left for the response's trailers"));
+      }
+      if (stream_ != nullptr) onResponseEnd();
+      return {};
+  }
+  PLAIT_UNREACHABLE();
+}
+
+Status H1Connection::feed() {
+  bool needs_more = false;
+  while (!needs_more && !isReaderPaused() && !sock_.isAborted()) {
+    Status status;
+    switch (phase_) {
+      case Phase::idle:
+      case Phase::head:
+        status = feedHead(needs_more);
+        break;
+      case Phase::body:
+        status = feedBody(needs_more);
+        break;
+      case Phase::tunnel: {
+        needs_more = true;
+        if (input_.empty()) break;
+        const Bytes bytes = std::exchange(input_.bytes(), Bytes());
+        showLife();
+        if (!stream_->response_pipe.push(bytes, false)) {
+          status = fail(connectionError(ErrorCode::no_memory, "no block is left for a tunnel's bytes"));
+        }
+        break;
+      }
+    }
+    if (!status) return status;
+  }
+  return {};
+}
+
+// What may wait for a client is what DESIGN.md §5 reserves for each exchange; one more read must fit as well.
+bool H1Connection::isReaderPaused() const {
+  return stream_ != nullptr && (phase_ == Phase::body || phase_ == Phase::tunnel) &&
+         stream_->response_pipe.bufferedBytes() + pool_.limits().receive_buffer_size > pool_.limits().upstream_stream_window;
+}
+
+void H1Connection::onBrokenOff() {
+  if (paused_reader_) pool_.io().ready(std::exchange(paused_reader_, nullptr));
+}
+
+void H1Connection::wakeReader() {
+  if (paused_reader_ && !isReaderPaused()) pool_.io().ready(std::exchange(paused_reader_, nullptr));
+}
+
+Status H1Connection::onEndOfStream() {
+  const Error lost = connectionError(ErrorCode::connection_lost, "the backend closed the connection");
+  if (phase_ == Phase::tunnel) {
+    (void)stream_->response_pipe.push({}, true);
+    if (stream_ != nullptr) finishStream();
+    return {};
+  }
+  if (phase_ != Phase::body) return fail(lost);
+  if (!decoder_.finish()) return fail(lost);
+  (void)stream_->response_pipe.push({}, true);
+  if (stream_ != nullptr) onResponseEnd();
+  return {};
+}
+
+struct H1Connection::ResumeAwaiter {
+  H1Connection& connection;
+  explicit ResumeAwaiter(H1Connection& paused) : connection(paused) {}
+  bool await_ready() const { return !connection.isReaderPaused() || connection.sock_.isAborted(); }
+  void await_suspend(std::coroutine_handle<> handle) { connection.paused_reader_ = handle; }
+  void await_resume() const {}
+};
+
+Task<void> H1Connection::run(Bytes first, Io& io) {
+  input_.start(first);
+  Error ended = connectionError(ErrorCode::connection_lost, "the backend closed the connection");
+  while (true) {
+    Status status = feed();
+    if (status && isReaderPaused()) {
+      co_await ResumeAwaiter(*this);
+      continue;
+    }
+    if (status) {
+      auto more = co_await input_.more();
+      if (more && *more) continue;
+      status = more ? onEndOfStream() : Status(fail(more.error()));
+    }
+    if (!status) ended = status.error();
+    break;
+  }
+  retire(ended);
+  if (stream_ != nullptr) {
+    Error own = errorFor(ended, start_position_);
+    own.reach = Reach::connection;
+    failStream(own);
+  }
+  stopTimer();
+  co_await sock_.drain(io.nowNs() + 100 * ns_per_ms, io);
+}
+
+}  // namespace plait

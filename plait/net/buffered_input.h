@@ -1,0 +1,61 @@
+// What was read from a socket and not used yet, as one contiguous run of bytes. As long as a message lies within one
+// receive buffer it is read in place; only what spans buffers is moved into a block, the smallest that holds it, which
+// goes back as soon as the bytes are used. So an idle connection holds nothing, and a sender of small pieces little.
+#pragma once
+
+#include <span>
+
+#include "plait/net/ultra_sock.h"
+
+namespace plait {
+
+class BufferedInput {
+ public:
+  // `blocks` are of rising sizes; the largest bounds what may be unread. Both must outlive this object.
+  BufferedInput(UltraSock& sock, std::span<BlockSlab> blocks) : sock_(sock), blocks_(blocks) {}
+  BufferedInput(const BufferedInput&) = delete;
+  BufferedInput& operator=(const BufferedInput&) = delete;
+  ~BufferedInput() { giveBlock(); }
+
+  // Takes over bytes that the socket's last recv() delivered.
+  void start(Bytes first) { bytes_ = first; }
+  // The unread bytes. The user takes them off the front; they stay valid until the next more().
+  Bytes& bytes() { return bytes_; }
+  bool empty() const { return bytes_.empty(); }
+
+  class MoreAwaiter {
+   public:
+    explicit MoreAwaiter(BufferedInput& input) : input_(input), recv_(input.sock_.recv()) {}
+    bool await_ready() {
+      kept_ = input_.keepUnread();
+      return !kept_ || recv_.await_ready();
+    }
+    void await_suspend(std::coroutine_handle<> handle) { recv_.await_suspend(handle); }
+    Result<bool> await_resume() {
+      if (!kept_) return fail(kept_.error());
+      return input_.onReceived(recv_.await_resume());
+    }
+
+   private:
+    BufferedInput& input_;
+    UltraSock::RecvAwaiter recv_;
+    Status kept_;
+  };
+  // Waits for more bytes, which then follow the unread ones; false at the end of the stream. Errors: those of
+  // UltraSock::recv; message_too_large when the unread bytes exceed the largest block; no_memory.
+  MoreAwaiter more() { return MoreAwaiter(*this); }
+
+ private:
+  Status keepUnread();
+  Result<bool> onReceived(const Result<Bytes>& received);
+  bool reserve(size_t size);
+  void giveBlock();
+
+  UltraSock& sock_;
+  std::span<BlockSlab> blocks_;
+  Bytes bytes_;
+  uint8_t* block_ = nullptr;
+  size_t block_class_ = 0;
+};
+
+}  // namespace plait
