@@ -18,7 +18,7 @@ Connection::Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock& so
   const auto jitter_ms = static_cast<int64_t>(io.random().below(static_cast<uint32_t>(std::min<int64_t>(age_ms / 5 + 1, 1 << 30))));
   expires_ns_ = io.nowNs() + (age_ms - age_ms / 10 + jitter_ms) * ns_per_ms;
   sock.setOwner(this);
-  armTimer(idle_since_ns_ + pool.timeouts().idle_ms * ns_per_ms);
+  armTimer(std::min(expires_ns_, io.nowNs() + std::min(pool.timeouts().idle_ms, pool.timeouts().shrink_ms) * ns_per_ms));
 }
 
 void Connection::unreserve() {

@@ -43,6 +43,9 @@ h2::Indexing indexingOf(const http::Field& field) {
   }
 }
 
+// gRPC's servers take PINGs that come within five minutes of silence for an attack.
+constexpr int64_t repeated_ping_ms = 301'000;
+
 Error resetError(H2Error code) {
   switch (code) {
     case H2Error::refused_stream:
@@ -132,7 +135,7 @@ void H2UpstreamStream::destroyIfDone() {
 H2Connection::H2Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock& sock)
     : Connection(pool, backend_idx, sock),
       session_(h2::Role::client, sessionConfig(pool.limits()), sock.output(), pool.memory().headers.ofClass(2), pool.scratch()),
-      received_ns_(pool.io().nowNs()) {
+      heard_ns_(pool.io().nowNs()) {
   sock.setLowWater(pool.limits().send_queue_bytes / 2);
   session_.start();
   sock.flushLater();
@@ -218,9 +221,10 @@ TimeNs H2Connection::checkPing(TimeNs now_ns) {
   const PoolTimeouts& timeouts = pool_.timeouts();
   if (timeouts.ping_ms == 0 || active_ == 0) return never_ns;
   if (pinged_ns_ != never_ns) return pinged_ns_ + timeouts.ping_answer_ms * ns_per_ms;
-  const TimeNs silent_until_ns = received_ns_ + timeouts.ping_ms * ns_per_ms;
+  const TimeNs silent_until_ns = std::max(heard_ns_ + timeouts.ping_ms * ns_per_ms, ping_after_ns_);
   if (silent_until_ns > now_ns) return silent_until_ns;
   pinged_ns_ = now_ns;
+  ping_after_ns_ = now_ns + repeated_ping_ms * ns_per_ms;
   session_.sendPing(static_cast<uint64_t>(now_ns));
   sock_.flushLater();
   return pinged_ns_ + timeouts.ping_answer_ms * ns_per_ms;
@@ -387,13 +391,17 @@ void H2Connection::onEvent(h2::Event& event) {
 }
 
 Status H2Connection::feed(Bytes input, Io& io) {
-  received_ns_ = io.nowNs();
   Status status;
   h2::Event event;
-  do {
+  while (true) {
     status = session_.next(input, event, static_cast<uint32_t>(io.nowNs() / ns_per_s));
-    if (status && event.kind != h2::Event::Kind::none) onEvent(event);
-  } while (status && event.kind != h2::Event::Kind::none);
+    if (!status || event.kind == h2::Event::Kind::none) break;
+    if (event.kind != h2::Event::Kind::ping_ack) {
+      heard_ns_ = io.nowNs();
+      ping_after_ns_ = 0;
+    }
+    onEvent(event);
+  }
   if (!sock_.output().empty()) sock_.flushLater();
   return status;
 }

@@ -68,8 +68,9 @@ class H2Connection final : public Connection {
   h2::Session session_;
   BlockedList blocked_;
   TimeNs stalled_since_ns_ = never_ns;  // the connection's send window has been used up since then
-  TimeNs received_ns_;                  // when the last bytes came
+  TimeNs heard_ns_;                     // when the backend last said something by itself
   TimeNs pinged_ns_ = never_ns;         // a PING that was not answered left then
+  TimeNs ping_after_ns_ = 0;            // no PING before
 };
 
 }  // namespace plait

@@ -94,7 +94,6 @@ class EpollBackend final : public IoBackend {
     if (slot != &op) return;
     slot = nullptr;
     if (op.kind == OpKind::connect) closeConnecting(op);
-    op.armed = false;
     finish({.op = &op, .result = -ECANCELED});
   }
 
@@ -136,7 +135,6 @@ class EpollBackend final : public IoBackend {
         mailbox_ready_ = false;
         break;
       }
-      op->armed = false;
       completions[count++] = {.op = op, .result = op->result};
     }
     return count;
@@ -205,7 +203,6 @@ class EpollBackend final : public IoBackend {
       descriptor.writer = &op;
       return;
     }
-    op.armed = false;
     if (error == 0) {
       finish({.op = &op, .result = op.fd});
       return;
@@ -228,7 +225,6 @@ class EpollBackend final : public IoBackend {
     socklen_t size = sizeof(error);
     if (::getsockopt(op.fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
     descriptor.writer = nullptr;
-    op.armed = false;
     if (error != 0) closeConnecting(op);
     completion = {.op = &op, .result = error == 0 ? op.fd : -error};
     return true;
@@ -249,7 +245,6 @@ class EpollBackend final : public IoBackend {
     }
     const int32_t result = sent < 0 ? -errno : static_cast<int32_t>(sent);
     descriptor.writer = nullptr;
-    op.armed = false;
     completion = {.op = &op, .result = result};
     return true;
   }
@@ -267,7 +262,6 @@ class EpollBackend final : public IoBackend {
       if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return false;
       completion = {.op = &op, .result = -errno};
       descriptor.reader = nullptr;
-      op.armed = false;
       return true;
     }
     socket_backend::prepareAccepted(fd);
@@ -298,7 +292,6 @@ class EpollBackend final : public IoBackend {
     }
     // The end of the stream, an error, or no buffer: the owner decides whether to arm again.
     descriptor.reader = nullptr;
-    op.armed = false;
     completion = {.op = &op, .result = result};
     return true;
   }

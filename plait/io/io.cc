@@ -32,7 +32,11 @@ void Io::turn(TimeNs until_ns) {
   Completion completions[256];
   const size_t count = backend_.poll(until, completions);
   now_ns_ = backend_.now();
-  for (size_t i = 0; i < count; ++i) completions[i].op->on_complete(completions[i].op->owner, completions[i]);
+  for (size_t i = 0; i < count; ++i) {
+    Op& op = *completions[i].op;
+    if (!completions[i].more) op.armed = false;
+    op.on_complete(op.owner, completions[i]);
+  }
   timers_.advance(now_ns_);
   // Flushing can make coroutines ready (a failed send), and those can produce output: until neither is left.
   do {

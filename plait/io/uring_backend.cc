@@ -162,7 +162,6 @@ class UringBackend final : public IoBackend {
         mailbox_ready_ = false;
         break;
       }
-      op->armed = false;
       completions[count++] = {.op = op, .result = op->result};
     }
     return count;
@@ -201,7 +200,6 @@ class UringBackend final : public IoBackend {
     while (failed_ != nullptr && count < completions.size()) {
       Op* op = failed_;
       failed_ = op->next;
-      op->armed = false;
       completions[count++] = {.op = op, .result = op->result};
     }
     return count;
@@ -227,7 +225,6 @@ class UringBackend final : public IoBackend {
     }
     Op* op = reinterpret_cast<Op*>(cqe.user_data);
     completion = {.op = op, .result = cqe.res, .buffer_id = -1, .more = more};
-    if (!more) op->armed = false;
     if (op->kind == OpKind::recv && (cqe.flags & IORING_CQE_F_BUFFER) != 0) {
       const uint32_t id = cqe.flags >> IORING_CQE_BUFFER_SHIFT;
       if (cqe.res > 0) {

@@ -1,0 +1,248 @@
+// A backend for the pool's tests, in the same event loop as the pool: it says what a test wants it to say.
+#pragma once
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <functional>
+#include <list>
+#include <memory>
+#include <string>
+
+#include "plait/client/pool.h"
+#include "plait/io/mailbox.h"
+#include "plait/io/sync.h"
+#include "plait/net/resolver.h"
+
+namespace plait {
+
+// What a worker would own, small.
+struct World {
+  explicit World(IoKind kind) {
+    limits.exchanges = 512;
+    limits.upstream_connections = 64;
+    auto made = makeBackend(kind, buffers, mailbox, &resolver);
+    PLAIT_ASSERT(made.has_value());
+    backend = std::move(*made);
+    io.emplace(*backend, buffers, IoConfig{.frame_count = 4096, .ready_count = 8192});
+  }
+  // Turns the loop until `done`; false when that takes longer than `at_most_ms`.
+  bool runUntil(const std::function<bool()>& done, int64_t at_most_ms = 10'000) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(at_most_ms);
+    while (!done()) {
+      if (std::chrono::steady_clock::now() > end) return false;
+      io->turn(io->nowNs() + 20 * ns_per_ms);
+    }
+    return true;
+  }
+
+  Limits limits;
+  PoolTimeouts timeouts;
+  Resolver resolver;
+  BufferPool buffers{64, 16 * 1024};
+  Mailbox mailbox;
+  BlockSlab send_blocks{16 * 1024, 512};
+  BlockSlab record_blocks{17 * 1024, 64};
+  BlockSlab stream_blocks{4096, 4096};
+  http::HeaderSlab headers{2048, 64, 64};
+  std::unique_ptr<IoBackend> backend;
+  std::optional<Io> io;
+};
+
+class FakeBackend {
+ public:
+  struct Behaviour {
+    enum class Speaks : uint8_t { h2, http1, nothing };
+    Speaks speaks = Speaks::h2;
+    uint32_t max_streams = 128;
+    uint32_t refuse = 0;          // that many streams are refused at first
+    uint32_t goaway_after = 0;    // after that many requests of a connection, GOAWAY that covers them
+    uint32_t reset_with = 0;      // answers with RST_STREAM of this code
+    uint32_t hang_up_after = 0;   // closes instead of answering that many requests
+    bool answers = true;          // else streams stay open
+    bool reads = true;            // else nothing is read after the first request
+  };
+
+  explicit FakeBackend(World& world) : world_(world) {
+    auto& v4 = reinterpret_cast<sockaddr_in&>(address_);
+    v4.sin_family = AF_INET;
+    v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    Op listen;
+    listen.kind = OpKind::listen;
+    listen.address = &address_;
+    world.io->submit(listen);
+    PLAIT_ASSERT(listen.result >= 0);
+    accept_.kind = OpKind::accept;
+    accept_.fd = listen.result;
+    accept_.owner = this;
+    accept_.on_complete = [](void* self, const Completion& completion) {
+      auto* backend = static_cast<FakeBackend*>(self);
+      if (completion.result >= 0) backend->onAccept(completion.result);
+    };
+    world.io->submit(accept_);
+  }
+  ~FakeBackend() {
+    world_.io->cancel(accept_);
+    hangUp();
+    EXPECT_TRUE(world_.runUntil([&] { return !accept_.armed && scope_.running() == 0; }));
+    Op close;
+    close.kind = OpKind::close;
+    close.fd = accept_.fd;
+    world_.io->submit(close);
+  }
+
+  uint16_t port() const { return ntohs(reinterpret_cast<const sockaddr_in&>(address_).sin_port); }
+  BackendOptions options(BackendProtocol protocol = BackendProtocol::h2c) const {
+    BackendOptions made;
+    made.name = "fake";
+    made.protocol = protocol;
+    made.host = "127.0.0.1";
+    made.port = port();
+    return made;
+  }
+  // Closes every connection from this side.
+  void hangUp() {
+    for (Peer& peer : peers_) peer.sock.abort(connectionError(ErrorCode::shutting_down, "the test hangs up"));
+  }
+
+  Behaviour behaviour;
+  uint32_t connections = 0;  // ever
+  uint32_t open = 0;         // now
+  uint32_t requests = 0;
+  uint32_t executed = 0;     // requests that were not refused
+  uint32_t resets = 0;
+
+ private:
+  struct Peer final : UltraSock::Owner {
+    explicit Peer(FakeBackend& owner)
+        : backend(owner),
+          sock(*owner.world_.io, owner.world_.send_blocks, owner.world_.record_blocks, this),
+          session(h2::Role::server, config(owner), sock.output(), owner.world_.headers.ofClass(2), *owner.scratch_) {}
+    void onOutputDrained() override {}
+    static h2::SessionConfig config(const FakeBackend& owner) {
+      h2::SessionConfig made;
+      made.max_concurrent_streams = owner.behaviour.max_streams;
+      return made;
+    }
+    FakeBackend& backend;
+    UltraSock sock;
+    h2::Session session;
+    std::list<h2::Stream> streams;
+    uint32_t requests = 0;
+  };
+
+  void onAccept(int fd) {
+    connections += 1;
+    open += 1;
+    scope_.spawn(serve(*this, peers_.emplace_back(*this), fd, *world_.io), *world_.io);
+  }
+
+  static Task<void> serve(FakeBackend& backend, Peer& peer, int fd, Io& io) {
+    peer.sock.adopt(fd);
+    if (backend.behaviour.speaks == Behaviour::Speaks::h2) {
+      peer.session.start();
+      peer.sock.flushLater();
+    }
+    bool goes_on = true;
+    while (goes_on) {
+      auto bytes = co_await peer.sock.recv();
+      if (!bytes || bytes->empty()) break;
+      goes_on = backend.behaviour.speaks == Behaviour::Speaks::h2 ? backend.onH2(peer, *bytes)
+                                                                  : backend.onHttp1(peer, *bytes);
+      peer.sock.flushLater();
+      while (goes_on && !backend.behaviour.reads && peer.requests != 0 && !peer.sock.isAborted()) {
+        co_await sleepUntil(io.nowNs() + 10 * ns_per_ms, io);
+      }
+    }
+    co_await peer.sock.drain(io.nowNs() + ns_per_s, io);
+    co_await peer.sock.close(io);
+    for (h2::Stream& stream : peer.streams) peer.session.release(stream);
+    backend.open -= 1;
+    backend.peers_.remove_if([&](const Peer& other) { return &other == &peer; });
+  }
+
+  bool onHttp1(Peer& peer, Bytes bytes) {
+    const std::string_view text = asText(bytes);
+    const bool is_request = !text.starts_with("PRI ");
+    if (behaviour.speaks == Behaviour::Speaks::nothing && !is_request) return true;
+    if (is_request) {
+      requests += 1;
+      executed += 1;
+      peer.requests += 1;
+      if (behaviour.hang_up_after != 0) {
+        behaviour.hang_up_after -= 1;
+        return false;
+      }
+    }
+    const std::string_view answer = is_request ? "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+                                               : "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    PLAIT_ASSERT(peer.sock.output().append(asBytes(answer)));
+    return is_request;
+  }
+
+  bool onH2(Peer& peer, Bytes bytes) {
+    h2::Event event;
+    while (true) {
+      if (!peer.session.next(bytes, event, 0)) return false;
+      switch (event.kind) {
+        case h2::Event::Kind::none:
+          return true;
+        case h2::Event::Kind::request:
+          if (!onRequest(peer, event)) return false;
+          break;
+        case h2::Event::Kind::stream_error:
+          resets += 1;
+          peer.session.release(*event.stream);
+          break;
+        case h2::Event::Kind::data:
+          peer.session.credit(event.stream, event.data.size());
+          break;
+        default:
+          break;
+      }
+    }
+  }
+
+  bool onRequest(Peer& peer, const h2::Event& event) {
+    requests += 1;
+    peer.requests += 1;
+    if (behaviour.refuse != 0) {
+      behaviour.refuse -= 1;
+      peer.session.refuse(event.stream_id, h2::H2Error::refused_stream);
+      return true;
+    }
+    executed += 1;
+    h2::Stream& stream = peer.streams.emplace_back();
+    peer.session.accept(stream);
+    if (behaviour.hang_up_after != 0) {
+      behaviour.hang_up_after -= 1;
+      return false;
+    }
+    if (behaviour.reset_with != 0) {
+      peer.session.sendReset(stream, static_cast<h2::H2Error>(behaviour.reset_with));
+      peer.session.release(stream);
+      return true;
+    }
+    if (behaviour.answers) {
+      peer.session.beginHeaders();
+      peer.session.addField(http::FieldName::pseudo_status, "200");
+      peer.session.endHeaders(stream, true);
+      peer.session.release(stream);
+    }
+    if (behaviour.goaway_after != 0 && peer.requests == behaviour.goaway_after) {
+      peer.session.refuseAbove(event.stream_id);
+      peer.session.sendGoaway(event.stream_id, h2::H2Error::no_error);
+    }
+    return true;
+  }
+
+  World& world_;
+  std::unique_ptr<h2::SessionScratch> scratch_ = std::make_unique<h2::SessionScratch>();
+  sockaddr_storage address_{};
+  Op accept_;
+  std::list<Peer> peers_;
+  Scope scope_;
+};
+
+}  // namespace plait

@@ -1,0 +1,452 @@
+#include "plait/client/pool.h"
+
+#include "plait/client/fake_backend_test.h"
+#include "plait/io/sync.h"
+
+namespace plait {
+namespace {
+
+// One request's outcome as the pool's user sees it.
+struct Answer {
+  explicit Answer(std::string_view method = "GET") {
+    head.fields = http::FieldList(memory);
+    head.method = method;
+    head.scheme = "http";
+    head.authority = "backend.test";
+    head.path = "/";
+    head.end_stream = true;
+  }
+  http::RequestHead head;
+  RequestOptions options;
+  alignas(8) uint8_t memory[256];
+  uint16_t status = 0;
+  std::optional<Error> error;
+  bool done = false;
+  bool holds_response = false;  // keeps the response open until it is cleared
+};
+
+Task<void> ask(ConnectionPool& pool, Answer& answer, Io& io) {
+  auto lease = co_await pool.getOrCreate(0, io, answer.options.cancel);
+  if (!lease) {
+    answer.error = lease.error();
+  } else {
+    auto response = co_await (*lease)->request(answer.head, answer.options, io);
+    pool.release(*lease, response || !response.error().reachesConnection(), io);
+    if (response) {
+      answer.status = response->status();
+      while (answer.holds_response) co_await sleepUntil(io.nowNs() + 10 * ns_per_ms, io);
+    } else {
+      answer.error = response.error();
+    }
+  }
+  answer.done = true;
+}
+
+class PoolTest : public testing::TestWithParam<IoKind> {
+ protected:
+  void SetUp() override { backend.emplace(world); }
+  void TearDown() override {
+    if (pool) {
+      Scope closing;
+      closing.spawn(pool->close(*world.io), *world.io);
+      EXPECT_TRUE(world.runUntil([&] { return closing.running() == 0 && scope.running() == 0; })) << "the pool does not close";
+      EXPECT_EQ(pool->h2Streams().used(), 0u);
+      EXPECT_EQ(pool->h1Streams().used(), 0u);
+      pool.reset();
+    }
+    backend.reset();
+    EXPECT_EQ(world.stream_blocks.used(), 0u);
+    EXPECT_EQ(world.send_blocks.used(), 0u);
+    EXPECT_EQ(world.buffers.lent(), 0u);
+  }
+  void open(BackendProtocol protocol = BackendProtocol::h2c) {
+    pool.emplace(*world.io, world.limits, world.timeouts, std::vector{backend->options(protocol)},
+                 UpstreamMemory{world.stream_blocks, world.headers}, world.send_blocks, world.record_blocks);
+  }
+  void start(Answer& answer) { scope.spawn(ask(*pool, answer, *world.io), *world.io); }
+  void get(Answer& answer) {
+    start(answer);
+    EXPECT_TRUE(world.runUntil([&] { return answer.done; })) << "no answer";
+  }
+  void expectOk(std::string_view method = "GET") {
+    Answer answer(method);
+    get(answer);
+    EXPECT_EQ(answer.status, 200) << (answer.error ? answer.error->reason : "");
+  }
+
+  World world{GetParam()};
+  std::optional<FakeBackend> backend;
+  std::optional<ConnectionPool> pool;
+  Scope scope;
+};
+
+TEST_P(PoolTest, ManyRequestsShareOneConnection) {
+  open();
+  std::list<Answer> answers(64);
+  for (Answer& answer : answers) start(answer);
+  ASSERT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
+  for (const Answer& answer : answers) EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(backend->connections, 1u);
+}
+
+TEST_P(PoolTest, AnotherConnectionIsOpenedBeforeTheFirstIsFull) {
+  backend->behaviour.max_streams = 4;
+  backend->behaviour.answers = false;
+  open();
+  Answer warm_up("GET");
+  backend->behaviour.answers = true;
+  get(warm_up);
+  backend->behaviour.answers = false;
+  CancelToken cancel;
+  std::list<Answer> answers(3);
+  for (Answer& answer : answers) {
+    answer.options.cancel = &cancel;
+    start(answer);
+  }
+  EXPECT_TRUE(world.runUntil([&] { return backend->connections == 2; })) << "three of four streams are in use";
+  cancel.cancel(streamError(ErrorCode::cancelled, "the test is over"));
+  EXPECT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
+}
+
+TEST_P(PoolTest, ARequestWaitsForRoomWhenAllConnectionsAreFull) {
+  backend->behaviour.max_streams = 1;
+  backend->behaviour.answers = false;
+  world.limits.h2_connections_per_backend = 1;
+  open();
+  CancelToken cancel;
+  Answer first;
+  first.options.cancel = &cancel;
+  start(first);
+  ASSERT_TRUE(world.runUntil([&] { return backend->requests == 1; }));
+  backend->behaviour.answers = true;
+  Answer second;
+  start(second);
+  EXPECT_FALSE(world.runUntil([&] { return second.done; }, 200)) << "it was sent beyond the peer's limit";
+  cancel.cancel(streamError(ErrorCode::cancelled, "the first is given up"));
+  EXPECT_TRUE(world.runUntil([&] { return second.done; }));
+  EXPECT_EQ(second.status, 200);
+  EXPECT_EQ(backend->connections, 1u);
+}
+
+TEST_P(PoolTest, AFullPoolSaysSoAfterTheQueuesDeadline) {
+  backend->behaviour.max_streams = 1;
+  backend->behaviour.answers = false;
+  world.limits.h2_connections_per_backend = 1;
+  world.timeouts.queue_ms = 100;
+  open();
+  CancelToken cancel;
+  Answer first;
+  first.options.cancel = &cancel;
+  start(first);
+  ASSERT_TRUE(world.runUntil([&] { return backend->requests == 1; }));
+  Answer second;
+  get(second);
+  ASSERT_TRUE(second.error);
+  EXPECT_EQ(second.error->code, ErrorCode::pool_exhausted);
+  cancel.cancel(streamError(ErrorCode::cancelled, "the test is over"));
+  EXPECT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
+}
+
+TEST_P(PoolTest, RefusedStreamsAreRepeatedWithAnyMethodAndRunOnce) {
+  backend->behaviour.refuse = 3;
+  open();
+  RetryClass last = RetryClass::none;
+  uint8_t retries = 0;
+  Answer answer("POST");
+  answer.options.retries = &retries;
+  answer.options.retry_class = &last;
+  get(answer);
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(retries, 3);
+  EXPECT_EQ(last, RetryClass::unprocessed);
+  EXPECT_EQ(backend->executed, 1u);
+}
+
+TEST_P(PoolTest, ABackendThatRefusesForeverIsAskedSixTimes) {
+  backend->behaviour.refuse = 1000;
+  open();
+  Answer answer;
+  get(answer);
+  ASSERT_TRUE(answer.error);
+  EXPECT_EQ(answer.error->code, ErrorCode::refused_stream);
+  EXPECT_EQ(backend->requests, 6u);
+}
+
+TEST_P(PoolTest, GoawayAfterEveryFewRequestsIsNotNoticed) {
+  backend->behaviour.goaway_after = 5;
+  open();
+  std::list<Answer> answers(20);
+  for (Answer& answer : answers) {
+    answer.head.method = "POST";
+    start(answer);
+  }
+  ASSERT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
+  for (const Answer& answer : answers) EXPECT_EQ(answer.status, 200) << (answer.error ? answer.error->reason : "");
+  EXPECT_EQ(backend->executed, 20u);
+}
+
+TEST_P(PoolTest, AGetWhoseConnectionBreaksIsRepeatedOnceAndAPostIsNot) {
+  open();
+  expectOk();
+  backend->behaviour.hang_up_after = 1;
+  expectOk("GET");
+  backend->behaviour.hang_up_after = 1;
+  const uint32_t before = backend->executed;
+  Answer post("POST");
+  get(post);
+  ASSERT_TRUE(post.error);
+  EXPECT_EQ(post.error->code, ErrorCode::connection_lost);
+  EXPECT_EQ(backend->executed, before + 1);
+  backend->behaviour.hang_up_after = 2;
+  Answer twice("GET");
+  get(twice);
+  EXPECT_TRUE(twice.error) << "a request whose fate is unknown is repeated once, not until it works";
+}
+
+TEST_P(PoolTest, AConnectionThatTheBackendClosedWhileIdleIsNotUsedAgain) {
+  open();
+  expectOk();
+  backend->hangUp();
+  ASSERT_TRUE(world.runUntil([&] { return pool->readyConnections(0) == 0; }));
+  expectOk("POST");
+  EXPECT_EQ(pool->counters().retries_unknown + pool->counters().retries_unprocessed, 0u);
+}
+
+TEST_P(PoolTest, ResetStreamsLeaveNoLoadBehind) {
+  backend->behaviour.reset_with = static_cast<uint32_t>(h2::H2Error::internal_error);
+  backend->behaviour.max_streams = 4;
+  open();
+  for (int i = 0; i < 20; ++i) {
+    Answer answer("POST");
+    get(answer);
+    ASSERT_TRUE(answer.error);
+    EXPECT_EQ(answer.error->code, ErrorCode::stream_reset);
+  }
+  EXPECT_EQ(backend->connections, 1u) << "RST_STREAM reaches only the stream";
+}
+
+TEST_P(PoolTest, ADeadlineResetsTheStreamAndKeepsTheConnection) {
+  backend->behaviour.answers = false;
+  open();
+  Answer answer;
+  answer.options.deadline_ns = world.io->nowNs() + 100 * ns_per_ms;
+  get(answer);
+  ASSERT_TRUE(answer.error);
+  EXPECT_EQ(answer.error->code, ErrorCode::deadline_exceeded);
+  EXPECT_TRUE(world.runUntil([&] { return backend->resets == 1; }));
+  backend->behaviour.answers = true;
+  expectOk();
+  EXPECT_EQ(backend->connections, 1u);
+}
+
+TEST_P(PoolTest, AnIdleConnectionIsClosed) {
+  world.timeouts.idle_ms = 50;
+  open();
+  expectOk();
+  EXPECT_TRUE(world.runUntil([&] { return backend->open == 0 && pool->readyConnections(0) == 0; }));
+  expectOk();
+}
+
+TEST_P(PoolTest, AConnectionPastItsAgeIsReplacedAlthoughItIsInUse) {
+  world.timeouts.max_age_ms = 100;
+  open();
+  expectOk();
+  const auto isReplaced = [&] {
+    expectOk();
+    return backend->connections >= 2;
+  };
+  EXPECT_TRUE(world.runUntil(isReplaced));
+  EXPECT_TRUE(world.runUntil([&] { return backend->open == 0; })) << "what is past its age and idle is closed";
+}
+
+TEST_P(PoolTest, ASilentConnectionWithStreamsIsPingedAndGivenUp) {
+  world.timeouts.ping_ms = 50;
+  world.timeouts.ping_answer_ms = 50;
+  backend->behaviour.answers = false;
+  backend->behaviour.reads = false;
+  open();
+  Answer answer("POST");
+  get(answer);
+  ASSERT_TRUE(answer.error);
+  EXPECT_EQ(answer.error->code, ErrorCode::stalled);
+}
+
+TEST_P(PoolTest, ASilentConnectionThatAnswersPingsIsKept) {
+  world.timeouts.ping_ms = 20;
+  world.timeouts.ping_answer_ms = 2000;
+  backend->behaviour.answers = false;
+  open();
+  Answer answer;
+  answer.options.deadline_ns = world.io->nowNs() + 400 * ns_per_ms;
+  get(answer);
+  ASSERT_TRUE(answer.error);
+  EXPECT_EQ(answer.error->code, ErrorCode::deadline_exceeded);
+  EXPECT_EQ(pool->readyConnections(0), 1u);
+}
+
+TEST_P(PoolTest, ConnectionsThatAreNoLongerNeededGo) {
+  world.timeouts.shrink_ms = 30;
+  backend->behaviour.max_streams = 4;
+  backend->behaviour.answers = false;
+  open();
+  CancelToken cancel;
+  std::list<Answer> answers(16);
+  for (Answer& answer : answers) {
+    answer.options.cancel = &cancel;
+    start(answer);
+  }
+  EXPECT_TRUE(world.runUntil([&] { return pool->readyConnections(0) >= 3; }));
+  cancel.cancel(streamError(ErrorCode::cancelled, "the load goes away"));
+  EXPECT_TRUE(world.runUntil([&] { return scope.running() == 0 && pool->readyConnections(0) == 1; }));
+  EXPECT_EQ(pool->counters().connect_failures, 0u);
+}
+
+TEST_P(PoolTest, AReleaseWithoutSuccessRetiresTheConnectionButNotItsStreams) {
+  open();
+  Answer held;
+  held.holds_response = true;
+  backend->behaviour.answers = true;
+  start(held);
+  ASSERT_TRUE(world.runUntil([&] { return held.status == 200; }));
+  struct Unused {
+    static Task<void> run(ConnectionPool& pool, bool& done, Io& io) {
+      auto lease = co_await pool.getOrCreate(0, io);
+      PLAIT_ASSERT(lease.has_value());
+      pool.release(*lease, false, io);
+      done = true;
+    }
+  };
+  bool done = false;
+  scope.spawn(Unused::run(*pool, done, *world.io), *world.io);
+  ASSERT_TRUE(world.runUntil([&] { return done; }));
+  EXPECT_EQ(pool->readyConnections(0), 0u);
+  held.holds_response = false;
+  EXPECT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
+  expectOk();
+}
+
+TEST_P(PoolTest, ALeaseMayOutliveItsConnection) {
+  open();
+  struct Slow {
+    static Task<void> run(ConnectionPool& pool, FakeBackend& backend, std::optional<Error>& error, bool& done, Io& io) {
+      auto lease = co_await pool.getOrCreate(0, io);
+      PLAIT_ASSERT(lease.has_value());
+      backend.hangUp();
+      co_await sleepUntil(io.nowNs() + 200 * ns_per_ms, io);
+      Answer answer;
+      auto response = co_await (*lease)->request(answer.head, answer.options, io);
+      pool.release(*lease, true, io);
+      if (!response) error = response.error();
+      done = true;
+    }
+  };
+  std::optional<Error> error;
+  bool done = false;
+  scope.spawn(Slow::run(*pool, *backend, error, done, *world.io), *world.io);
+  ASSERT_TRUE(world.runUntil([&] { return done; }));
+  EXPECT_FALSE(error) << "the request never left and is sent on a new connection";
+  EXPECT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
+}
+
+TEST_P(PoolTest, AnUnreachableBackendIsLeftAloneForAWhile) {
+  const BackendOptions options = backend->options();
+  backend.reset();
+  pool.emplace(*world.io, world.limits, world.timeouts, std::vector{options},
+               UpstreamMemory{world.stream_blocks, world.headers}, world.send_blocks, world.record_blocks);
+  Answer answer;
+  get(answer);
+  ASSERT_TRUE(answer.error);
+  EXPECT_EQ(answer.error->code, ErrorCode::connect_failed);
+  EXPECT_EQ(answer.error->reach, Reach::backend);
+  EXPECT_GT(pool->retryAt(0), world.io->nowNs());
+  Answer at_once;
+  get(at_once);
+  EXPECT_EQ(pool->counters().connect_failures, 1u) << "no second try so soon";
+}
+
+TEST_P(PoolTest, Http1RequestsEachHaveAConnectionAndReuseIt) {
+  backend->behaviour.speaks = FakeBackend::Behaviour::Speaks::http1;
+  open(BackendProtocol::h1);
+  std::list<Answer> answers(8);
+  for (Answer& answer : answers) start(answer);
+  ASSERT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
+  for (const Answer& answer : answers) EXPECT_EQ(answer.status, 200) << (answer.error ? answer.error->reason : "");
+  const uint32_t opened = backend->connections;
+  EXPECT_LE(opened, 8u);
+  for (int i = 0; i < 8; ++i) expectOk();
+  EXPECT_EQ(backend->connections, opened);
+}
+
+TEST_P(PoolTest, StaleHttp1ConnectionsAreHiddenFromGetsAndDoNotRepeatPosts) {
+  backend->behaviour.speaks = FakeBackend::Behaviour::Speaks::http1;
+  open(BackendProtocol::h1);
+  expectOk();
+  backend->behaviour.hang_up_after = 1;
+  expectOk("GET");
+  backend->behaviour.hang_up_after = 1;
+  const uint32_t before = backend->executed;
+  Answer post("POST");
+  get(post);
+  EXPECT_TRUE(post.error);
+  EXPECT_EQ(backend->executed, before + 1);
+  expectOk();
+  backend->hangUp();
+  ASSERT_TRUE(world.runUntil([&] { return pool->readyConnections(0) == 0; }));
+  expectOk("POST");
+}
+
+TEST_P(PoolTest, AProbeFindsHttp2) {
+  open(BackendProtocol::probe);
+  for (int i = 0; i < 3; ++i) expectOk();
+  EXPECT_EQ(backend->connections, 1u);
+}
+
+TEST_P(PoolTest, AProbeFindsHttp1ByItsAnswerAndRemembersIt) {
+  backend->behaviour.speaks = FakeBackend::Behaviour::Speaks::http1;
+  open(BackendProtocol::probe);
+  std::list<Answer> answers(4);
+  for (Answer& answer : answers) start(answer);
+  ASSERT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
+  for (const Answer& answer : answers) EXPECT_EQ(answer.status, 200) << (answer.error ? answer.error->reason : "");
+  EXPECT_LE(backend->connections, 5u) << "one probe, and at most one connection for each request";
+  EXPECT_EQ(backend->requests, 4u);
+}
+
+TEST_P(PoolTest, AProbeTakesSilenceForHttp1) {
+  backend->behaviour.speaks = FakeBackend::Behaviour::Speaks::nothing;
+  world.timeouts.probe_ms = 50;
+  open(BackendProtocol::probe);
+  expectOk();
+  expectOk();
+  EXPECT_EQ(backend->connections, 2u);
+}
+
+TEST_P(PoolTest, Http11RequiredIsRepeatedOverHttp1) {
+  backend->behaviour.reset_with = static_cast<uint32_t>(h2::H2Error::http_1_1_required);
+  open(BackendProtocol::probe);
+  Answer answer("POST");
+  start(answer);
+  ASSERT_TRUE(world.runUntil([&] { return backend->requests == 1; }));
+  backend->behaviour.speaks = FakeBackend::Behaviour::Speaks::http1;
+  ASSERT_TRUE(world.runUntil([&] { return answer.done; }));
+  EXPECT_EQ(answer.status, 200) << (answer.error ? answer.error->reason : "");
+  EXPECT_EQ(backend->connections, 2u);
+}
+
+TEST_P(PoolTest, GivingUpAnHttp1ResponseEndsItsConnectionAlone) {
+  backend->behaviour.speaks = FakeBackend::Behaviour::Speaks::http1;
+  open(BackendProtocol::h1);
+  CancelToken cancel;
+  cancel.cancel(streamError(ErrorCode::cancelled, "the client went"));
+  Answer answer;
+  answer.options.cancel = &cancel;
+  get(answer);
+  EXPECT_TRUE(answer.error);
+  expectOk();
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, PoolTest, testing::Values(IoKind::uring, IoKind::epoll),
+                         [](const auto& param) { return param.param == IoKind::uring ? "uring" : "epoll"; });
+
+}  // namespace
+}  // namespace plait
