@@ -1,8 +1,9 @@
 # The proxy's own dependencies, and the executable.
 find_package(CLI11 REQUIRED)
 find_package(fmt REQUIRED)
+pkg_check_modules(TOMLPLUSPLUS REQUIRED IMPORTED_TARGET tomlplusplus)
 add_library(plait_proxy_dependencies INTERFACE)
-target_link_libraries(plait_proxy_dependencies INTERFACE CLI11::CLI11 fmt::fmt)
+target_link_libraries(plait_proxy_dependencies INTERFACE CLI11::CLI11 fmt::fmt PkgConfig::TOMLPLUSPLUS)
 if(TARGET plait_proxy)
   target_link_libraries(plait_proxy PUBLIC plait_proxy_dependencies)
 endif()

@@ -7,8 +7,13 @@ namespace plait {
 
 using http::FieldName;
 
-bool prepareRequest(Exchange& exchange, const ForwardOptions& options, std::string_view fallback_authority,
-                    http::HeaderBlock& block, http::RequestHead& out) {
+void chooseAuthority(Exchange& exchange, const ForwardOptions& options, uint32_t backend_idx, http::RequestHead& out) {
+  const BackendAuthority& backend = options.authorities[backend_idx];
+  out.authority = !backend.fixed.empty() ? std::string_view(backend.fixed) : exchange.request().authority;
+  if (out.authority.empty()) out.authority = backend.own;
+}
+
+bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::HeaderBlock& block, http::RequestHead& out) {
   const http::RequestHead& in = exchange.request();
   // Three forwarded values and Via come on top, each with what a client may have sent already.
   if (!block.reserve(in.fields.listSize() + 1024)) return false;
@@ -39,9 +44,9 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options, std::stri
     }
     if (!out.fields.add(field.name, field.value, field.id, field.never_indexed)) return false;
   }
-  if (out.authority.empty()) out.authority = fallback_authority;
   out.scheme = exchange.client().scheme();
-  const http::ClientHop hop{exchange.client().address(), exchange.client().scheme(), in.authority, false};
+  const http::ClientHop hop{exchange.client().address(), exchange.client().scheme(), in.authority,
+                            options.trusted_proxies.contains(exchange.client().address())};
   uint8_t value[512];
   const auto add = [&](FieldName id, std::string_view text) {
     return text.empty() || out.fields.add(http::nameOf(id), text, id);

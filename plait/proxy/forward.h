@@ -1,15 +1,27 @@
 // What changes on a message between client and backend.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "plait/client/response.h"
+#include "plait/proxy/forward_trust.h"
 #include "plait/server/exchange.h"
 
 namespace plait {
+
+// The authority that a backend is asked for. SNI and verification use the backend's name all the same.
+struct BackendAuthority {
+  std::string fixed;  // sent instead of the client's; empty: the client's is
+  std::string own;    // the backend's host and port, for clients that name none (HTTP/1.0)
+};
 
 struct ForwardOptions {
   bool x_forwarded = true;
   bool forwarded = false;
   bool via = true;
+  TrustedProxies trusted_proxies;             // their forwarded fields are kept and added to
+  std::vector<BackendAuthority> authorities;  // one for each backend
 };
 
 // How a request ended, for the log and the counters.
@@ -20,9 +32,12 @@ struct Outcome {
 };
 
 // Builds the request that goes to the backend: without hop-by-hop fields (RFC 9110 §7.6.1), with what tells the backend
-// who asks. The fields live in `block`. False when memory for them has run out.
-bool prepareRequest(Exchange& exchange, const ForwardOptions& options, std::string_view fallback_authority,
-                    http::HeaderBlock& block, http::RequestHead& out);
+// who asks. The fields live in `block`. False when memory for them has run out. The authority is that of the backend, so
+// chooseAuthority comes before each try.
+bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::HeaderBlock& block, http::RequestHead& out);
+
+// Gives `out` the authority for that backend; the views are the exchange's or the options'.
+void chooseAuthority(Exchange& exchange, const ForwardOptions& options, uint32_t backend_idx, http::RequestHead& out);
 
 // Sends head, body and trailers to the client; ends when the client's side has all of it. An upstream that breaks off
 // leaves a response that is visibly broken off.

@@ -49,7 +49,7 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
     exchange.end();
     co_return;
   }
-  if (!prepareRequest(exchange, options_, pool_.backend(0).host, request.block, request.head)) {
+  if (!prepareRequest(exchange, options_, request.block, request.head)) {
     exchange.respondError(503, textOf(503));
     exchange.end();
     co_return;
@@ -74,6 +74,7 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
         retry_at_ns = std::min(retry_at_ns, pool_.retryAt(backend_idx));
         continue;
       }
+      chooseAuthority(exchange, options_, backend_idx, request.head);
       outcome = co_await proxyHttp2(request, pool_, backend_idx, io);
       if (outcome || !mayTryAnotherBackend(outcome.error())) break;
       retry_at_ns = std::min(retry_at_ns, pool_.retryAt(backend_idx));

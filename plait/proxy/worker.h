@@ -21,6 +21,7 @@ struct ListenOptions {
 struct WorkerOptions {
   IoKind io = IoKind::automatic;
   Limits limits;
+  bool prefault = false;  // touches all reserved memory before serving
   PoolTimeouts pool_timeouts;
   ServerTimeouts server_timeouts;
   ForwardOptions forward;

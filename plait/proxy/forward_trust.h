@@ -1,0 +1,32 @@
+// Which clients are proxies of ours, whose forwarded fields are kept: networks in CIDR notation (RFC 4632, RFC 4291 §2.3).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace plait {
+
+class TrustedProxies {
+ public:
+  // "10.0.0.0/8", "2001:db8::/32", or one address. Empty on success, else a phrase for the operator.
+  std::string add(std::string_view network);
+  // Whether a numeric address without brackets lies in one of the networks. An IPv4-mapped IPv6 address counts as the IPv4
+  // address that it stands for. Allocates nothing.
+  bool contains(std::string_view address) const;
+  bool empty() const { return networks_.empty(); }
+
+ private:
+  // IPv4 as mapped IPv6 (RFC 4291 §2.5.5.2), so that one comparison serves both families.
+  using Binary = std::array<uint8_t, 16>;
+  struct Network {
+    Binary address;
+    uint32_t prefix;
+  };
+  static bool parse(std::string_view text, Binary& out, bool& is_v4);
+  std::vector<Network> networks_;
+};
+
+}  // namespace plait
