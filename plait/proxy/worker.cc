@@ -77,20 +77,21 @@ void Worker::run(const WorkerOptions& options, std::promise<WorkerStarted>& star
                 memory.stream_blocks, memory.headers);
   report.reserved_bytes = memory.reservedBytes() + io.frames().reservedBytes() + server.h2_exchanges.reservedBytes() +
                           server.h1_exchanges.reservedBytes();
+  // Whoever is told that the worker has started may stop it at once, so the wait for that begins first.
+  Scope scope;
+  scope.spawn(drainOnStop(stop_op_, server, pool ? &*pool : nullptr, io), io);
+  io.turn(0);
   for (const ListenOptions& listener : options.listeners) {
     sockaddr_storage address = listener.address;
     if (const int result = server.listen(address, listener.tls); result < 0) {
       report.error = std::string("cannot listen: ") + std::strerror(-result);
-      started.set_value(report);
       // What was opened before is closed by the same path as at any other end.
       stop();
       break;
     }
     report.addresses.push_back(address);
   }
-  if (report.error.empty()) started.set_value(report);
-  Scope scope;
-  scope.spawn(drainOnStop(stop_op_, server, pool ? &*pool : nullptr, io), io);
+  started.set_value(report);
   AllocGuard::enter(AllocGuard::Phase::serving);
   io.run();
   AllocGuard::enter(AllocGuard::Phase::teardown);
