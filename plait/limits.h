@@ -23,11 +23,11 @@ struct Limits {
   // Flow control: what plait promises to its peers.
   uint32_t upstream_connection_window = 16 << 20;
   uint32_t upstream_stream_window = 32 << 10;
-  uint32_t client_connection_window = 1 << 20;
+  uint32_t client_connection_window = 1 << 20;  // what it may grow to; it starts with RFC 9113's 65,535
   uint32_t client_stream_window = 65'535;
 
-  // Memory, in blocks. stream_blocks: 9 for each exchange's window (8 full ones and a partly filled one), and the pools
-  // for uploads and for bursts.
+  // Memory, in blocks. stream_blocks: 9 for each exchange's window (8 full ones and a partly filled one), and the pool for
+  // bursts. Request bodies have blocks of their own, so that neither direction can starve the other.
   uint32_t stream_block_size = 4096;
   uint32_t upload_pool_bytes = 64 << 20;
   uint32_t burst_pool_bytes = 64 << 20;
@@ -47,8 +47,9 @@ struct Limits {
   uint32_t unknown_retry_burst = 1024;
 
   uint32_t streamBlocks() const {
-    return exchanges * 9 + (upload_pool_bytes + burst_pool_bytes) / stream_block_size;
+    return exchanges * 9 + burst_pool_bytes / stream_block_size;
   }
+  uint32_t uploadBlocks() const { return upload_pool_bytes / stream_block_size; }
   // Request head, response head and trailers of every exchange.
   uint32_t smallHeaderBlocks() const { return exchanges * 3; }
   uint32_t frames() const { return client_connections * 2 + upstream_connections * 2 + exchanges * 2; }

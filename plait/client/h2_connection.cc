@@ -203,11 +203,22 @@ void H2Connection::block(H2UpstreamStream& stream) {
 
 void H2Connection::pumpBlocked() {
   BlockedList round;
+  BlockedList had_turn;
   round.spliceBack(blocked_);
-  while (H2UpstreamStream* stream = round.popFront()) {
-    // A stream that still cannot go on puts itself into blocked_ again.
+  while (!session_.isQueueFull()) {
+    H2UpstreamStream* stream = round.popFront();
+    if (stream == nullptr) break;
+    const uint32_t stream_id = stream->id;
+    const int64_t window = stream->send_window.size();
+    // A stream that still cannot go on puts itself into blocked_ again; one that is over may be gone.
     if (stream->request_pipe != nullptr) stream->request_pipe->pump();
+    if (session_.find(stream_id) != stream || !stream->blocked_node.isLinked() || stream->send_window.size() == window) continue;
+    // Whoever got nothing through keeps its place before those that did: else the first would always be served first.
+    stream->blocked_node.unlink();
+    had_turn.pushBack(*stream);
   }
+  blocked_.spliceBack(round);
+  blocked_.spliceBack(had_turn);
 }
 
 void H2Connection::onOutputDrained() {

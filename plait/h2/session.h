@@ -171,6 +171,12 @@ class Session {
   // Too many replies wait to be sent: stop reading until the output has left.
   bool isControlBacklogged() const { return queued_control_ >= config_.max_queued_control_frames; }
   void outputFlushed() { queued_control_ = 0; }
+  // No DATA can be queued on any stream until output has left.
+  bool isQueueFull() const { return output_.size() >= config_.send_queue_limit || output_.room() <= frame_header_size; }
+  // A header block has begun and is not complete: no frame of another stream may come in between (RFC 9113 §6.2).
+  bool isReceivingHeaders() const {
+    return awaiting_continuation_ || (phase_ == Phase::payload && frame_.type == FrameType::headers);
+  }
   Stream* find(uint32_t id) const;
   using StreamList = List<Stream, &Stream::node>;
   StreamList& streams() { return streams_; }

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "plait/base/bytes.h"
+#include "plait/base/list.h"
 #include "plait/base/slab.h"
 
 namespace plait {
@@ -38,6 +39,29 @@ class BufferPool {
     if (--references_[id] != 0) return;
     lent_ -= 1;
     returned_[returned_count_++] = static_cast<uint16_t>(id);
+    wakeWaiter();
+  }
+
+  // Half of the buffers are out: whoever does not read at once takes none in advance.
+  bool isShort() const { return lent_ >= count_ / 2; }
+
+  // Whoever a recv has told -ENOBUFS waits here instead of asking again and again; on_buffer is called once, first come
+  // first served, when one is back, and returns whether it is wanted. A waiter that later finds that it needs none calls
+  // wakeWaiter() for the next one.
+  struct Waiter {
+    ListNode node;
+    bool (*on_buffer)(void* owner) = nullptr;
+    void* owner = nullptr;
+  };
+  void wait(Waiter& waiter) {
+    if (!waiter.node.isLinked()) waiters_.pushBack(waiter);
+    // Meanwhile some may have come back.
+    if (lent_ < count_) wakeWaiter();
+  }
+  void wakeWaiter() {
+    while (Waiter* waiter = waiters_.popFront()) {
+      if (waiter->on_buffer(waiter->owner)) return;
+    }
   }
 
   // For backends: the id of a free buffer, or -1 when all are out.
@@ -67,6 +91,7 @@ class BufferPool {
   std::unique_ptr<Chained[]> chain_;
   uint32_t returned_count_ = 0;
   uint32_t lent_ = 0;
+  List<Waiter, &Waiter::node> waiters_;
 };
 
 }  // namespace plait

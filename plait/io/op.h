@@ -33,6 +33,7 @@ enum class OpKind : uint8_t {
   message,  // completes when another thread posts it (Mailbox::post); result 0
   // Synchronous: `result` is set when submit() returns, and there is no completion.
   listen,   // result is a listening descriptor bound to `address`; `address` becomes the bound one
+  accept_waiting,  // takes one connection that is waiting to be accepted; result is its descriptor or -EAGAIN
   peer,     // `address` becomes the peer's
   shutdown, // half-closes the sending side
   close,
@@ -40,7 +41,9 @@ enum class OpKind : uint8_t {
 
 struct Op {
   OpKind kind = OpKind::message;
-  bool armed = false;     // between submit and the last completion; kept by the backend
+  // From submit until the last completion has been delivered: set by the backend, cleared by Io. Not at the time when the
+  // kernel is done with it, for what follows from that has not happened yet.
+  bool armed = false;
   bool cancelled = false; // cancel() was asked for; kept by the backend
   bool reset_on_close = false;  // close: sends RST instead of FIN
   int fd = -1;

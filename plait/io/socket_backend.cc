@@ -58,6 +58,16 @@ void runSynchronous(Op& op) {
     case OpKind::listen:
       op.result = listenOn(op);
       return;
+    case OpKind::accept_waiting:
+      do {
+        op.result = ::accept4(op.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      } while (op.result < 0 && (errno == EINTR || errno == ECONNABORTED));
+      if (op.result < 0) {
+        op.result = -errno;
+      } else {
+        prepareAccepted(op.result);
+      }
+      return;
     case OpKind::peer: {
       socklen_t size = sizeof(*op.address);
       op.result = ::getpeername(op.fd, reinterpret_cast<sockaddr*>(op.address), &size) == 0 ? 0 : -errno;

@@ -35,11 +35,18 @@ UltraSock::UltraSock(Io& io, BlockSlab& send_blocks, BlockSlab& record_blocks, O
   };
   flush_node_.owner = this;
   flush_node_.flush = [](void* self) { static_cast<UltraSock*>(self)->flush(); };
+  buffer_waiter_.owner = this;
+  buffer_waiter_.on_buffer = [](void* self) {
+    auto* sock = static_cast<UltraSock*>(self);
+    sock->armRecv();
+    return sock->recv_op_.armed;
+  };
 }
 
 UltraSock::~UltraSock() {
   PLAIT_ASSERT(fd_ < 0 && !recv_op_.armed && !send_op_.armed);
   flush_node_.node.unlink();
+  buffer_waiter_.node.unlink();
 }
 
 Task<Status> UltraSock::connect(const ResolveAnswer& addresses, TimeNs deadline_ns, Io& io) {
@@ -98,14 +105,7 @@ Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_na
         co_return fail(*error_);
       }
       if (receive_end_ <= 0) co_return fail(lost(receive_end_));
-      struct Wait {
-        UltraSock& sock;
-        explicit Wait(UltraSock& waited) : sock(waited) {}
-        bool await_ready() const { return false; }
-        void await_suspend(std::coroutine_handle<> handle) { sock.reader_ = handle; }
-        void await_resume() const {}
-      };
-      co_await Wait(*this);
+      co_await ReceiveWait(*this);
     }
     tls_->feed({io.buffers().data(static_cast<uint32_t>(current_)), io.buffers().chained(static_cast<uint32_t>(current_)).size});
   }
@@ -118,8 +118,27 @@ void UltraSock::armDeadline(TimeNs deadline_ns) {
   io_.arm(deadline_timer_, deadline_ns);
 }
 
+uint32_t UltraSock::pendingLimit() const {
+  const bool is_read = receiver_ != nullptr || reader_;
+  return is_read || !io_.buffers().isShort() ? max_pending_buffers : 0;
+}
+
 void UltraSock::armRecv() {
-  if (!recv_op_.armed && receive_end_ == 1 && fd_ >= 0 && !error_ && pending_count_ < max_pending_buffers) io_.submit(recv_op_);
+  if (recv_op_.armed || receive_end_ != 1 || fd_ < 0 || error_ || buffer_waiter_.node.isLinked()) return;
+  if (pending_count_ < pendingLimit()) io_.submit(recv_op_);
+}
+
+void UltraSock::doneReading() {
+  if (!tls_) {
+    releaseCurrent();
+  } else if (record_ != nullptr) {
+    record_blocks_.give(std::exchange(record_, nullptr));
+  }
+}
+
+void UltraSock::stopReading() {
+  reading_stopped_ = true;
+  wakeReader();
 }
 
 void UltraSock::onRecv(const Completion& completion) {
@@ -132,9 +151,13 @@ void UltraSock::onRecv(const Completion& completion) {
     pending_count_ += 1;
     bytes_received_ += static_cast<uint64_t>(completion.result);
     // A reader that does not keep up stops the kernel here, and its peer by TCP's own window.
-    if (pending_count_ >= max_pending_buffers && completion.more) io_.cancel(recv_op_);
-  } else if (completion.result != -ENOBUFS && completion.result != -ECANCELED && completion.result != -EINTR) {
-    receive_end_ = completion.result;
+    if (completion.more && pending_count_ >= pendingLimit()) io_.cancel(recv_op_);
+  } else if (completion.result == -ENOBUFS) {
+    if (!error_) io_.buffers().wait(buffer_waiter_);
+  } else {
+    if (completion.result != -ECANCELED && completion.result != -EINTR) receive_end_ = completion.result;
+    // Should this socket have been woken for a buffer, it did not need it.
+    io_.buffers().wakeWaiter();
   }
   if (closer_) {
     if (!recv_op_.armed && !send_op_.armed) io_.ready(std::exchange(closer_, nullptr));
@@ -185,6 +208,10 @@ bool UltraSock::tryEnd(std::optional<Result<Bytes>>& result) {
 bool UltraSock::tryRecv(std::optional<Result<Bytes>>& result) {
   if (error_) {
     result.emplace(fail(*error_));
+    return true;
+  }
+  if (reading_stopped_) {
+    result.emplace(Bytes());
     return true;
   }
   if (tls_) return tryRecvTls(result);
@@ -351,14 +378,7 @@ Task<void> UltraSock::closeGracefully(TimeNs deadline_ns, Io& io) {
     while (!error_ && receive_end_ == 1) {
       releaseCurrent();
       while (nextBuffer()) releaseCurrent();
-      struct Wait {
-        UltraSock& sock;
-        explicit Wait(UltraSock& waited) : sock(waited) {}
-        bool await_ready() const { return false; }
-        void await_suspend(std::coroutine_handle<> handle) { sock.reader_ = handle; }
-        void await_resume() const {}
-      };
-      co_await Wait(*this);
+      co_await ReceiveWait(*this);
     }
     deadline_timer_.cancel();
   }
@@ -369,6 +389,11 @@ Task<void> UltraSock::close(Io& io) {
   deadline_timer_.cancel();
   flush_node_.node.unlink();
   if (!error_) error_ = connectionError(ErrorCode::cancelled, "the socket is closed");
+  if (buffer_waiter_.node.isLinked()) {
+    buffer_waiter_.node.unlink();
+  } else {
+    io_.buffers().wakeWaiter();
+  }
   io.cancel(recv_op_);
   io.cancel(send_op_);
   if (recv_op_.armed || send_op_.armed) {

@@ -4,7 +4,8 @@
 //   outbound  output() → (TLS: cipher queue) → one gathered send a turn → kernel
 //
 // Everything that a turn appends to output() leaves in one send at the end of the turn (flushLater). Receiving is armed
-// once and completes many times; a socket nobody reads from stops after a few buffers, which is back-pressure. Any
+// once and completes many times; a socket nobody reads from stops after a few buffers, and at once where half of the
+// worker's buffers are out: that is back-pressure, and no number of slow readers can take the buffers of the others. Any
 // failure, from either side or from abort(), is remembered once and reported by every later call.
 #pragma once
 
@@ -61,6 +62,7 @@ class UltraSock {
       PLAIT_ASSERT(sock_.receiver_ == nullptr && !sock_.reader_);
       handle_ = handle;
       sock_.receiver_ = this;
+      sock_.armRecv();
     }
     Result<Bytes> await_resume() { return *result_; }
 
@@ -72,6 +74,10 @@ class UltraSock {
   };
   // The next bytes, valid until the next call; empty at the peer's end of stream. One reader at a time.
   RecvAwaiter recv() { return RecvAwaiter(*this); }
+  // The bytes of the last recv() are done with: whoever is going to wait for something else gives their buffer back now.
+  void doneReading();
+  // From now on recv() finds the end of the stream. What waits in it does so at once; output is not concerned.
+  void stopReading();
 
   ByteQueue& output() { return output_; }
   // Sends what is in output() at the end of this turn.
@@ -115,6 +121,7 @@ class UltraSock {
   bool tryEnd(std::optional<Result<Bytes>>& result);
   void releaseCurrent();
   bool nextBuffer();
+  uint32_t pendingLimit() const;
   void armRecv();
   void onRecv(const Completion& completion);
   void onSent(const Completion& completion);
@@ -123,6 +130,17 @@ class UltraSock {
   void wakeReader();
   void wakeDrainer();
   void armDeadline(TimeNs deadline_ns);
+  // Waits for any change on the receiving side.
+  struct ReceiveWait {
+    UltraSock& sock;
+    explicit ReceiveWait(UltraSock& waited) : sock(waited) {}
+    bool await_ready() const { return false; }
+    void await_suspend(std::coroutine_handle<> handle) {
+      sock.reader_ = handle;
+      sock.armRecv();
+    }
+    void await_resume() const {}
+  };
 
   Io& io_;
   Owner* owner_;
@@ -136,6 +154,7 @@ class UltraSock {
   Op send_op_;
   iovec vectors_[max_vectors];
   Io::FlushNode flush_node_;
+  BufferPool::Waiter buffer_waiter_;
   Timer deadline_timer_;
 
   RecvAwaiter* receiver_ = nullptr;  // waits in recv()
@@ -151,6 +170,7 @@ class UltraSock {
   uint32_t pending_count_ = 0;
   int32_t receive_end_ = 1;      // 1 while receiving, then the result that ended it: 0 or -errno
   bool deadline_passed_ = false;
+  bool reading_stopped_ = false;
   size_t low_water_ = 64 * 1024;
   uint64_t consumed_ = 0;        // bytes that have left output()
   uint64_t offered_ = 0;

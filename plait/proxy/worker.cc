@@ -75,8 +75,7 @@ void Worker::run(const WorkerOptions& options, std::promise<WorkerStarted>& star
   Handler& handler = proxy ? static_cast<Handler&>(*proxy) : demo;
   Server server(io, options.limits, options.server_timeouts, handler, memory.send_blocks, memory.record_blocks,
                 memory.stream_blocks, memory.headers);
-  report.reserved_bytes = memory.reservedBytes() + io.frames().reservedBytes() + server.h2_exchanges.reservedBytes() +
-                          server.h1_exchanges.reservedBytes();
+  report.reserved_bytes = memory.reservedBytes() + io.frames().reservedBytes() + server.reservedBytes();
   // Whoever is told that the worker has started may stop it at once, so the wait for that begins first.
   Scope scope;
   scope.spawn(drainOnStop(stop_op_, server, pool ? &*pool : nullptr, io), io);

@@ -12,14 +12,20 @@ constexpr int64_t tunnel_close_ms = 2000;
 }  // namespace
 
 H1Exchange::H1Exchange(H1Server& server, ServerConnection& connection)
-    : Exchange(connection.server().io, connection.client(), connection.server().stream_blocks, connection.server().headers),
+    : Exchange(connection.server().io, connection.client(), connection.server().upload_blocks, connection.server().headers),
       server_(server) {
   request_pipe_.setProducer(this);
 }
 
-void H1Exchange::onConsumed(size_t) { server_.wake(); }
+void H1Exchange::onConsumed(size_t) {
+  server_.wake();
+  server_.connection_.server().noteUploadRoom();
+}
 
-void H1Exchange::onConsumerGone(const Error&) { server_.wake(); }
+void H1Exchange::onConsumerGone(const Error&) {
+  server_.wake();
+  server_.connection_.server().noteUploadRoom();
+}
 
 size_t H1Exchange::onBody(Bytes bytes, bool last) {
   UltraSock& sock = server_.connection_.sock();
@@ -123,7 +129,9 @@ void H1Exchange::end() {
   }
   server_.exchange_ = nullptr;
   server_.wake();
-  server_.connection_.server().h1_exchanges.destroy(this);
+  Server& server = server_.connection_.server();
+  server.h1_exchanges.destroy(this);
+  server.noteUploadRoom();
 }
 
 H1Server::H1Server(ServerConnection& connection)
@@ -156,6 +164,12 @@ void H1Server::onPeerClosed() {
   wake();
 }
 
+void H1Server::onAborted(const Error& error) {
+  close_after_ = true;
+  if (exchange_ != nullptr) exchange_->clientGone(error);
+  wake();
+}
+
 void H1Server::refuse(uint16_t status) {
   alignas(8) uint8_t memory[256];
   http::ResponseHead head;
@@ -169,6 +183,10 @@ void H1Server::refuse(uint16_t status) {
 Task<bool> H1Server::readBody(Io& io) {
   alignas(8) uint8_t memory[2048];
   while (!decoder_.isDone()) {
+    // No byte of a body is taken that could not be kept.
+    while (connection_.server().uploadsAreShort() && exchange_ != nullptr && !connection_.sock().isAborted()) {
+      co_await connection_.uploadRoom();
+    }
     http::FieldList trailers(memory);
     auto event = decoder_.next(input_.bytes(), trailers);
     if (!event) {
@@ -200,6 +218,7 @@ Task<bool> H1Server::readBody(Io& io) {
     if (event->last) co_return true;
     while (exchange_ != nullptr && exchange_->request_pipe_.bufferedBytes() > max_buffered_body &&
            !exchange_->request_pipe_.isAborted()) {
+      if (input_.empty()) connection_.sock().doneReading();
       co_await ChangeAwaiter(*this);
     }
   }
@@ -217,7 +236,13 @@ Task<void> H1Server::readTunnel(Io&) {
       continue;
     }
     if (pipe.bufferedBytes() > max_buffered_body && !pipe.isAborted()) {
+      connection_.sock().doneReading();
       co_await ChangeAwaiter(*this);
+      continue;
+    }
+    if (connection_.server().uploadsAreShort() && !connection_.sock().isAborted()) {
+      connection_.sock().doneReading();
+      co_await connection_.uploadRoom();
       continue;
     }
     const auto more = co_await input_.more();
@@ -275,6 +300,7 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
     head.end_stream = parse.framing == h1::BodyFraming::none && head.protocol.empty();
     if (exchange_ == nullptr || !exchange_->adoptRequest(head, head.fields)) {
       if (exchange_ != nullptr) server.h1_exchanges.destroy(std::exchange(exchange_, nullptr));
+      server.counters_.requests_refused += 1;
       refused = 503;
     }
   }

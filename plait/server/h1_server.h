@@ -42,7 +42,11 @@ class H1Server {
   Task<void> run(Bytes first, Io& io);
   void onOutputDrained();
   void onPeerClosed();
+  // The connection was ended by this side: whoever works for its client is told.
+  void onAborted(const Error& error);
   void drain() { close_after_ = true; wake(); }
+  // Between two requests, with no byte of the next.
+  bool isIdle() const { return exchange_ == nullptr && input_.empty(); }
 
  private:
   friend struct H1Exchange;

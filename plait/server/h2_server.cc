@@ -1,5 +1,7 @@
 #include "plait/server/h2_server.h"
 
+#include <algorithm>
+
 #include "plait/http/field_rules.h"
 #include "plait/server/server.h"
 
@@ -13,7 +15,8 @@ h2::SessionConfig sessionConfig(const Limits& limits) {
   h2::SessionConfig config;
   config.max_concurrent_streams = limits.streams_per_client;
   config.stream_window = limits.client_stream_window;
-  config.connection_window = limits.client_connection_window;
+  // It grows for who uploads (onCredit).
+  config.connection_window = h2::default_window;
   config.send_queue_limit = limits.send_queue_bytes;
   return config;
 }
@@ -38,18 +41,27 @@ h2::Indexing indexingOf(const http::Field& field) {
 }  // namespace
 
 H2Exchange::H2Exchange(H2Server& server, ServerConnection& connection)
-    : Exchange(connection.server().io, connection.client(), connection.server().stream_blocks, connection.server().headers),
+    : Exchange(connection.server().io, connection.client(), connection.server().upload_blocks, connection.server().headers),
       server_(server) {
   request_pipe_.setProducer(this);
 }
 
 void H2Exchange::onConsumed(size_t count) {
-  if (id == 0) return;
-  server_.session_.credit(this, count);
+  uncredited_ -= count;
+  received_ns_ = io_.nowNs();
+  server_.onCredit(*this, count);
+}
+
+// Bytes that nobody will take any more still count against the connection's window.
+void H2Exchange::creditRest() {
+  if (uncredited_ == 0) return;
+  server_.session_.credit(nullptr, std::exchange(uncredited_, 0));
   server_.connection_.sock().flushLater();
 }
 
 void H2Exchange::onConsumerGone(const Error&) {
+  creditRest();
+  server_.connection_.server().noteUploadRoom();
   // The rest of the request is not wanted. If the response is complete the client is told so without an error
   // (RFC 9113 §8.1); else what still comes is taken and dropped until the response is.
   if (id != 0 && local_ended && !remote_ended) {
@@ -63,8 +75,10 @@ size_t H2Exchange::onBody(Bytes bytes, bool last) {
   const size_t taken = server_.session_.sendData(*this, bytes, last);
   response_bytes_ += taken;
   server_.connection_.sock().flushLater();
+  if (taken != 0) waits_since_ns_ = 0;
+  if (taken != bytes.size() && waits_since_ns_ == 0) waits_since_ns_ = io_.nowNs();
   if (taken != bytes.size()) {
-    if (!blocked_node_.isLinked()) server_.blocked_.pushBack(*this);
+    server_.block(*this);
   } else if (local_ended) {
     bodyDone(std::nullopt);
   }
@@ -86,7 +100,7 @@ bool H2Exchange::onBodyEnd(const http::FieldList* trailers) {
     sent = true;
   }
   if (!sent) {
-    if (!blocked_node_.isLinked()) server_.blocked_.pushBack(*this);
+    server_.block(*this);
     return false;
   }
   server_.connection_.sock().flushLater();
@@ -152,29 +166,142 @@ void H2Exchange::end() {
 H2Server::H2Server(ServerConnection& connection)
     : connection_(connection),
       session_(h2::Role::server, sessionConfig(connection.server().limits), connection.sock().output(),
-               connection.server().headers.ofClass(2), *connection.server().scratch) {
+               connection.server().headers.ofClass(2), *connection.server().scratch),
+      window_(h2::default_window) {
   connection.sock().setLowWater(connection.server().limits.send_queue_bytes / 2);
 }
 
 void H2Server::finishIfDone(H2Exchange& exchange) {
   if (!exchange.handler_done_) return;
+  Server& server = connection_.server();
+  exchange.creditRest();
   exchange.blocked_node_.unlink();
   session_.release(exchange);
-  connection_.server().h2_exchanges.destroy(&exchange);
-  if (session_.streamCount() == 0) {
-    if (draining_) {
-      drain();
-    } else {
-      connection_.expectBy(connection_.server().io.nowNs() + connection_.server().timeouts.client_idle_ms * ns_per_ms);
-    }
-  }
+  server.h2_exchanges.destroy(&exchange);
+  server.noteUploadRoom();
+  if (session_.streamCount() != 0) return;
+  idle_by_ns_ = server.io.nowNs() + server.timeouts.client_idle_ms * ns_per_ms;
+  updateDeadline();
+  if (goaway_final_) connection_.sock().stopReading();
+}
+
+void H2Server::block(H2Exchange& exchange) {
+  if (!exchange.blocked_node_.isLinked()) blocked_.pushBack(exchange);
+  if (connection_.sock().unsent() == 0 && session_.isQueueFull()) connection_.lookSoon();
 }
 
 void H2Server::pumpBlocked() {
   BlockedList round;
+  BlockedList had_turn;
   round.spliceBack(blocked_);
-  while (H2Exchange* exchange = round.popFront()) {
+  while (!session_.isQueueFull()) {
+    H2Exchange* exchange = round.popFront();
+    if (exchange == nullptr) break;
+    const uint64_t sent = exchange->response_bytes_;
     if (exchange->relayed_ != nullptr) exchange->relayed_->pump();
+    // Whoever got nothing through keeps its place before those that did: else the first would always be served first.
+    if (exchange->blocked_node_.isLinked() && exchange->response_bytes_ != sent) {
+      exchange->blocked_node_.unlink();
+      had_turn.pushBack(*exchange);
+    }
+  }
+  blocked_.spliceBack(round);
+  blocked_.spliceBack(had_turn);
+}
+
+void H2Server::onCredit(H2Exchange& exchange, size_t count) {
+  Server& server = connection_.server();
+  session_.credit(&exchange, count);
+  // Windows are promises of memory: they grow for clients whose backends keep up, while most of it is free.
+  drained_ += static_cast<uint32_t>(count);
+  exchange.drained_ += static_cast<uint32_t>(count);
+  const bool is_ample = server.upload_blocks.available() * 2 >= server.upload_blocks.capacity();
+  if (drained_ >= window_) {
+    drained_ = 0;
+    if (is_ample && window_ < server.limits.client_connection_window) {
+      window_ = std::min(window_ * 2, server.limits.client_connection_window);
+      session_.growConnectionWindow(window_);
+    }
+  }
+  if (exchange.drained_ >= exchange.receive_window_size) {
+    exchange.drained_ = 0;
+    if (is_ample) session_.growStreamWindow(exchange, std::min(exchange.receive_window_size * 2, window_));
+  }
+  connection_.sock().flushLater();
+  server.noteUploadRoom();
+}
+
+// No DATA is taken that could not be kept. Who uploads nothing is not concerned.
+bool H2Server::mustPause() {
+  if (!connection_.server().uploadsAreShort()) return false;
+  for (h2::Stream* stream = session_.streams().front(); stream != nullptr; stream = session_.streams().next(*stream)) {
+    const auto& exchange = *static_cast<H2Exchange*>(stream);
+    const http::Pipe& pipe = exchange.request_pipe_;
+    if (!exchange.remote_ended && !exchange.is_reset && !pipe.isAborted() && !pipe.isFinished()) return true;
+  }
+  return false;
+}
+
+void H2Server::holdInput(Bytes& input) {
+  BlockSlab& blocks = connection_.server().send_blocks;
+  if (held_ != nullptr || input.size() > blocks.blockSize()) return;
+  held_ = static_cast<uint8_t*>(blocks.take());
+  if (held_ == nullptr) return;
+  std::memcpy(held_, input.data(), input.size());
+  input = {held_, input.size()};
+  connection_.sock().doneReading();
+}
+
+void H2Server::updateDeadline() {
+  const TimeNs now_ns = connection_.server().io.nowNs();
+  if (!session_.isReceivingHeaders()) {
+    headers_by_ns_ = never_ns;
+  } else if (headers_by_ns_ == never_ns) {
+    headers_by_ns_ = now_ns + connection_.server().timeouts.client_header_ms * ns_per_ms;
+  }
+  connection_.expectBy(std::min(headers_by_ns_, session_.streamCount() == 0 ? idle_by_ns_ : never_ns));
+}
+
+void H2Server::onDeadline() {
+  if (session_.isReceivingHeaders()) {
+    connection_.server().counters_.header_timeouts += 1;
+    return connection_.abort(connectionError(ErrorCode::stalled, "the client did not finish a header block in time"));
+  }
+  // An idle client is told which of its requests were seen: those that cross this may be repeated (RFC 9113 §6.8).
+  draining_ = true;
+  finishDraining();
+}
+
+void H2Server::stall(H2Exchange& exchange, const char* reason) {
+  connection_.server().counters_.stalled_streams += 1;
+  session_.sendReset(exchange, H2Error::cancel);
+  connection_.sock().flushLater();
+  exchange.clientGone(streamError(ErrorCode::stalled, reason));
+}
+
+void H2Server::resetStalled(TimeNs now_ns) {
+  const TimeNs stall_ns = connection_.server().timeouts.stall_ms * ns_per_ms;
+  h2::Stream* next = nullptr;
+  for (h2::Stream* stream = session_.streams().front(); stream != nullptr; stream = next) {
+    next = session_.streams().next(*stream);
+    auto& exchange = *static_cast<H2Exchange*>(stream);
+    if (exchange.is_reset) continue;
+    if (exchange.waits_since_ns_ != 0) {
+      const bool is_closed = exchange.send_window.available() == 0 || session_.sendWindow() <= 0;
+      // Waiting for one's turn on a slow but moving connection is no stall.
+      if (!is_closed) {
+        exchange.waits_since_ns_ = now_ns;
+      } else if (now_ns - exchange.waits_since_ns_ >= stall_ns) {
+        stall(exchange, "the client's window stayed closed");
+        continue;
+      }
+    }
+    // After the response's head both sides may take their time: a stream of messages is silent for as long as it likes.
+    const bool client_may_send = exchange.receive_window.available() != 0 && session_.receiveWindow() > 0;
+    const bool waits_for_body = !exchange.remote_ended && !exchange.head_sent_ && exchange.request_pipe_.bufferedBytes() == 0;
+    if (waits_for_body && client_may_send && now_ns - exchange.received_ns_ >= stall_ns) {
+      stall(exchange, "the request's body stopped");
+    }
   }
 }
 
@@ -185,20 +312,26 @@ void H2Server::onOutputDrained() {
 
 void H2Server::drain() {
   // First a GOAWAY that refuses nothing, so that requests on their way are still served (RFC 9113 §6.8); the final one
-  // when the streams have ended. Its id tells which requests a client may safely repeat elsewhere.
-  if (!draining_) {
-    draining_ = true;
-    session_.sendGoaway(h2::max_stream_id, H2Error::no_error);
-    session_.sendPing(0);
-    connection_.sock().flushLater();
-    return;
-  }
-  if (goaway_final_ || session_.streamCount() != 0) return;
-  goaway_final_ = true;
-  session_.refuseAbove(session_.lastPeerStreamId());
-  session_.sendGoaway(session_.lastPeerStreamId(), H2Error::no_error);
-  connection_.expectBy(connection_.server().io.nowNs());
+  // when the PING behind it has come back.
+  if (draining_) return;
+  draining_ = true;
+  session_.sendGoaway(h2::max_stream_id, H2Error::no_error);
+  session_.sendPing(0);
   connection_.sock().flushLater();
+  // A client that is idle and does not answer is not waited for long.
+  idle_by_ns_ = std::min(idle_by_ns_, connection_.server().io.nowNs() + ns_per_s);
+  updateDeadline();
+}
+
+void H2Server::finishDraining() {
+  if (!goaway_final_) {
+    goaway_final_ = true;
+    // The id tells which requests a client may safely repeat elsewhere.
+    session_.refuseAbove(session_.lastPeerStreamId());
+    session_.sendGoaway(session_.lastPeerStreamId(), H2Error::no_error);
+    connection_.sock().flushLater();
+  }
+  if (session_.streamCount() == 0) connection_.sock().stopReading();
 }
 
 void H2Server::onRequest(h2::Event& event, Io& io) {
@@ -206,12 +339,13 @@ void H2Server::onRequest(h2::Event& event, Io& io) {
   H2Exchange* exchange = server.h2_exchanges.create(*this, connection_);
   if (exchange == nullptr || !exchange->adoptRequest(event.request, event.fields)) {
     if (exchange != nullptr) server.h2_exchanges.destroy(exchange);
+    server.counters_.requests_refused += 1;
     session_.refuse(event.stream_id, H2Error::refused_stream);
     return;
   }
   session_.accept(*exchange);
+  exchange->received_ns_ = exchange->startedNs();
   server.counters_.requests_h2 += 1;
-  connection_.expectBy(never_ns);
   connection_.scope().spawn(server.handler.handle(*exchange, io), io);
 }
 
@@ -223,7 +357,11 @@ void H2Server::onEvent(h2::Event& event, Io& io) {
     case h2::Event::Kind::data:
       if (exchange->request_pipe_.isAborted() || exchange->request_pipe_.isFinished()) {
         session_.credit(exchange, event.data.size());
-      } else if (!exchange->request_pipe_.push(event.data, event.end_stream)) {
+        return;
+      }
+      exchange->received_ns_ = io.nowNs();
+      exchange->uncredited_ += event.data.size();
+      if (!exchange->request_pipe_.push(event.data, event.end_stream)) {
         session_.sendReset(*exchange, H2Error::enhance_your_calm);
         exchange->clientGone(streamError(ErrorCode::no_memory, "no block is left for the request's body"));
       }
@@ -245,35 +383,48 @@ void H2Server::onEvent(h2::Event& event, Io& io) {
       return pumpBlocked();
     case h2::Event::Kind::ping_ack:
       // The client has seen the first GOAWAY: what it sent before has arrived.
-      if (draining_) drain();
+      if (draining_) finishDraining();
       return;
     default:
       return;
   }
 }
 
-Status H2Server::feed(Bytes input, Io& io) {
+Status H2Server::feed(Bytes& input, Io& io) {
   h2::Event event;
   Status status;
   do {
+    if (mustPause()) break;
     status = session_.next(input, event, static_cast<uint32_t>(io.nowNs() / ns_per_s));
     if (status && event.kind != h2::Event::Kind::none) onEvent(event, io);
   } while (status && event.kind != h2::Event::Kind::none);
   if (!connection_.sock().output().empty()) connection_.sock().flushLater();
+  updateDeadline();
   return status;
 }
 
 Task<void> H2Server::run(Bytes first, Io& io) {
   session_.start();
   connection_.sock().flushLater();
-  connection_.expectBy(io.nowNs() + connection_.server().timeouts.client_idle_ms * ns_per_ms);
-  Status status = feed(first, io);
-  while (status) {
-    if (session_.isControlBacklogged()) co_await connection_.sock().drain(io.nowNs() + connection_.server().timeouts.stall_ms * ns_per_ms, io);
+  idle_by_ns_ = io.nowNs() + connection_.server().timeouts.client_idle_ms * ns_per_ms;
+  if (connection_.server().isDraining()) drain();
+  while (feed(first, io)) {
+    if (!first.empty()) {
+      holdInput(first);
+      co_await connection_.uploadRoom();
+      if (connection_.sock().isAborted()) break;
+      continue;
+    }
+    if (held_ != nullptr) connection_.server().send_blocks.give(std::exchange(held_, nullptr));
+    if (session_.isControlBacklogged()) {
+      connection_.sock().doneReading();
+      co_await connection_.sock().drain(io.nowNs() + connection_.server().timeouts.stall_ms * ns_per_ms, io);
+    }
     auto bytes = co_await connection_.sock().recv();
     if (!bytes || bytes->empty()) break;
-    status = feed(*bytes, io);
+    first = *bytes;
   }
+  if (held_ != nullptr) connection_.server().send_blocks.give(std::exchange(held_, nullptr));
   const Error gone = connectionError(ErrorCode::cancelled, "the client's connection is over");
   for (h2::Stream* stream = session_.streams().front(); stream != nullptr;) {
     h2::Stream* next = session_.streams().next(*stream);

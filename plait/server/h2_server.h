@@ -28,8 +28,13 @@ struct H2Exchange final : public h2::Stream, public Exchange {
  private:
   friend class H2Server;
   bool writeHead(const http::ResponseHead& head, bool end_stream);
+  void creditRest();
   H2Server& server_;
   ListNode blocked_node_;
+  size_t uncredited_ = 0;      // bytes of the request's body that the client has no credit for yet
+  uint32_t drained_ = 0;       // bytes that the backend took since the stream's window last grew
+  TimeNs received_ns_ = 0;     // when the request's body last moved
+  TimeNs waits_since_ns_ = 0;  // the response waits for the client's window; 0 while it does not
   bool handler_done_ = false;
 };
 
@@ -40,20 +45,37 @@ class H2Server {
   // Serves until the connection is over and every exchange has ended. `first` are bytes already read.
   Task<void> run(Bytes first, Io& io);
   void onOutputDrained();
+  // Says GOAWAY twice, so that no request on its way is lost; the connection ends with its last stream.
   void drain();
+  // The client was idle for too long, or did not finish a header block in time.
+  void onDeadline();
+  // Ends the streams on which the client has made no progress for stall_ms.
+  void resetStalled(TimeNs now_ns);
 
  private:
   friend struct H2Exchange;
   using BlockedList = List<H2Exchange, &H2Exchange::blocked_node_>;
-  Status feed(Bytes input, Io& io);
+  Status feed(Bytes& input, Io& io);
   void onEvent(h2::Event& event, Io& io);
   void onRequest(h2::Event& event, Io& io);
   void finishIfDone(H2Exchange& exchange);
+  void block(H2Exchange& exchange);
   void pumpBlocked();
+  void finishDraining();
+  void onCredit(H2Exchange& exchange, size_t count);
+  bool mustPause();
+  void holdInput(Bytes& input);
+  void updateDeadline();
+  void stall(H2Exchange& exchange, const char* reason);
 
   ServerConnection& connection_;
   h2::Session session_;
   BlockedList blocked_;
+  uint8_t* held_ = nullptr;  // input that waits for upload room, so that it holds no receive buffer
+  uint32_t window_;          // what the client may have under way on all streams
+  uint32_t drained_ = 0;     // bytes that backends took since it last grew
+  TimeNs idle_by_ns_ = never_ns;
+  TimeNs headers_by_ns_ = never_ns;
   bool draining_ = false;
   bool goaway_final_ = false;
 };

@@ -4,7 +4,9 @@
 #include <memory>
 #include <vector>
 
+#include "plait/base/ring.h"
 #include "plait/h2/session.h"
+#include "plait/io/sync.h"
 #include "plait/limits.h"
 #include "plait/server/h1_server.h"
 #include "plait/server/h2_server.h"
@@ -12,8 +14,10 @@
 namespace plait {
 
 struct ServerTimeouts {
-  int64_t client_header_ms = 10'000;
-  int64_t client_idle_ms = 75'000;
+  int64_t client_header_ms = 10'000;  // from the first byte of a header block to its last
+  int64_t client_idle_ms = 75'000;    // without a request in progress
+  // Without a byte of progress that is the client's to make: its window stays closed, it does not read, or its request's
+  // body stops before there is an answer. Seen a quarter of it too late at most.
   int64_t stall_ms = 60'000;
   int64_t drain_ms = 30'000;
 };
@@ -23,6 +27,12 @@ struct ServerCounters {
   uint64_t connections_refused = 0;
   uint64_t requests_h1 = 0;
   uint64_t requests_h2 = 0;
+  uint64_t requests_refused = 0;    // no exchange or no memory for its head was free
+  uint64_t accept_pauses = 0;       // accepting stopped: every connection in use, or the system out of descriptors
+  uint64_t upload_pauses = 0;       // a client was not read because the memory for request bodies was used up
+  uint64_t stalled_streams = 0;
+  uint64_t stalled_connections = 0;
+  uint64_t header_timeouts = 0;
 };
 
 class Server;
@@ -45,16 +55,47 @@ class ServerConnection final : public UltraSock::Owner {
   Scope& scope() { return scope_; }
   // The deadline for the client's next sign of life; never_ns for none.
   void expectBy(TimeNs deadline_ns);
+  // Output found no block although none of this connection's waits to be sent, so nothing will tell when there is one.
+  void lookSoon();
+  // Ends the connection at once; whatever waits on it is woken.
+  void abort(const Error& error);
+
+  class RoomAwaiter {
+   public:
+    explicit RoomAwaiter(ServerConnection& connection) : connection_(connection) {}
+    bool await_ready() const;
+    void await_suspend(std::coroutine_handle<> handle);
+    void await_resume();
+
+   private:
+    ServerConnection& connection_;
+  };
+  // Waits until there is memory for request bodies again, or the connection is over: look which. One waiter at a time.
+  RoomAwaiter uploadRoom() { return RoomAwaiter(*this); }
 
   ListNode node;
+  ListNode upload_node;  // waits for upload room
 
  private:
+  friend class Server;
+  void onTimer();
+  void schedule();
+  bool isOutputMoving(TimeNs now_ns);
+  void wakeForRoom();
+
   Server& server_;
   TlsContext* tls_;
   UltraSock sock_;
   ClientInfo client_;
   Scope scope_;
+  // The connection's only timer. It is not moved with every request: it fires, looks, and is armed for the rest.
   Timer timer_;
+  TimeNs deadline_ns_ = never_ns;
+  uint64_t sent_seen_ = 0;      // what had been sent at the last look,
+  TimeNs moved_ns_ = 0;         // and when output had last been seen to move
+  bool had_unsent_ = false;
+  TimeNs paused_since_ns_ = 0;  // waits for upload room; 0 while it does not
+  std::coroutine_handle<> room_waiter_;
   std::optional<H2Server> h2_;
   std::optional<H1Server> h1_;
 };
@@ -67,7 +108,8 @@ class Server {
 
   // Listens on `address`, which becomes the bound one. `tls` null: plain. 0 or -errno.
   int listen(sockaddr_storage& address, TlsContext* tls);
-  // Stops accepting and asks every client to go; returns when all are gone or the drain deadline has passed.
+  // Takes what already waits to be accepted, stops listening, and asks every client to go; returns when all are gone, at
+  // the latest a moment after the drain deadline, when those that are left are cut off.
   Task<void> drain(Io& io);
 
   bool isDraining() const { return draining_; }
@@ -82,6 +124,13 @@ class Server {
   BlockSlab& record_blocks;
   BlockSlab& stream_blocks;
   http::HeaderSlab& headers;
+  // Request bodies that backends have not taken yet.
+  BlockSlab upload_blocks;
+  // Less is left than one receive buffer of DATA may need: who uploads is not read further.
+  bool uploadsAreShort() const { return upload_blocks.available() < upload_reserve; }
+  // Some of upload_blocks may have come back.
+  void noteUploadRoom();
+  size_t reservedBytes() const;
   std::unique_ptr<h2::SessionScratch> scratch;
   Slab<H2Exchange> h2_exchanges;
   Slab<H1Exchange> h1_exchanges;
@@ -94,13 +143,30 @@ class Server {
     Op op;
     TlsContext* tls;
   };
+  struct Accepted {
+    int fd;
+    Listener* listener;
+  };
+  static constexpr size_t upload_reserve = 6;
+  static constexpr size_t max_accepted_waiting = 4096;
+
   void onAccept(Listener& listener, const Completion& completion);
+  void adopt(Listener& listener, int fd);
+  void admitWaiting();
+  void pauseAccepting();
+  void resumeAccepting();
+  void closeNow(int fd);
   Task<void> serve(ServerConnection& connection, int fd, Io& task_io);
 
   Slab<ServerConnection> connections_;
+  Ring<Accepted> accepted_;  // accepted while every connection was in use
+  List<ServerConnection, &ServerConnection::upload_node> upload_waiters_;
   List<ServerConnection, &ServerConnection::node> all_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   Scope scope_;
+  IoCondition changed_;  // a connection ended, or a listener stopped
+  Timer accept_timer_;   // looks again whether descriptors can be had
+  bool accept_paused_ = false;
   bool draining_ = false;
 };
 

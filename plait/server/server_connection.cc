@@ -1,0 +1,166 @@
+// One client's connection: which protocol it speaks, its deadlines, and whether it moves.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include "plait/server/server.h"
+
+namespace plait {
+
+ServerConnection::ServerConnection(Server& server, TlsContext* tls)
+    : server_(server),
+      tls_(tls),
+      sock_(server.io, server.send_blocks, server.record_blocks, this),
+      timer_(this, [](void* self) { static_cast<ServerConnection*>(self)->onTimer(); }) {}
+
+void ServerConnection::expectBy(TimeNs deadline_ns) {
+  deadline_ns_ = deadline_ns;
+  schedule();
+}
+
+void ServerConnection::schedule() {
+  TimeNs due = deadline_ns_;
+  // An idle connection is looked at when its time is over, a busy one every now and then.
+  if (due == never_ns || scope_.running() != 0) {
+    const TimeNs interval = std::max<TimeNs>(server_.timeouts.stall_ms * ns_per_ms / 4, TimerWheel::tick_ns);
+    due = std::min(due, server_.io.nowNs() + interval);
+  }
+  if (!timer_.isArmed() || due < timer_.due()) server_.io.arm(timer_, due);
+}
+
+void ServerConnection::lookSoon() {
+  const TimeNs due = server_.io.nowNs() + 50 * ns_per_ms;
+  if (!timer_.isArmed() || due < timer_.due()) server_.io.arm(timer_, due);
+}
+
+bool ServerConnection::isOutputMoving(TimeNs now_ns) {
+  const bool has_unsent = sock_.unsent() != 0;
+  // Output that the last look did not see has not waited since then.
+  if (!has_unsent || !had_unsent_ || sock_.bytesSent() != sent_seen_) moved_ns_ = now_ns;
+  had_unsent_ = has_unsent;
+  sent_seen_ = sock_.bytesSent();
+  return now_ns - moved_ns_ < server_.timeouts.stall_ms * ns_per_ms;
+}
+
+void ServerConnection::onTimer() {
+  if (sock_.isAborted()) return abort(connectionError(ErrorCode::connection_lost, "the connection broke"));
+  const TimeNs now_ns = server_.io.nowNs();
+  const TimeNs stall_ns = server_.timeouts.stall_ms * ns_per_ms;
+  if (deadline_ns_ <= now_ns) {
+    deadline_ns_ = never_ns;
+    if (h2_) {
+      h2_->onDeadline();
+    } else {
+      if (scope_.running() != 0) server_.counters_.stalled_connections += 1;
+      abort(connectionError(ErrorCode::idle_timeout, "the client was silent for too long"));
+    }
+  } else if (!isOutputMoving(now_ns)) {
+    server_.counters_.stalled_connections += 1;
+    abort(connectionError(ErrorCode::stalled, "the client does not read what is sent to it"));
+  } else if (paused_since_ns_ != 0 && now_ns - paused_since_ns_ >= stall_ns) {
+    server_.counters_.stalled_connections += 1;
+    abort(connectionError(ErrorCode::stalled, "no memory for request bodies became free in time"));
+  } else {
+    if (h2_) h2_->resetStalled(now_ns);
+    if (sock_.unsent() == 0) onOutputDrained();
+  }
+  schedule();
+}
+
+void ServerConnection::abort(const Error& error) {
+  sock_.abort(error);
+  wakeForRoom();
+  if (h1_) h1_->onAborted(error);
+}
+
+bool ServerConnection::RoomAwaiter::await_ready() const {
+  return !connection_.server_.uploadsAreShort() || connection_.sock_.isAborted();
+}
+
+void ServerConnection::RoomAwaiter::await_suspend(std::coroutine_handle<> handle) {
+  PLAIT_ASSERT(!connection_.room_waiter_);
+  connection_.room_waiter_ = handle;
+  if (connection_.paused_since_ns_ == 0) {
+    connection_.paused_since_ns_ = connection_.server_.io.nowNs();
+    connection_.server_.counters_.upload_pauses += 1;
+  }
+  connection_.server_.upload_waiters_.pushBack(connection_);
+}
+
+void ServerConnection::RoomAwaiter::await_resume() {
+  // There may be room for the next one too.
+  connection_.server_.noteUploadRoom();
+}
+
+void ServerConnection::wakeForRoom() {
+  upload_node.unlink();
+  paused_since_ns_ = 0;
+  if (room_waiter_) server_.io.ready(std::exchange(room_waiter_, nullptr));
+}
+
+void ServerConnection::onOutputDrained() {
+  if (h2_) h2_->onOutputDrained();
+  if (h1_) h1_->onOutputDrained();
+}
+
+void ServerConnection::onPeerClosed() {
+  if (h1_) h1_->onPeerClosed();
+}
+
+void ServerConnection::drain() {
+  if (h2_) {
+    h2_->drain();
+  } else if (h1_) {
+    h1_->drain();
+    // An idle connection has no response to say "close" with.
+    if (h1_->isIdle()) sock_.stopReading();
+  } else {
+    // A client that has connected in advance and says nothing is not waited for.
+    expectBy(std::min(deadline_ns_, server_.io.nowNs() + ns_per_s));
+  }
+}
+
+Task<void> ServerConnection::run(int fd, Io& io) {
+  sock_.adopt(fd);
+  sockaddr_storage address{};
+  if (sock_.peerAddress(address)) {
+    const void* binary = address.ss_family == AF_INET6
+                             ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in6&>(address).sin6_addr)
+                             : &reinterpret_cast<const sockaddr_in&>(address).sin_addr;
+    if (::inet_ntop(address.ss_family, binary, client_.address_text, sizeof(client_.address_text)) != nullptr) {
+      client_.address_size = static_cast<uint8_t>(std::strlen(client_.address_text));
+    }
+  }
+  const TimeNs hello_by_ns = io.nowNs() + server_.timeouts.client_header_ms * ns_per_ms;
+  bool speaks_h2 = false;
+  if (tls_ != nullptr) {
+    client_.is_tls = true;
+    if (!co_await sock_.startTls(*tls_, {}, hello_by_ns, io)) {
+      co_await sock_.drain(io.nowNs() + 100 * ns_per_ms, io);
+      co_await sock_.close(io);
+      co_return;
+    }
+    speaks_h2 = sock_.alpn() == "h2";
+  }
+  expectBy(server_.isDraining() ? std::min(hello_by_ns, io.nowNs() + ns_per_s) : hello_by_ns);
+  auto first = co_await sock_.recv();
+  expectBy(never_ns);
+  if (!first || first->empty()) {
+    co_await sock_.close(io);
+    co_return;
+  }
+  // "PRI" is no method of HTTP/1.1: whoever starts with it speaks HTTP/2 with prior knowledge (RFC 9113 §3.3).
+  const std::string_view start = asText(*first).substr(0, h2::client_preface.size());
+  if (!speaks_h2) speaks_h2 = start.size() >= 3 && h2::client_preface.starts_with(start);
+  if (speaks_h2) {
+    h2_.emplace(*this);
+    co_await h2_->run(*first, io);
+    h2_.reset();
+  } else {
+    h1_.emplace(*this);
+    co_await h1_->run(*first, io);
+    h1_.reset();
+  }
+  timer_.cancel();
+}
+
+}  // namespace plait
