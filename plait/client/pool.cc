@@ -1,6 +1,7 @@
 #include "plait/client/pool.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "plait/http/field_rules.h"
 
@@ -399,6 +400,28 @@ Lease::RequestAwaiter::RequestAwaiter(Lease& lease, const http::RequestHead& hea
     if (UpstreamStream* stream = std::exchange(op.stream, nullptr)) stream->abandon(error);
     awaiter->complete(fail(error));
   };
+}
+
+Lease::PlainRequestAwaiter Lease::request(std::string_view method, std::string_view path, std::string_view host,
+                                          http::Pipe* body, Io& io) {
+  return PlainRequestAwaiter(*this, method, path, host, body, io);
+}
+
+Lease::PlainRequestAwaiter::PlainRequestAwaiter(Lease& lease, std::string_view method, std::string_view path,
+                                                std::string_view host, http::Pipe* body, Io& io)
+    : awaiter_(lease, head_, {.body = body}, io) {
+  const bool is_tls = lease.pool_->backend(lease.backend_idx_).protocol == BackendProtocol::https;
+  head_.method = method;
+  head_.scheme = is_tls ? "https" : "http";
+  head_.authority = host;
+  head_.path = path;
+  head_.fields = http::FieldList(memory_);
+  head_.end_stream = body == nullptr;
+  if (body == nullptr || !body->isEnded() || body->trailers() != nullptr) return;
+  head_.content_length = body->totalBytes();
+  char digits[24];
+  const auto end = std::to_chars(digits, digits + sizeof(digits), head_.content_length).ptr;
+  PLAIT_ASSERT(head_.fields.add("content-length", {digits, end}, http::FieldName::content_length));
 }
 
 bool Lease::RequestAwaiter::await_suspend(std::coroutine_handle<> handle) {

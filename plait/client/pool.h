@@ -75,6 +75,11 @@ class Lease {
   // Error; a deadline, a cancellation, RST_STREAM and a malformed message reach only the stream.
   RequestAwaiter request(const http::RequestHead& head, const RequestOptions& options, Io& io);
 
+  class PlainRequestAwaiter;
+  // The same for a request without fields of its own: an embedder's GET or POST. `host` is the authority; `body` is null
+  // for none, else it must outlive the Response. A body that is complete is announced with its length.
+  PlainRequestAwaiter request(std::string_view method, std::string_view path, std::string_view host, http::Pipe* body, Io& io);
+
  private:
   friend class ConnectionPool;
   ConnectionPool* pool_;
@@ -239,6 +244,19 @@ class Lease::RequestAwaiter {
   Io& io_;
   RequestOp op_;
   CancelNode cancel_node_;
+};
+
+class Lease::PlainRequestAwaiter {
+ public:
+  PlainRequestAwaiter(Lease& lease, std::string_view method, std::string_view path, std::string_view host, http::Pipe* body, Io& io);
+  bool await_ready() const { return awaiter_.await_ready(); }
+  bool await_suspend(std::coroutine_handle<> handle) { return awaiter_.await_suspend(handle); }
+  Result<Response> await_resume() { return awaiter_.await_resume(); }
+
+ private:
+  alignas(8) uint8_t memory_[128];  // for Content-Length
+  http::RequestHead head_;
+  RequestAwaiter awaiter_;
 };
 
 }  // namespace plait

@@ -12,9 +12,10 @@ class Response {
  public:
   Response() = default;
   explicit Response(UpstreamStream& stream) : stream_(&stream) { stream.borrowed = true; }
-  Response(Response&& other) noexcept : stream_(std::exchange(other.stream_, nullptr)) {}
+  Response(Response&& other) noexcept : stream_(std::exchange(other.stream_, nullptr)), given_(std::exchange(other.given_, 0)) {}
   Response& operator=(Response&& other) noexcept {
     std::swap(stream_, other.stream_);
+    std::swap(given_, other.given_);
     return *this;
   }
   // A body that was not read to its end is given up: the stream is reset with CANCEL, the connection lives on.
@@ -31,9 +32,9 @@ class Response {
 
   class ReadAwaiter final : public http::BodyConsumer {
    public:
-    ReadAwaiter(http::Pipe& pipe, Io& io) : pipe_(pipe), io_(io) {}
+    ReadAwaiter(http::Pipe& pipe, size_t& given, Io& io) : pipe_(pipe), given_(given), io_(io) {}
     bool await_ready() {
-      pipe_.consumed(pipe_.front().size());
+      if (!pipe_.isAborted()) pipe_.consumed(std::exchange(given_, 0));
       return isReady();
     }
     void await_suspend(std::coroutine_handle<> handle) {
@@ -43,6 +44,7 @@ class Response {
     Result<Bytes> await_resume() {
       pipe_.detach();
       if (pipe_.isAborted()) return fail(*pipe_.error());
+      given_ = pipe_.front().size();
       return pipe_.front();
     }
     // The bytes stay in the pipe until they are read; here they only wake the reader.
@@ -62,16 +64,18 @@ class Response {
       if (handle_) io_.ready(std::exchange(handle_, nullptr));
     }
     http::Pipe& pipe_;
+    size_t& given_;
     Io& io_;
     std::coroutine_handle<> handle_;
   };
   // The next bytes of the body, valid until the next call; empty at its end, when trailers() is there.
-  ReadAwaiter read(Io& io) { return ReadAwaiter(pipe(), io); }
+  ReadAwaiter read(Io& io) { return ReadAwaiter(pipe(), given_, io); }
   // Null when there are none, or the body has not ended yet.
   const http::FieldList* trailers() const { return stream_->response_pipe.trailers(); }
 
  private:
   UpstreamStream* stream_ = nullptr;
+  size_t given_ = 0;  // bytes that the last read() showed, which the next one takes away
 };
 
 }  // namespace plait

@@ -1,0 +1,69 @@
+// What an embedder needs to have a pool: the loop, its memory, and name lookup, made in one call. It belongs to the thread
+// that makes it. The proxy's workers build the same parts by themselves, to count and place them.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "plait/client/pool.h"
+#include "plait/io/mailbox.h"
+#include "plait/io/scope.h"
+#include "plait/net/resolver.h"
+
+namespace plait {
+
+struct RuntimeOptions {
+  IoKind io = IoKind::automatic;
+  // Reserved, not used: resident memory follows what is really in use.
+  Limits limits;
+};
+
+class Runtime {
+ public:
+  // Errors: invalid_argument where io_uring was asked for and is not allowed here; Error::detail is errno.
+  static Result<std::unique_ptr<Runtime>> make(const RuntimeOptions& options = {});
+  ~Runtime();
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
+
+  Io& io() { return *io_; }
+  const Limits& limits() const { return limits_; }
+  // False where io_uring is not used.
+  bool usesUring() const { return kind_ == IoKind::uring; }
+
+  // A pool of connections to these backends. To be closed (ConnectionPool::close) before it is destroyed, and destroyed
+  // before the runtime.
+  std::unique_ptr<ConnectionPool> makePool(std::vector<BackendOptions> backends, const PoolTimeouts& timeouts = {});
+
+  // Runs the loop on this thread until `task` has ended.
+  void run(Task<void> task);
+  // Waits until requestStop() was called. One waiter.
+  OpAwaiter stopRequested() { return OpAwaiter(stop_op_, *io_); }
+  // From any thread, once; not from a signal handler.
+  void requestStop() { mailbox_.post(stop_op_, 0); }
+
+  // -- memory, for what else lives on this loop
+  BlockSlab& sendBlocks() { return send_blocks_; }
+  BlockSlab& recordBlocks() { return record_blocks_; }
+  BlockSlab& streamBlocks() { return stream_blocks_; }
+  http::HeaderSlab& headers() { return headers_; }
+
+ private:
+  explicit Runtime(const Limits& limits);
+
+  Limits limits_;
+  IoKind kind_ = IoKind::epoll;
+  BufferPool buffers_;
+  Mailbox mailbox_;
+  // Destroyed before the mailbox, so that no answer comes to one that is gone.
+  Resolver resolver_;
+  BlockSlab send_blocks_;
+  BlockSlab record_blocks_;
+  BlockSlab stream_blocks_;
+  http::HeaderSlab headers_;
+  Op stop_op_;
+  std::unique_ptr<IoBackend> backend_;
+  std::unique_ptr<Io> io_;
+};
+
+}  // namespace plait
