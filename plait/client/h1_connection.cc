@@ -277,7 +277,7 @@ Status H1Connection::feedBody(bool& needs_more) {
 
 Status H1Connection::feed() {
   bool needs_more = false;
-  while (!needs_more && !isReaderPaused() && !sock_.isAborted()) {
+  while (!needs_more && !sock_.isAborted()) {
     Status status;
     switch (phase_) {
       case Phase::idle:
@@ -303,7 +303,7 @@ Status H1Connection::feed() {
   return {};
 }
 
-// What may wait for a client is what DESIGN.md §5 reserves for each exchange; one more read must fit as well.
+// What may wait for a client is what DESIGN.md §5 reserves for each exchange; one whole read must fit as well.
 bool H1Connection::isReaderPaused() const {
   return stream_ != nullptr && (phase_ == Phase::body || phase_ == Phase::tunnel) &&
          stream_->response_pipe.bufferedBytes() + pool_.limits().receive_buffer_size > pool_.limits().upstream_stream_window;
@@ -345,6 +345,8 @@ Task<void> H1Connection::run(Bytes first, Io& io) {
   while (true) {
     Status status = feed();
     if (status && isReaderPaused()) {
+      // All of what was read is in the pipe: a client that does not read holds no receive buffer of the worker's.
+      input_.park();
       co_await ResumeAwaiter(*this);
       continue;
     }

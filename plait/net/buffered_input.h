@@ -23,6 +23,12 @@ class BufferedInput {
   Bytes& bytes() { return bytes_; }
   bool empty() const { return bytes_.empty(); }
 
+  // Before waiting for something else than more(): what is unread moves into a block where there is one, so that the
+  // worker gets its receive buffer back.
+  void park() {
+    if (keepUnread()) sock_.doneReading();
+  }
+
   class MoreAwaiter {
    public:
     explicit MoreAwaiter(BufferedInput& input) : input_(input), recv_(input.sock_.recv()) {}

@@ -218,7 +218,7 @@ Task<bool> H1Server::readBody(Io& io) {
     if (event->last) co_return true;
     while (exchange_ != nullptr && exchange_->request_pipe_.bufferedBytes() > max_buffered_body &&
            !exchange_->request_pipe_.isAborted()) {
-      if (input_.empty()) connection_.sock().doneReading();
+      input_.park();
       co_await ChangeAwaiter(*this);
     }
   }
@@ -229,6 +229,8 @@ Task<void> H1Server::readTunnel(Io&) {
   while (exchange_ != nullptr) {
     http::Pipe& pipe = exchange_->request_pipe_;
     if (!input_.empty()) {
+      while (connection_.server().uploadsAreShort() && !connection_.sock().isAborted()) co_await connection_.uploadRoom();
+      if (exchange_ == nullptr) break;
       const Bytes bytes = std::exchange(input_.bytes(), Bytes());
       if (!pipe.push(bytes, false)) {
         exchange_->clientGone(connectionError(ErrorCode::no_memory, "no block is left for a tunnel's bytes"));
@@ -236,13 +238,8 @@ Task<void> H1Server::readTunnel(Io&) {
       continue;
     }
     if (pipe.bufferedBytes() > max_buffered_body && !pipe.isAborted()) {
-      connection_.sock().doneReading();
+      input_.park();
       co_await ChangeAwaiter(*this);
-      continue;
-    }
-    if (connection_.server().uploadsAreShort() && !connection_.sock().isAborted()) {
-      connection_.sock().doneReading();
-      co_await connection_.uploadRoom();
       continue;
     }
     const auto more = co_await input_.more();
@@ -335,6 +332,7 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
     }
     if (peer_closed_) onPeerClosed();
     if (exchange_ == nullptr) break;
+    input_.park();
     co_await ChangeAwaiter(*this);
   }
   co_return close_after_ ? Outcome::close : Outcome::next;
