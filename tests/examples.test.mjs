@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import test from 'node:test';
-import { connectH2, exchangeRaw, request, run, startPlait, within } from './peers/harness.mjs';
+import { connectH2, exchangeRaw, request } from './peers/lib/clients.mjs';
+import { startPlait } from './peers/lib/plait.mjs';
+import { run, within } from './peers/lib/process.mjs';
 
 const startDemo = (t) => startPlait(t, ['demo', '--listen', '127.0.0.1:0']);
 

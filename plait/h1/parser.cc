@@ -24,7 +24,6 @@ struct Facts {
   std::string_view host;
   bool expects_continue = false;
   bool expects_other = false;
-  bool offers_websocket = false;
 };
 
 void readTransferEncoding(std::string_view value, Facts& facts) {
@@ -49,12 +48,20 @@ void readTransferEncoding(std::string_view value, Facts& facts) {
   if (chunked_count == 1 && http::equalsIgnoreCase(last, "chunked")) facts.coding = Coding::unsupported;
 }
 
-bool listContains(std::string_view list, std::string_view wanted) {
-  std::string_view element;
-  while (http::nextListElement(list, element)) {
-    if (http::equalsIgnoreCase(element, wanted)) return true;
+// The protocol that a tunnel may carry: the first one offered that is neither a version of HTTP nor TLS, which would
+// begin a conversation that nobody behind us has checked (RFC 9110 §7.8). Empty when there is none.
+std::string_view tunnelProtocol(const http::FieldList& fields) {
+  for (const http::Field field : fields) {
+    if (field.id != FieldName::upgrade) continue;
+    std::string_view list = field.value;
+    std::string_view element;
+    while (http::nextListElement(list, element)) {
+      const bool is_refused = element.size() >= 3 && (http::equalsIgnoreCase(element.substr(0, 3), "h2c") ||
+                                                      http::equalsIgnoreCase(element.substr(0, 3), "tls"));
+      if (http::isToken(element) && !is_refused && !http::equalsIgnoreCase(element, "http")) return element;
+    }
   }
-  return false;
+  return {};
 }
 
 // Fields from `section`, which ends with the empty line, into the list. Host is kept as text, not as a field.
@@ -99,9 +106,6 @@ ParseResult<void> parseFields(Bytes section, bool is_request, http::Version vers
         if (is_request && version == http::Version::http_1_0) continue;
         facts.expects_other |= !http::equalsIgnoreCase(line.value, "100-continue");
         facts.expects_continue = true;
-        break;
-      case FieldName::upgrade:
-        facts.offers_websocket |= listContains(line.value, "websocket");
         break;
       default:
         break;
@@ -296,9 +300,7 @@ ParseResult<HeadParse> parseRequestHead(Bytes input, size_t& scanned, http::Requ
     }
     head.expect_continue = facts.expects_continue && !out.end_stream;
     // With a body on its way, the bytes behind the head would not be the tunnel's.
-    if (facts.offers_websocket && head.connection.upgrade && out.end_stream && method == "GET") {
-      out.protocol = "websocket";
-    }
+    if (head.connection.upgrade && out.end_stream && method == "GET") out.protocol = tunnelProtocol(out.fields);
   }
   head.keep_alive = isPersistent(*version, head.connection);
   head.consumed = section->consumed;

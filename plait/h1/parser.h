@@ -56,7 +56,8 @@ struct HeadParse {
 //
 // Names are lower-cased. Host becomes out.authority, where the authority of an absolute-form target takes precedence
 // (RFC 9112 §3.2.2), and is not among the fields. Content-Length stays among the fields once, as a single number.
-// out.path is origin-form, "*", or empty for CONNECT. out.protocol is "websocket" for an upgrade that may be tunnelled.
+// out.path is origin-form, "*", or empty for CONNECT. out.protocol is the token of an upgrade that may be
+// tunnelled: any but HTTP's own and TLS.
 //
 // Errors: 400, 414, 417, 431, 501, 505. When the fields do not fit into their memory the status is 431 and the code
 // no_memory: the caller may present the same bytes with larger memory instead of giving up.

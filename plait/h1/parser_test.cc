@@ -238,7 +238,11 @@ TEST_F(RequestHead, ExpectationsAndUpgrades) {
   EXPECT_FALSE(head_.fields.contains(http::FieldName::expect));
   EXPECT_EQ(refusal(with("Expect: more\r\nExpect: 100-continue\r\n")), 417);
   accept(with("Connection: Upgrade\r\nUpgrade: h2c, WebSocket\r\n"));
-  EXPECT_EQ(head_.protocol, "websocket");
+  EXPECT_EQ(head_.protocol, "WebSocket");
+  accept(with("Connection: upgrade\r\nUpgrade: h2c, TLS/1.0, echo, websocket\r\n"));
+  EXPECT_EQ(head_.protocol, "echo");
+  accept(with("Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"));
+  EXPECT_EQ(head_.protocol, "");
   accept(with("Upgrade: websocket\r\n"));
   EXPECT_EQ(head_.protocol, "");
   accept(with("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n"));

@@ -18,7 +18,7 @@ struct RequestHead {
   std::string_view scheme;     // "http" or "https"; empty where an HTTP/1.1 message did not say
   std::string_view authority;  // host[:port], without userinfo; empty when absent
   std::string_view path;       // origin-form with query, or "*", or empty for CONNECT
-  std::string_view protocol;   // the one token of Upgrade that may be tunnelled ("websocket"), else empty
+  std::string_view protocol;   // the token of Upgrade that may be tunnelled (as "websocket"), else empty
   FieldList fields;            // without pseudo-header fields and without Host
   uint64_t content_length = unknown_length;
   Version version = Version::http_2;

@@ -80,11 +80,13 @@ struct TlsCallbacks {
                         unsigned in_size, void* argument) {
     const auto& context = *static_cast<const TlsContext*>(argument);
     unsigned char* chosen = nullptr;
-    // Where nothing is common the connection goes on without ALPN, as HTTP/1.1, rather than with the alert of RFC 7301
-    // §3.2: old clients name only "http/1.0" or a protocol of their own and still speak HTTP/1.1.
     if (SSL_select_next_proto(&chosen, out_size, context.alpn_list_.data(), static_cast<unsigned>(context.alpn_list_size_),
                               in, in_size) != OPENSSL_NPN_NEGOTIATED) {
-      return SSL_TLSEXT_ERR_NOACK;
+      // Old clients that name HTTP/1.0 speak HTTP/1.1 as well. Any other has come to the wrong server, which must not
+      // lend it our certificate's name (RFC 7301 §3.2).
+      static constexpr unsigned char http_1_0[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '0'};
+      const bool is_old = SSL_select_next_proto(&chosen, out_size, http_1_0, sizeof(http_1_0), in, in_size) == OPENSSL_NPN_NEGOTIATED;
+      return is_old ? SSL_TLSEXT_ERR_NOACK : SSL_TLSEXT_ERR_ALERT_FATAL;
     }
     *out = chosen;
     return SSL_TLSEXT_ERR_OK;

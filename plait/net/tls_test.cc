@@ -39,8 +39,8 @@ std::unique_ptr<TlsContext> client(TlsClientOptions options = {}) {
 
 // One side: a session, its cipher queue, and the ciphertext on its way to it.
 struct Side {
-  Side(TlsContext& context, std::string_view name, size_t block_count = 64)
-      : blocks(block_size, block_count), out(blocks), session(context, out, name) {}
+  Side(TlsContext& context, std::string_view name, AlpnOffer offer = AlpnOffer::all, size_t block_count = 64)
+      : blocks(block_size, block_count), out(blocks), session(context, out, name, offer) {}
 
   // Moves up to `limit` bytes of the other side's ciphertext here; false when there were none.
   bool takeFrom(Side& other, size_t limit = SIZE_MAX) {
@@ -161,6 +161,21 @@ TEST(Tls, GoesOnWithoutAlpnWhenNothingIsCommon) {
   ASSERT_TRUE(shake(client_side, server_side).done);
   EXPECT_EQ(server_side.session.alpn(), "");
   EXPECT_EQ(client_side.session.alpn(), "");
+}
+
+TEST(Tls, RefusesAClientThatNamesOnlyForeignProtocols) {
+  auto s = server();
+  auto c = client({.alpn = {"acme/1"}});
+  Side server_side(*s, ""), client_side(*c, "localhost");
+  EXPECT_FALSE(shake(client_side, server_side).done);
+}
+
+TEST(Tls, OffersHttp1AloneWhereTheConnectionNeedsIt) {
+  auto s = server();
+  auto c = client();
+  Side server_side(*s, ""), client_side(*c, "localhost", AlpnOffer::http_1_1);
+  ASSERT_TRUE(shake(client_side, server_side).done);
+  EXPECT_EQ(server_side.session.alpn(), "http/1.1");
 }
 
 TEST(Tls, VerifiesNamesWildcardsAndAddresses) {
@@ -334,7 +349,7 @@ TEST(Tls, NamesTheReasonWhenAPeerSpeaksNoTls) {
 TEST(Tls, FailsAHandshakeForWhichNoBlockIsLeft) {
   auto s = server();
   auto c = client();
-  Side server_side(*s, "", 0), client_side(*c, "localhost");
+  Side server_side(*s, "", AlpnOffer::all, 0), client_side(*c, "localhost");
   ASSERT_TRUE(client_side.session.handshake());
   ASSERT_TRUE(server_side.takeFrom(client_side));
   const auto result = server_side.session.handshake();

@@ -3,7 +3,11 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
-import { certificate, connectH2, exchangeRaw, request, run, runPlait, startH2Backend, startPlait, temporaryDirectory, within } from './harness.mjs';
+import { startH2Backend } from './lib/backends.mjs';
+import { certificate } from './lib/certificate.mjs';
+import { connectH2, exchangeRaw, request } from './lib/clients.mjs';
+import { runPlait, startPlait } from './lib/plait.mjs';
+import { run, temporaryDirectory, within } from './lib/process.mjs';
 
 const echo = (stream, headers) => {
   stream.respond({ ':status': 200, 'content-type': 'application/json' });

@@ -3,18 +3,12 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import http2 from 'node:http2';
-import net from 'node:net';
 import path from 'node:path';
 import test from 'node:test';
-import { connectH2, request, run, startH2Backend, startPlait, temporaryDirectory, within } from './harness.mjs';
-
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
+import { startH2Backend } from './lib/backends.mjs';
+import { connectH2, request } from './lib/clients.mjs';
+import { startPlait } from './lib/plait.mjs';
+import { freePort, run, temporaryDirectory, within } from './lib/process.mjs';
 
 test('1,024 requests at once share at most 8 upstream connections and call malloc never', async (t) => {
   const dir = temporaryDirectory(t);
