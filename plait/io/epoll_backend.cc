@@ -287,7 +287,8 @@ class EpollBackend final : public IoBackend {
     if (result > 0) {
       buffers_.markLent(static_cast<uint32_t>(id));
       if (static_cast<uint32_t>(result) < buffers_.bufferSize() && !descriptor.hung_up) descriptor.readable = false;
-      completion = {.op = &op, .result = result, .buffer_id = id, .more = true};
+      if (op.single) descriptor.reader = nullptr;
+      completion = {.op = &op, .result = result, .buffer_id = id, .more = !op.single};
       return true;
     }
     // The end of the stream, an error, or no buffer: the owner decides whether to arm again.

@@ -45,6 +45,7 @@ struct Op {
   // kernel is done with it, for what follows from that has not happened yet.
   bool armed = false;
   bool cancelled = false; // cancel() was asked for; kept by the backend
+  bool single = false;          // recv: completes once, with one buffer at most
   bool reset_on_close = false;  // close: sends RST instead of FIN
   int fd = -1;
   int32_t result = 0;

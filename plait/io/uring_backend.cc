@@ -85,7 +85,11 @@ class UringBackend final : public IoBackend {
       }
       case OpKind::recv: {
         io_uring_sqe* sqe = entry(&op);
-        io_uring_prep_recv_multishot(sqe, op.fd, nullptr, 0, 0);
+        if (op.single) {
+          io_uring_prep_recv(sqe, op.fd, nullptr, buffers_.bufferSize(), 0);
+        } else {
+          io_uring_prep_recv_multishot(sqe, op.fd, nullptr, 0, 0);
+        }
         sqe->flags |= IOSQE_BUFFER_SELECT;
         sqe->buf_group = buffer_group;
         setData(sqe, &op);

@@ -110,6 +110,7 @@ Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_na
     tls_->feed({io.buffers().data(static_cast<uint32_t>(current_)), io.buffers().chained(static_cast<uint32_t>(current_)).size});
   }
   deadline_timer_.cancel();
+  if (!tls_->hasUnread()) releaseCurrent();
   co_return Status();
 }
 
@@ -120,12 +121,15 @@ void UltraSock::armDeadline(TimeNs deadline_ns) {
 
 uint32_t UltraSock::pendingLimit() const {
   const bool is_read = receiver_ != nullptr || reader_;
+  if (careful_) return is_read ? 1 : 0;
   return is_read || !io_.buffers().isShort() ? max_pending_buffers : 0;
 }
 
 void UltraSock::armRecv() {
   if (recv_op_.armed || receive_end_ != 1 || fd_ < 0 || error_ || buffer_waiter_.node.isLinked()) return;
-  if (pending_count_ < pendingLimit()) io_.submit(recv_op_);
+  if (pending_count_ >= pendingLimit()) return;
+  recv_op_.single = careful_ || io_.buffers().isShort();
+  io_.submit(recv_op_);
 }
 
 void UltraSock::doneReading() {
@@ -152,6 +156,7 @@ void UltraSock::onRecv(const Completion& completion) {
     bytes_received_ += static_cast<uint64_t>(completion.result);
     // A reader that does not keep up stops the kernel here, and its peer by TCP's own window.
     if (completion.more && pending_count_ >= pendingLimit()) io_.cancel(recv_op_);
+    if (static_cast<uint32_t>(completion.result) < io_.buffers().bufferSize()) careful_ = false;
   } else if (completion.result == -ENOBUFS) {
     if (!error_) io_.buffers().wait(buffer_waiter_);
   } else {
@@ -163,8 +168,12 @@ void UltraSock::onRecv(const Completion& completion) {
     if (!recv_op_.armed && !send_op_.armed) io_.ready(std::exchange(closer_, nullptr));
     return;
   }
-  if (!completion.more) armRecv();
   wakeReader();
+  if (!completion.more) {
+    // Whoever reads has taken everything by the turn after; the others are given no more than they ask for.
+    if (pending_count_ > 1 && completion.buffer_id < 0) careful_ = true;
+    armRecv();
+  }
   if (receive_end_ <= 0 && owner_ != nullptr) owner_->onPeerClosed();
 }
 
@@ -351,29 +360,19 @@ Task<void> UltraSock::drain(TimeNs deadline_ns, Io& io) {
   armDeadline(deadline_ns);
   while (unsent() != 0 && !error_ && io.nowNs() < deadline_ns) {
     flushLater();
-    struct Wait {
-      UltraSock& sock;
-      explicit Wait(UltraSock& waited) : sock(waited) {}
-      bool await_ready() const { return false; }
-      void await_suspend(std::coroutine_handle<> handle) { sock.drainer_ = handle; }
-      void await_resume() const {}
-    };
-    co_await Wait(*this);
+    co_await DrainWait(*this);
   }
   deadline_timer_.cancel();
 }
 
 Task<void> UltraSock::closeGracefully(TimeNs deadline_ns, Io& io) {
   if (!error_ && fd_ >= 0) {
-    if (tls_) {
-      encrypt();
-      if (output_.empty()) tls_->closeNotify();
+    endOutput();
+    armDeadline(deadline_ns);
+    while (!error_ && output_end_ != OutputEnd::shut) {
+      flushLater();
+      co_await DrainWait(*this);
     }
-    co_await drain(deadline_ns, io);
-    Op op;
-    op.kind = OpKind::shutdown;
-    op.fd = fd_;
-    io.submit(op);
     armDeadline(deadline_ns);
     while (!error_ && receive_end_ == 1) {
       releaseCurrent();
@@ -388,7 +387,7 @@ Task<void> UltraSock::closeGracefully(TimeNs deadline_ns, Io& io) {
 Task<void> UltraSock::close(Io& io) {
   deadline_timer_.cancel();
   flush_node_.node.unlink();
-  if (!error_) error_ = connectionError(ErrorCode::cancelled, "the socket is closed");
+  abort(connectionError(ErrorCode::cancelled, "the socket is closed"));
   if (buffer_waiter_.node.isLinked()) {
     buffer_waiter_.node.unlink();
   } else {

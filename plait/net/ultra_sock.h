@@ -101,7 +101,8 @@ class UltraSock {
   // Drains, says close_notify and FIN, waits for the peer's FIN (so that a reset does not overtake our last words), and
   // closes. Waiting ends at the deadline.
   Task<void> closeGracefully(TimeNs deadline_ns, Io& io);
-  // Cancels what is under way, waits for the kernel to let go of it, and closes.
+  // Cancels what is under way, waits for the kernel to let go of it, and closes. Whoever waits on the socket ends with an
+  // error first.
   Task<void> close(Io& io);
 
   bool isOpen() const { return fd_ >= 0; }
@@ -130,6 +131,14 @@ class UltraSock {
   void wakeReader();
   void wakeDrainer();
   void armDeadline(TimeNs deadline_ns);
+  // Waits until no output is left, or none can leave any more.
+  struct DrainWait {
+    UltraSock& sock;
+    explicit DrainWait(UltraSock& waited) : sock(waited) {}
+    bool await_ready() const { return false; }
+    void await_suspend(std::coroutine_handle<> handle) { sock.drainer_ = handle; }
+    void await_resume() const {}
+  };
   // Waits for any change on the receiving side.
   struct ReceiveWait {
     UltraSock& sock;
@@ -171,6 +180,9 @@ class UltraSock {
   int32_t receive_end_ = 1;      // 1 while receiving, then the result that ended it: 0 or -errno
   bool deadline_passed_ = false;
   bool reading_stopped_ = false;
+  // Much may wait in the kernel, and all of it would come at once: what was not read in time, or before the first read.
+  // Then one buffer is asked for at a time, until one is not filled.
+  bool careful_ = true;
   size_t low_water_ = 64 * 1024;
   uint64_t consumed_ = 0;        // bytes that have left output()
   uint64_t offered_ = 0;

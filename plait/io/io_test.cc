@@ -1,0 +1,388 @@
+// The seam to the kernel: each backend must show the same behaviour.
+#include "plait/io/io_test.h"
+
+#include <thread>
+
+namespace plait::io_test {
+namespace {
+
+INSTANTIATE_TEST_SUITE_P(Backends, IoTest, testing::Values(IoKind::uring, IoKind::epoll), backendName);
+
+// Two connected sockets: `client` was connected by an op, `server` accepted by one.
+struct ConnectionTest : IoTest {
+  explicit ConnectionTest(uint32_t buffer_count = 8) : IoTest(buffer_count) {
+    listener = listenOn(address);
+    EXPECT_GE(listener, 0);
+    accept.emplace(io, OpKind::accept, listener);
+    accept->submit();
+    Recorder connect(io, OpKind::connect, -1);
+    connect.op.address = &address;
+    connect.submit();
+    EXPECT_TRUE(turnUntil([&] { return connect.ended && !accept->results.empty(); }));
+    client = connect.last();
+    server = accept->last();
+    EXPECT_GE(client, 0);
+    EXPECT_GE(server, 0);
+  }
+  ~ConnectionTest() override {
+    io.cancel(accept->op);
+    EXPECT_TRUE(turnUntil([&] { return accept->ended; }));
+    EXPECT_EQ(accept->last(), -ECANCELED);
+    for (int fd : {client, server, listener}) {
+      if (fd >= 0) EXPECT_EQ(synchronous(OpKind::close, fd), 0);
+    }
+  }
+  // Sends all of it and waits until the kernel has it.
+  void send(int fd, std::string_view bytes) {
+    while (!bytes.empty()) {
+      Recorder op(io, OpKind::send, fd);
+      iovec vector{const_cast<char*>(bytes.data()), bytes.size()};
+      op.op.vectors = &vector;
+      op.op.vector_count = 1;
+      op.submit();
+      ASSERT_TRUE(turnUntil([&] { return op.ended; }));
+      ASSERT_GT(op.last(), 0);
+      bytes.remove_prefix(static_cast<size_t>(op.last()));
+    }
+  }
+  void cancelAndWait(Recorder& op) {
+    io.cancel(op.op);
+    ASSERT_TRUE(turnUntil([&] { return op.ended; }));
+  }
+
+  sockaddr_storage address;
+  std::optional<Recorder> accept;
+  int listener = -1;
+  int client = -1;
+  int server = -1;
+};
+INSTANTIATE_TEST_SUITE_P(Backends, ConnectionTest, testing::Values(IoKind::uring, IoKind::epoll), backendName);
+
+TEST_P(IoTest, TimeMovesWithTheTurnsOnly) {
+  const TimeNs before = io.nowNs();
+  while (backend->now() < before + 2 * ns_per_ms) {
+  }
+  EXPECT_EQ(io.nowNs(), before);
+  io.turn(0);
+  EXPECT_GE(io.nowNs(), before + 2 * ns_per_ms);
+}
+
+TEST_P(IoTest, EntropyIsNotTheSameTwice) { EXPECT_NE(io.entropy(), io.entropy()); }
+
+TEST_P(IoTest, AConnectToAPortWhereNobodyListensFails) {
+  sockaddr_storage address;
+  const int listener = listenOn(address);
+  synchronous(OpKind::close, listener);
+  Recorder connect(io, OpKind::connect, -1);
+  connect.op.address = &address;
+  connect.submit();
+  ASSERT_TRUE(turnUntil([&] { return connect.ended; }));
+  EXPECT_EQ(connect.last(), -ECONNREFUSED);
+  EXPECT_EQ(connect.op.fd, -1);
+}
+
+TEST_P(IoTest, AConnectThatIsCancelledEndsAndLeavesNoDescriptor) {
+  // A listener whose queue is full lets further connections wait.
+  sockaddr_in address{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  const int full = ::socket(AF_INET, SOCK_STREAM, 0);
+  ASSERT_EQ(::bind(full, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(::listen(full, 0), 0);
+  socklen_t size = sizeof(address);
+  ::getsockname(full, reinterpret_cast<sockaddr*>(&address), &size);
+  sockaddr_storage target{};
+  std::memcpy(&target, &address, sizeof(address));
+  std::vector<std::unique_ptr<Recorder>> connects;
+  for (int i = 0; i < 4; ++i) {
+    connects.push_back(std::make_unique<Recorder>(io, OpKind::connect, -1));
+    connects.back()->op.address = &target;
+    connects.back()->submit();
+  }
+  turnFor(50);
+  ASSERT_FALSE(connects.back()->ended);
+  for (auto& one : connects) io.cancel(one->op);
+  EXPECT_TRUE(turnUntil([&] {
+    for (auto& one : connects) {
+      if (!one->ended) return false;
+    }
+    return true;
+  }));
+  EXPECT_EQ(connects.back()->last(), -ECANCELED);
+  for (auto& one : connects) {
+    EXPECT_EQ(one->results.size(), 1u);
+    if (one->last() >= 0) synchronous(OpKind::close, one->last());
+  }
+  ::close(full);
+}
+
+TEST_P(IoTest, AListenerTakesManyAndEachIsReportedOnce) {
+  sockaddr_storage address;
+  const int listener = listenOn(address);
+  Recorder accept(io, OpKind::accept, listener);
+  accept.submit();
+  std::vector<int> clients;
+  for (int i = 0; i < 20; ++i) {
+    clients.push_back(::socket(AF_INET, SOCK_STREAM, 0));
+    ASSERT_EQ(::connect(clients.back(), reinterpret_cast<sockaddr*>(&address), sizeof(sockaddr_in)), 0);
+  }
+  EXPECT_TRUE(turnUntil([&] { return accept.results.size() == 20; }));
+  EXPECT_FALSE(accept.ended);
+  io.cancel(accept.op);
+  EXPECT_TRUE(turnUntil([&] { return accept.ended; }));
+  for (int fd : accept.results) {
+    if (fd >= 0) synchronous(OpKind::close, fd);
+  }
+  // Those that come now are nobody's, until one asks for what is waiting.
+  const int late = ::socket(AF_INET, SOCK_STREAM, 0);
+  ASSERT_EQ(::connect(late, reinterpret_cast<sockaddr*>(&address), sizeof(sockaddr_in)), 0);
+  const int taken = synchronous(OpKind::accept_waiting, listener);
+  EXPECT_GE(taken, 0);
+  EXPECT_EQ(synchronous(OpKind::accept_waiting, listener), -EAGAIN);
+  for (int fd : clients) ::close(fd);
+  for (int fd : {late, taken, listener}) synchronous(OpKind::close, fd);
+}
+
+TEST_P(ConnectionTest, BytesArriveInOrderAndOneArmingLastsForAll) {
+  Recorder recv(io, OpKind::recv, server);
+  recv.submit();
+  std::string sent;
+  for (int i = 0; i < 50; ++i) {
+    const std::string part(static_cast<size_t>(1 + i * 37), static_cast<char>('a' + i % 26));
+    sent += part;
+    send(client, part);
+  }
+  EXPECT_TRUE(turnUntil([&] { return recv.text.size() == sent.size(); }));
+  EXPECT_EQ(recv.text, sent);
+  EXPECT_FALSE(recv.ended);
+  cancelAndWait(recv);
+  EXPECT_EQ(recv.last(), -ECANCELED);
+}
+
+TEST_P(ConnectionTest, AGatheredSendKeepsItsOrder) {
+  Recorder recv(io, OpKind::recv, server);
+  recv.submit();
+  Recorder op(io, OpKind::send, client);
+  std::string parts[3] = {"one ", "two ", "three"};
+  iovec vectors[3];
+  for (int i = 0; i < 3; ++i) vectors[i] = {parts[i].data(), parts[i].size()};
+  op.op.vectors = vectors;
+  op.op.vector_count = 3;
+  op.submit();
+  EXPECT_TRUE(op.op.armed) << "also where the kernel took it at once: its completion has not been delivered";
+  EXPECT_TRUE(turnUntil([&] { return op.ended && recv.text.size() == 13; }));
+  EXPECT_FALSE(op.op.armed);
+  EXPECT_EQ(recv.text, "one two three");
+  cancelAndWait(recv);
+}
+
+TEST_P(ConnectionTest, AHalfClosedSideStillReceives) {
+  Recorder at_server(io, OpKind::recv, server);
+  at_server.submit();
+  send(client, "last words");
+  EXPECT_EQ(synchronous(OpKind::shutdown, client), 0);
+  EXPECT_TRUE(turnUntil([&] { return at_server.ended; }));
+  EXPECT_EQ(at_server.text, "last words");
+  EXPECT_EQ(at_server.last(), 0);
+  Recorder at_client(io, OpKind::recv, client);
+  at_client.submit();
+  send(server, "an answer");
+  EXPECT_TRUE(turnUntil([&] { return at_client.text == "an answer"; }));
+  cancelAndWait(at_client);
+}
+
+TEST_P(ConnectionTest, AResetIsAnErrorAndNoEnd) {
+  Recorder recv(io, OpKind::recv, server);
+  recv.submit();
+  io.turn(0);
+  EXPECT_EQ(synchronous(OpKind::close, client, true), 0);
+  client = -1;
+  EXPECT_TRUE(turnUntil([&] { return recv.ended; }));
+  EXPECT_EQ(recv.last(), -ECONNRESET);
+}
+
+TEST_P(ConnectionTest, SendingToAClosedPeerIsAnErrorAndNoSignal) {
+  synchronous(OpKind::close, server, true);
+  server = -1;
+  int32_t last = 0;
+  EXPECT_TRUE(turnUntil([&] {
+    Recorder op(io, OpKind::send, client);
+    char byte = 'x';
+    iovec vector{&byte, 1};
+    op.op.vectors = &vector;
+    op.op.vector_count = 1;
+    op.submit();
+    EXPECT_TRUE(turnUntil([&] { return op.ended; }));
+    last = op.last();
+    return last < 0;
+  }));
+  EXPECT_TRUE(last == -EPIPE || last == -ECONNRESET) << last;
+}
+
+TEST_P(ConnectionTest, ARecvThatIsCancelledAndArmedAgainLosesNothing) {
+  Recorder recv(io, OpKind::recv, server);
+  std::string sent;
+  for (int i = 0; i < 20; ++i) {
+    const std::string part(1000, static_cast<char>('a' + i));
+    recv.submit();
+    recv.ended = false;
+    sent += part;
+    if (i % 2 == 0) io.turn(0);
+    send(client, part);
+    cancelAndWait(recv);
+  }
+  recv.ended = false;
+  recv.submit();
+  EXPECT_TRUE(turnUntil([&] { return recv.text.size() == sent.size(); }));
+  EXPECT_EQ(recv.text, sent);
+  cancelAndWait(recv);
+}
+
+TEST_P(ConnectionTest, ASecondCancelChangesNothing) {
+  Recorder recv(io, OpKind::recv, server);
+  recv.submit();
+  io.turn(0);
+  io.cancel(recv.op);
+  io.cancel(recv.op);
+  EXPECT_TRUE(turnUntil([&] { return recv.ended; }));
+  io.cancel(recv.op);
+  turnFor(10);
+  EXPECT_EQ(recv.results, (std::vector<int32_t>{-ECANCELED}));
+}
+
+TEST_P(ConnectionTest, ASendThatCannotGoOnIsCancelled) {
+  const std::string much(1 << 20, 's');
+  Recorder op(io, OpKind::send, client);
+  iovec vector{const_cast<char*>(much.data()), much.size()};
+  op.op.vectors = &vector;
+  op.op.vector_count = 1;
+  // Nobody reads, so that the kernel's buffers fill up.
+  int64_t taken = 0;
+  while (true) {
+    op.ended = false;
+    op.submit();
+    if (!turnUntil([&] { return op.ended; }, 100)) break;
+    ASSERT_GT(op.last(), 0);
+    taken += op.last();
+    ASSERT_LT(taken, int64_t{1} << 30);
+  }
+  io.cancel(op.op);
+  EXPECT_TRUE(turnUntil([&] { return op.ended; }));
+  EXPECT_TRUE(op.last() == -ECANCELED || op.last() > 0) << op.last();
+}
+
+struct FewBuffers : ConnectionTest {
+  FewBuffers() : ConnectionTest(2) {}
+};
+INSTANTIATE_TEST_SUITE_P(Backends, FewBuffers, testing::Values(IoKind::uring, IoKind::epoll), backendName);
+
+TEST_P(FewBuffers, WithoutABufferRecvSaysSoAndGoesOnWhenOneIsBack) {
+  Recorder recv(io, OpKind::recv, server);
+  recv.keeps = true;
+  recv.submit();
+  const std::string sent(5 * 4096, 'n');
+  send(client, sent);
+  EXPECT_TRUE(turnUntil([&] { return recv.ended; }));
+  EXPECT_EQ(recv.last(), -ENOBUFS);
+  EXPECT_EQ(buffers.lent(), 2u);
+  EXPECT_EQ(recv.text.size(), 2u * 4096);
+  struct Waiter : BufferPool::Waiter {
+    int woken = 0;
+  } first, second;
+  for (Waiter* waiter : {&first, &second}) {
+    waiter->owner = waiter;
+    waiter->on_buffer = [](void* self) {
+      static_cast<Waiter*>(self)->woken += 1;
+      return true;
+    };
+    buffers.wait(*waiter);
+  }
+  EXPECT_EQ(first.woken, 0);
+  recv.giveBack();
+  EXPECT_EQ(first.woken, 1);
+  EXPECT_EQ(second.woken, 1);
+  recv.keeps = false;
+  EXPECT_TRUE(turnUntil([&] {
+    // Buffers may run out again before those of this turn are back.
+    if (recv.ended) {
+      recv.ended = false;
+      recv.submit();
+    }
+    return recv.text.size() == sent.size();
+  }));
+  EXPECT_EQ(recv.text, sent);
+  if (!recv.ended) cancelAndWait(recv);
+}
+
+TEST_P(IoTest, OtherThreadsCompleteOpsThroughTheMailbox) {
+  constexpr int per_thread = 500;
+  struct Box {
+    int arrived = 0;
+  } box;
+  std::vector<Op> ops(2 * per_thread);
+  for (Op& op : ops) {
+    op.kind = OpKind::message;
+    op.owner = &box;
+    op.on_complete = [](void* self, const Completion& completion) { static_cast<Box*>(self)->arrived += completion.result; };
+    io.submit(op);
+  }
+  std::thread threads[2];
+  for (int t = 0; t < 2; ++t) {
+    threads[t] = std::thread([&, t] {
+      for (int i = 0; i < per_thread; ++i) mailbox.post(ops[static_cast<size_t>(t * per_thread + i)], 1);
+    });
+  }
+  EXPECT_TRUE(turnUntil([&] { return box.arrived == 2 * per_thread; }));
+  for (std::thread& thread : threads) thread.join();
+  for (Op& op : ops) EXPECT_FALSE(op.armed);
+}
+
+TEST_P(IoTest, APostWakesALoopThatSleeps) {
+  Recorder message(io, OpKind::message, -1);
+  message.submit();
+  io.turn(0);
+  std::thread poster([&] { mailbox.post(message.op, 7); });
+  const TimeNs before = backend->now();
+  while (!message.ended) io.turn(io.nowNs() + 10 * ns_per_s);
+  poster.join();
+  EXPECT_EQ(message.last(), 7);
+  EXPECT_LT(backend->now() - before, 9 * ns_per_s);
+}
+
+TEST_P(IoTest, AMessageThatIsCancelledComesOnce) {
+  Recorder message(io, OpKind::message, -1);
+  message.submit();
+  io.cancel(message.op);
+  EXPECT_TRUE(turnUntil([&] { return message.ended; }));
+  EXPECT_EQ(message.results, (std::vector<int32_t>{-ECANCELED}));
+}
+
+TEST_P(IoTest, MoreCompletionsThanOneTurnTakesAreNotLost) {
+  std::vector<int> pairs;
+  std::vector<std::unique_ptr<Recorder>> sends;
+  char byte = 'x';
+  iovec vector{&byte, 1};
+  for (int i = 0; i < 400; ++i) {
+    int both[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, both), 0);
+    pairs.push_back(both[0]);
+    pairs.push_back(both[1]);
+    sends.push_back(std::make_unique<Recorder>(io, OpKind::send, both[0]));
+    sends.back()->op.vectors = &vector;
+    sends.back()->op.vector_count = 1;
+    sends.back()->submit();
+  }
+  io.turn(0);
+  for (auto& one : sends) {
+    if (!one->ended) EXPECT_TRUE(one->op.armed);
+  }
+  EXPECT_TRUE(turnUntil([&] {
+    for (auto& one : sends) {
+      if (!one->ended) return false;
+    }
+    return true;
+  }));
+  for (auto& one : sends) EXPECT_EQ(one->results, (std::vector<int32_t>{1}));
+  for (int fd : pairs) synchronous(OpKind::close, fd);
+}
+
+}  // namespace
+}  // namespace plait::io_test

@@ -1,0 +1,150 @@
+// Coroutines: tasks, scopes, locks, waits, and the memory of their frames.
+#include "plait/io/io_test.h"
+
+namespace plait::io_test {
+namespace {
+
+struct TaskTest : IoTest {};
+INSTANTIATE_TEST_SUITE_P(Backends, TaskTest, testing::Values(IoKind::uring, IoKind::epoll), backendName);
+
+Task<int> add(int a, int b, Io&) { co_return a + b; }
+Task<int> sumTo(int n, Io& io) {
+  if (n == 0) co_return 0;
+  co_return n + co_await sumTo(n - 1, io);
+}
+Task<void> storeSum(int n, int& out, Io& io) { out = co_await sumTo(n, io) + co_await add(1, 2, io); }
+
+TEST_P(TaskTest, ATaskAwaitsOthersAndItsFramesGoBack) {
+  Scope scope;
+  int sum = 0;
+  scope.spawn(storeSum(50, sum, io), io);
+  finish(scope);
+  EXPECT_EQ(sum, 50 * 51 / 2 + 3);
+  EXPECT_EQ(io.frames().used(), 0u);
+}
+
+Task<void> append(std::vector<int>& to, int value, Io&) {
+  to.push_back(value);
+  co_return;
+}
+
+TEST_P(TaskTest, SpawnedTasksRunInTheOrderOfSpawningAndNotAtOnce) {
+  Scope scope;
+  std::vector<int> order;
+  for (int i = 0; i < 5; ++i) scope.spawn(append(order, i, io), io);
+  EXPECT_TRUE(order.empty());
+  EXPECT_EQ(scope.running(), 5u);
+  finish(scope);
+  EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4}));
+}
+
+TEST_P(TaskTest, ATaskThatIsNeverStartedGivesItsFrameBack) {
+  std::vector<int> order;
+  { auto task = append(order, 1, io); }
+  EXPECT_TRUE(order.empty());
+  EXPECT_EQ(io.frames().used(), 0u);
+}
+
+TEST_P(TaskTest, FramesAreUsedAgain) {
+  std::vector<int> order;
+  for (int i = 0; i < 5000; ++i) {
+    Scope scope;
+    scope.spawn(append(order, i, io), io);
+    finish(scope);
+  }
+  EXPECT_EQ(order.size(), 5000u);  // of a slab with 256 frames of each size
+}
+
+Task<void> sleepFor(int64_t ms, TimeNs& woke_ns, Io& io) {
+  co_await sleepUntil(io.nowNs() + ms * ns_per_ms, io);
+  woke_ns = io.nowNs();
+}
+Task<void> joinAfter(Scope& scope, bool& joined, Io&) {
+  co_await scope.join();
+  joined = true;
+}
+
+TEST_P(TaskTest, JoinWaitsForTheLastTaskAndSleepersAreNeverEarly) {
+  Scope inner;
+  Scope outer;
+  TimeNs woke[3] = {};
+  bool joined = false;
+  const TimeNs start = io.nowNs();
+  for (int i = 0; i < 3; ++i) inner.spawn(sleepFor(20 * (3 - i), woke[i], io), io);
+  outer.spawn(joinAfter(inner, joined, io), io);
+  EXPECT_TRUE(turnUntil([&] { return woke[2] != 0; }));
+  EXPECT_FALSE(joined);
+  finish(outer);
+  EXPECT_TRUE(joined);
+  for (int i = 0; i < 3; ++i) EXPECT_GE(woke[i] - start, 20 * (3 - i) * ns_per_ms);
+  EXPECT_LE(woke[2], woke[1]);
+}
+
+TEST_P(TaskTest, SleepingUntilThePastDoesNotSuspend) {
+  Scope scope;
+  TimeNs woke = 0;
+  scope.spawn(sleepFor(-5, woke, io), io);
+  io.turn(0);
+  EXPECT_NE(woke, 0);
+  EXPECT_EQ(scope.running(), 0u);
+}
+
+Task<void> critical(IoMutex& mutex, std::vector<int>& log, int id, Io& io) {
+  co_await mutex.lock();
+  log.push_back(id);
+  co_await sleepUntil(io.nowNs() + ns_per_ms, io);
+  log.push_back(id);
+  mutex.unlock(io);
+}
+
+TEST_P(TaskTest, AMutexAdmitsOneAtATimeFirstComeFirstServed) {
+  IoMutex mutex;
+  std::vector<int> log;
+  Scope scope;
+  for (int i = 0; i < 4; ++i) scope.spawn(critical(mutex, log, i, io), io);
+  finish(scope);
+  EXPECT_EQ(log, (std::vector<int>{0, 0, 1, 1, 2, 2, 3, 3}));
+}
+
+Task<void> waitFor(IoCondition& condition, std::vector<int>& log, int id, Io&) {
+  co_await condition.wait();
+  log.push_back(id);
+}
+
+TEST_P(TaskTest, AConditionWakesTheLongestWaiterOrAllOfThem) {
+  IoCondition condition;
+  std::vector<int> log;
+  Scope scope;
+  condition.notifyOne(io);  // with nobody waiting it is lost
+  for (int i = 0; i < 4; ++i) scope.spawn(waitFor(condition, log, i, io), io);
+  io.turn(0);
+  EXPECT_TRUE(log.empty());
+  condition.notifyOne(io);
+  io.turn(0);
+  EXPECT_EQ(log, (std::vector<int>{0}));
+  condition.notifyAll(io);
+  finish(scope);
+  EXPECT_EQ(log, (std::vector<int>{0, 1, 2, 3}));
+}
+
+TEST_P(TaskTest, FlushingHappensOnceATurnAfterEverythingThatWasReady) {
+  struct Flusher {
+    Io::FlushNode node;
+    std::vector<int>* log;
+  } flusher;
+  std::vector<int> log;
+  flusher.log = &log;
+  flusher.node.owner = &flusher;
+  flusher.node.flush = [](void* self) { static_cast<Flusher*>(self)->log->push_back(-1); };
+  Scope scope;
+  for (int i = 0; i < 3; ++i) scope.spawn(append(log, i, io), io);
+  io.flushLater(flusher.node);
+  io.flushLater(flusher.node);
+  io.turn(0);
+  EXPECT_EQ(log, (std::vector<int>{0, 1, 2, -1}));
+  io.turn(0);
+  EXPECT_EQ(log.size(), 4u);
+}
+
+}  // namespace
+}  // namespace plait::io_test
