@@ -33,36 +33,15 @@ void Reservation::prefault() {
   }
 }
 
-BlockSlab::BlockSlab(size_t block_size, size_t count)
-    : memory_(((block_size + 15) / 16 * 16) * count), block_size_((block_size + 15) / 16 * 16), count_(count) {
-  PLAIT_ASSERT(block_size_ >= sizeof(Free));
+// Most of a large block is rarely touched: its first lines always are. Strides that are a power of two would put the
+// first lines of all blocks into the same few sets of the caches; an odd number of lines spreads them over all sets.
+BlockSlab::BlockSlab(size_t block_size, size_t count) : block_size_((block_size + 15) / 16 * 16), count_(count) {
+  const size_t lines = (block_size_ + cache_line - 1) / cache_line;
+  stride_ = block_size_ < 2 * cache_line ? block_size_ : (lines | 1) * cache_line;
+  memory_ = Reservation(stride_ * count);
+  free_ = Reservation(sizeof(void*) * count);
 }
 
 BlockSlab::~BlockSlab() = default;
-
-void* BlockSlab::take() {
-  void* block = nullptr;
-  if (free_ != nullptr) {
-    block = free_;
-    free_ = free_->next;
-  } else if (bumped_ < count_) {
-    block = memory_.data() + bumped_ * block_size_;
-    bumped_ += 1;
-  } else {
-    return nullptr;
-  }
-  used_ += 1;
-  if (used_ > peak_) peak_ = used_;
-  return block;
-}
-
-void BlockSlab::give(void* block) {
-  PLAIT_ASSERT(contains(block));
-  PLAIT_ASSERT(used_ > 0);
-  auto* freed = static_cast<Free*>(block);
-  freed->next = free_;
-  free_ = freed;
-  used_ -= 1;
-}
 
 }  // namespace plait

@@ -2,6 +2,7 @@
 //
 // A Reservation is an anonymous mapping: address space now, pages when first touched. Slabs take from it with a bump
 // pointer and give back to a LIFO free list, so resident memory follows the real peak and warm pieces are used first.
+// The free list lies beside the pieces, not in them: taking one does not wait for memory that has left the caches.
 // None of this is thread-safe: a slab belongs to one worker.
 #pragma once
 
@@ -40,31 +41,60 @@ class BlockSlab {
   BlockSlab(BlockSlab&&) = default;
   ~BlockSlab();
 
-  void* take();
-  void give(void* block);
+  void* take() {
+    void* block = nullptr;
+    if (free_count_ != 0) [[likely]] {
+      block = freeList()[--free_count_];
+      // The next to be taken is on its way into the cache while this one is filled.
+      if (free_count_ != 0) prefetch(freeList()[free_count_ - 1]);
+    } else if (bumped_ < count_) {
+      block = memory_.data() + bumped_ * stride_;
+      bumped_ += 1;
+    } else {
+      return nullptr;
+    }
+    used_ += 1;
+    if (used_ > peak_) peak_ = used_;
+    return block;
+  }
+  void give(void* block) {
+    PLAIT_ASSERT(contains(block));
+    PLAIT_ASSERT(used_ > 0);
+    freeList()[free_count_++] = block;
+    used_ -= 1;
+  }
 
   size_t blockSize() const { return block_size_; }
   size_t capacity() const { return count_; }
   size_t used() const { return used_; }
   size_t available() const { return count_ - used_; }
   size_t peak() const { return peak_; }
-  size_t reservedBytes() const { return memory_.size(); }
-  void prefault() { memory_.prefault(); }
+  size_t reservedBytes() const { return memory_.size() + free_.size(); }
+  void prefault() {
+    memory_.prefault();
+    free_.prefault();
+  }
   bool contains(const void* p) const {
     return p >= memory_.data() && p < memory_.data() + memory_.size();
   }
 
  private:
-  struct Free {
-    Free* next;
-  };
+  void** freeList() const { return reinterpret_cast<void**>(free_.data()); }
+  static void prefetch(const void* block) {
+    __builtin_prefetch(block, 1);
+    __builtin_prefetch(static_cast<const uint8_t*>(block) + cache_line, 1);
+  }
+  static constexpr size_t cache_line = 64;
+
   Reservation memory_;
+  Reservation free_;
   size_t block_size_ = 0;
+  size_t stride_ = 0;  // from one block to the next
   size_t count_ = 0;
   size_t bumped_ = 0;
+  size_t free_count_ = 0;
   size_t used_ = 0;
   size_t peak_ = 0;
-  Free* free_ = nullptr;
 };
 
 // Objects of one type. `create` returns null when the slab is full. `index` and `generation` make a handle that can be
@@ -102,9 +132,7 @@ class Slab {
 
  private:
   struct Cell {
-    // The free list's link and the generation must not overlap: the generation outlives the object.
-    void* link;
-    uint32_t generation;
+    uint32_t generation;  // outlives the object
     alignas(T) uint8_t storage[sizeof(T)];
   };
   static Cell* cellOf(T* object) {
