@@ -263,7 +263,7 @@ TEST(Tls, WritesAsMuchAsThereIsRoomFor) {
   auto s = server();
   auto c = client();
   for (const size_t block_count : {1, 2, 5}) {
-    Side server_side(*s, ""), client_side(*c, "localhost", block_count);
+    Side server_side(*s, ""), client_side(*c, "localhost", AlpnOffer::all, block_count);
     ASSERT_TRUE(shake(client_side, server_side).done);
     const std::string text = randomText(1'000'000);
     const auto taken = client_side.session.write(asBytes(text));
