@@ -362,6 +362,7 @@ Task<void> UltraSock::drain(TimeNs deadline_ns, Io& io) {
     flushLater();
     co_await DrainWait(*this);
   }
+  if (unsent() != 0 && !error_) abort(connectionError(ErrorCode::deadline_exceeded, "the deadline passed"));
   deadline_timer_.cancel();
 }
 

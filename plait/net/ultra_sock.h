@@ -96,7 +96,7 @@ class UltraSock {
   void abort(const Error& error);
   bool isAborted() const { return error_.has_value(); }
 
-  // Waits until all output has left, the socket failed, or the deadline passed.
+  // Waits until all output has left or the socket failed, which it does at the deadline.
   Task<void> drain(TimeNs deadline_ns, Io& io);
   // Drains, says close_notify and FIN, waits for the peer's FIN (so that a reset does not overtake our last words), and
   // closes. Waiting ends at the deadline.

@@ -1,0 +1,138 @@
+// plait as an embedder sees it: pool and server on one runtime, through the public header alone.
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "plait/plait.h"
+
+namespace plait {
+namespace {
+
+struct Way {
+  IoKind io;
+  BackendProtocol protocol;
+};
+
+// Sends each request's body back, and says what length it had been announced with.
+struct EchoHandler final : Handler {
+  Task<void> handle(Exchange& exchange, Io&) override {
+    announced = std::string(exchange.request().fields.value(http::FieldName::content_length));
+    if (announced.empty() && exchange.request().content_length != http::unknown_length) {
+      announced = std::to_string(exchange.request().content_length);
+    }
+    host = std::string(exchange.request().authority);
+    if (http::Pipe* body = exchange.requestBody()) {
+      alignas(8) uint8_t memory[64];
+      http::ResponseHead head;
+      head.status = 200;
+      head.fields = http::FieldList(memory);
+      exchange.sendHead(head, false);
+      (void)co_await exchange.relay(*body);
+    } else {
+      exchange.respond(200, "text/plain", "no body");
+    }
+    exchange.end();
+  }
+  std::string announced;
+  std::string host;
+};
+
+struct Asked {
+  uint16_t status = 0;
+  std::string text;
+  const char* error = nullptr;
+};
+
+Task<void> ask(ConnectionPool& pool, std::string_view method, http::Pipe* body, Asked& asked, Io& io) {
+  auto lease = co_await pool.getOrCreate(0, io);
+  if (!lease) {
+    asked.error = lease.error().reason;
+    co_return;
+  }
+  auto response = co_await (*lease)->request(method, "/echo", "embedder.test", body, io);
+  pool.release(*lease, response || !response.error().reachesConnection(), io);
+  if (!response) {
+    asked.error = response.error().reason;
+    co_return;
+  }
+  asked.status = response->status();
+  while (true) {
+    auto bytes = co_await response->read(io);
+    if (!bytes) asked.error = bytes.error().reason;
+    if (!bytes || bytes->empty()) co_return;
+    asked.text += asText(*bytes);
+  }
+}
+
+Task<void> end(ConnectionPool& pool, Server& server, Io& io) {
+  co_await pool.close(io);
+  co_await server.drain(io);
+}
+
+struct EmbedTest : testing::TestWithParam<Way> {
+  EmbedTest() {
+    RuntimeOptions options;
+    options.io = GetParam().io;
+    options.limits.exchanges = 64;
+    options.limits.client_connections = 16;
+    options.limits.receive_buffers = 64;
+    options.limits.h2_connections_per_backend = 1;
+    auto made = Runtime::make(options);
+    EXPECT_TRUE(made.has_value());
+    runtime = std::move(*made);
+    server = makeServer(*runtime, handler);
+    sockaddr_storage address{};
+    auto& v4 = reinterpret_cast<sockaddr_in&>(address);
+    v4.sin_family = AF_INET;
+    v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(server->listen(address, nullptr), 0);
+    BackendOptions backend;
+    backend.protocol = GetParam().protocol;
+    backend.host = "127.0.0.1";
+    backend.port = ntohs(v4.sin_port);
+    pool = runtime->makePool({backend});
+  }
+  ~EmbedTest() override { runtime->run(end(*pool, *server, runtime->io())); }
+  Asked request(std::string_view method, http::Pipe* body = nullptr) {
+    Asked asked;
+    runtime->run(ask(*pool, method, body, asked, runtime->io()));
+    EXPECT_EQ(asked.error, nullptr) << asked.error;
+    EXPECT_EQ(asked.status, 200);
+    return asked;
+  }
+  EchoHandler handler;
+  std::unique_ptr<Runtime> runtime;
+  std::unique_ptr<Server> server;
+  std::unique_ptr<ConnectionPool> pool;
+};
+INSTANTIATE_TEST_SUITE_P(Ways, EmbedTest,
+                         testing::Values(Way{IoKind::uring, BackendProtocol::h2c}, Way{IoKind::epoll, BackendProtocol::h2c},
+                                         Way{IoKind::epoll, BackendProtocol::h1}, Way{IoKind::uring, BackendProtocol::probe}),
+                         [](const testing::TestParamInfo<Way>& info) { return "Way" + std::to_string(info.index); });
+
+TEST_P(EmbedTest, ARequestIsOneLineAndItsAnswerIsReadWhole) {
+  EXPECT_EQ(request("GET").text, "no body");
+  EXPECT_EQ(handler.host, "embedder.test");
+  EXPECT_EQ(request("GET").text, "no body");
+  EXPECT_EQ(pool->counters().connects, 1u);
+}
+
+TEST_P(EmbedTest, ABodyThatIsCompleteIsAnnouncedWithItsLength) {
+  http::Pipe body(runtime->streamBlocks(), runtime->headers());
+  ASSERT_TRUE(body.push(asBytes("twelve bytes"), true));
+  EXPECT_EQ(request("POST", &body).text, "twelve bytes");
+  EXPECT_EQ(handler.announced, "12");
+}
+
+TEST_P(EmbedTest, ALargeBodyComesBackByteForByte) {
+  std::string sent(1 << 20, 0);
+  for (size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<char>(i * 31 >> 3);
+  http::Pipe body(runtime->streamBlocks(), runtime->headers());
+  ASSERT_TRUE(body.push(asBytes(sent), true));
+  EXPECT_TRUE(request("POST", &body).text == sent);
+  EXPECT_TRUE(body.isFinished());
+}
+
+}  // namespace
+}  // namespace plait
