@@ -207,6 +207,7 @@ void H2Server::pumpBlocked() {
   }
   blocked_.spliceBack(round);
   blocked_.spliceBack(had_turn);
+  if (!blocked_.empty() && connection_.sock().unsent() == 0 && session_.isQueueFull()) connection_.lookSoon();
 }
 
 void H2Server::onCredit(H2Exchange& exchange, size_t count) {

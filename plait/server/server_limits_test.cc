@@ -19,7 +19,7 @@ TEST_P(LimitsTest, AnEndOfAResponseThatFindsNoBlockIsSentOnceThereIsOne) {
   std::vector<void*> taken;
   while (void* block = world.send_blocks.take()) taken.push_back(block);
   ASSERT_TRUE(world.handler.pushed->push({}, true));
-  world.turnFor(30);
+  world.turnFor(150);
   EXPECT_FALSE(client.hasEnded(1));
   EXPECT_EQ(world.handler.running, 1) << "the response is not complete as long as its end has not been queued";
   for (void* block : taken) world.send_blocks.give(block);
