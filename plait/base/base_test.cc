@@ -73,6 +73,23 @@ TEST(ListDeathTest, RefusesDeathWhileLinked) {
       "isLinked");
 }
 
+TEST(BlockSlab, SpreadsLargeBlocksOverTheSetsOfTheCaches) {
+  constexpr size_t line = 64;
+  for (const size_t size : {256u, 2048u, 4096u, 16384u}) {
+    BlockSlab slab(size, 4);
+    auto* a = static_cast<uint8_t*>(slab.take());
+    auto* b = static_cast<uint8_t*>(slab.take());
+    EXPECT_EQ(slab.blockSize(), size);
+    EXPECT_GE(static_cast<size_t>(b - a), size);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(a) % line, 0u);
+    EXPECT_EQ(static_cast<size_t>(b - a) % line, 0u);
+    EXPECT_EQ(static_cast<size_t>(b - a) / line % 2, 1u) << "an even number of lines returns to the same sets";
+    EXPECT_GE(slab.reservedBytes(), size * 4);
+    slab.give(a);
+    slab.give(b);
+  }
+}
+
 TEST(BlockSlab, RunsDryAndHandsOutTheLastReturnedFirst) {
   BlockSlab slab(64, 2);
   void* a = slab.take();

@@ -63,7 +63,7 @@ class H2Connection final : public Connection {
   void reset(H2UpstreamStream& stream, h2::H2Error code);
   void pumpBlocked();
   void block(H2UpstreamStream& stream);
-  Status feed(Bytes input, Io& io);
+  Status feed(Bytes& input, Io& io);  // leaves what is to be fed after others have gone on
 
   h2::Session session_;
   BlockedList blocked_;

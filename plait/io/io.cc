@@ -1,6 +1,11 @@
 #include "plait/io/io.h"
 
 namespace plait {
+namespace {
+
+constexpr size_t completions_per_turn = 256;
+
+}  // namespace
 
 Io::Io(IoBackend& backend, BufferPool& buffers, const IoConfig& config)
     : backend_(backend),
@@ -10,6 +15,7 @@ Io::Io(IoBackend& backend, BufferPool& buffers, const IoConfig& config)
       random_(backend.entropy()),
       timers_(now_ns_),
       ready_(new std::coroutine_handle<>[config.ready_count]),
+      completions_(new Completion[completions_per_turn]),
       ready_capacity_(config.ready_count) {
   PLAIT_ASSERT((ready_capacity_ & (ready_capacity_ - 1)) == 0);
 }
@@ -29,13 +35,17 @@ void Io::turn(TimeNs until_ns) {
     until = look;
   }
   // Completions are copied out first and delivered afterwards, so nothing runs while the backend reaps.
-  Completion completions[256];
-  const size_t count = backend_.poll(until, completions);
+  const size_t count = backend_.poll(until, {completions_.get(), completions_per_turn});
   now_ns_ = backend_.now();
   for (size_t i = 0; i < count; ++i) {
-    Op& op = *completions[i].op;
-    if (!completions[i].more) op.armed = false;
-    op.on_complete(op.owner, completions[i]);
+    if (!completions_[i].more) completions_[i].op->reaped = true;
+  }
+  runReady();
+  for (size_t i = 0; i < count; ++i) {
+    const Completion completion = completions_[i];
+    if (!completion.more) completion.op->armed = completion.op->reaped = false;
+    completion.op->on_complete(completion.op->owner, completion);
+    runReady();
   }
   timers_.advance(now_ns_);
   // Flushing can make coroutines ready (a failed send), and those can produce output: until neither is left.

@@ -1,7 +1,9 @@
 // Io: what a worker thread has of the outside world. Everything that waits, looks at the clock or draws a random number
 // takes an Io&; there is no other way to any of them.
 //
-// One turn of run():   poll → deliver completions → fire timers → resume ready coroutines → flush sockets → (poll)
+// One turn of run():   poll → (deliver a completion → resume ready coroutines)* → fire timers → resume → flush sockets → (poll)
+//
+// What one completion sets off is done before the next is delivered: a request's memory is then still in the caches.
 #pragma once
 
 #include <coroutine>
@@ -43,13 +45,24 @@ class Io {
   BufferPool& buffers() { return buffers_; }
 
   void submit(Op& op) { backend_.submit(op); }
-  void cancel(Op& op) { backend_.cancel(op); }
+  // An op whose last completion is already on its way ends with that one.
+  void cancel(Op& op) {
+    if (!op.reaped) backend_.cancel(op);
+  }
 
   // Resumes `handle` later in this turn. The order of calls is the order of resumption.
   void ready(std::coroutine_handle<> handle) {
     PLAIT_ASSERT(ready_tail_ - ready_head_ < ready_capacity_);
     ready_[ready_tail_++ & (ready_capacity_ - 1)] = handle;
   }
+  // Lets everything that is ready go first, and goes on in the same turn.
+  struct YieldAwaiter {
+    Io& io;
+    bool await_ready() const { return io.ready_head_ == io.ready_tail_; }
+    void await_suspend(std::coroutine_handle<> handle) { io.ready(handle); }
+    void await_resume() const {}
+  };
+  YieldAwaiter yield() { return YieldAwaiter{*this}; }
   void arm(Timer& timer, TimeNs due) { timers_.arm(timer, due); }
   // Calls node.flush at the end of this turn; a second call in the same turn changes nothing.
   void flushLater(FlushNode& node) {
@@ -72,6 +85,7 @@ class Io {
   TimerWheel timers_;
   List<FlushNode, &FlushNode::node> flush_;
   std::unique_ptr<std::coroutine_handle<>[]> ready_;
+  std::unique_ptr<Completion[]> completions_;
   uint32_t ready_capacity_;
   uint32_t ready_head_ = 0;
   uint32_t ready_tail_ = 0;

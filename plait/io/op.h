@@ -46,6 +46,7 @@ struct Op {
   bool armed = false;
   bool cancelled = false; // cancel() was asked for; kept by the backend
   bool single = false;          // recv: completes once, with one buffer at most
+  bool reaped = false;          // the last completion is on its way to the owner; kept by Io
   bool reset_on_close = false;  // close: sends RST instead of FIN
   int fd = -1;
   int32_t result = 0;

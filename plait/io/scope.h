@@ -11,22 +11,24 @@ class Scope {
   Scope() = default;
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
-  ~Scope() { PLAIT_ASSERT(running_ == 0); }
+  ~Scope() { PLAIT_ASSERT(state_.running == 0); }
 
   // Starts `task` later in this turn; its frame is freed when it ends.
   void spawn(Task<void> task, Io& io) {
-    running_ += 1;
-    io.ready(run(*this, std::move(task), io).detach());
+    state_.running += 1;
+    const Task<void>::Handle handle = task.detach();
+    handle.promise().scope = &state_;
+    io.ready(handle);
   }
-  uint32_t running() const { return running_; }
+  uint32_t running() const { return state_.running; }
 
   struct JoinAwaiter {
     Scope& scope;
     explicit JoinAwaiter(Scope& joined) : scope(joined) {}
-    bool await_ready() const { return scope.running_ == 0; }
+    bool await_ready() const { return scope.state_.running == 0; }
     void await_suspend(std::coroutine_handle<> handle) {
-      PLAIT_ASSERT(!scope.joiner_);
-      scope.joiner_ = handle;
+      PLAIT_ASSERT(!scope.state_.joiner);
+      scope.state_.joiner = handle;
     }
     void await_resume() {}
   };
@@ -34,26 +36,7 @@ class Scope {
   JoinAwaiter join() { return JoinAwaiter(*this); }
 
  private:
-  // A coroutine that frees its own frame at the end: the only one of its kind, so that spawn needs no bookkeeping list.
-  struct Detached {
-    struct promise_type : detail::PromiseBase {
-      template <class... Args>
-      explicit promise_type(Args&... args) : PromiseBase(args...) {}
-      Detached get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
-      std::suspend_never final_suspend() noexcept { return {}; }
-      void return_void() {}
-    };
-    std::coroutine_handle<promise_type> handle;
-    std::coroutine_handle<> detach() { return handle; }
-  };
-  static Detached run(Scope& scope, Task<void> task, Io& io) {
-    co_await std::move(task);
-    scope.running_ -= 1;
-    if (scope.running_ == 0 && scope.joiner_) io.ready(std::exchange(scope.joiner_, nullptr));
-  }
-
-  uint32_t running_ = 0;
-  std::coroutine_handle<> joiner_;
+  detail::ScopeState state_;
 };
 
 }  // namespace plait

@@ -1,6 +1,7 @@
 // Lazy coroutines with one owner. A Task runs when it is awaited or given to a Scope, and its frame comes from the
-// FrameSlab of the Io& among its arguments. Every resumption goes through Io's ready list: the stack stays flat and the
-// order of execution is a decision of Io, which a simulator needs.
+// FrameSlab of the Io& among its arguments. Whatever waits is resumed through Io's ready list: the stack stays flat and
+// the order of execution is a decision of Io, which a simulator needs. Calling and returning are not waiting: an awaited
+// task begins at once, and its end goes straight on in its caller, while what both use is still in the caches.
 //
 // Rules that keep the frames safe: parameters are integers, spans, or references to objects that outlive the task; no
 // capturing coroutine lambdas; a Task that takes references to its caller's locals is awaited in the same expression.
@@ -34,8 +35,20 @@ Io& findIo(Args&... args) {
   return *io;
 }
 
+// The part of a Scope that a task knows.
+struct ScopeState {
+  uint32_t running = 0;
+  std::coroutine_handle<> joiner;
+
+  void ended(Io& io) {
+    running -= 1;
+    if (running == 0 && joiner) io.ready(std::exchange(joiner, nullptr));
+  }
+};
+
 struct PromiseBase {
   std::coroutine_handle<> continuation;
+  ScopeState* scope = nullptr;  // of a spawned task, which frees its own frame at its end
   Io* io;
 
   template <class... Args>
@@ -53,9 +66,16 @@ struct PromiseBase {
   struct FinalAwaiter {
     bool await_ready() noexcept { return false; }
     template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> handle) noexcept {
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> handle) noexcept {
       PromiseBase& promise = handle.promise();
-      if (promise.continuation) promise.io->ready(promise.continuation);
+      if (promise.scope != nullptr) {
+        ScopeState& spawner = *promise.scope;
+        Io& task_io = *promise.io;
+        handle.destroy();
+        spawner.ended(task_io);
+        return std::noop_coroutine();
+      }
+      return promise.continuation ? promise.continuation : std::noop_coroutine();
     }
     void await_resume() noexcept {}
   };

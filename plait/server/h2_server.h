@@ -76,6 +76,7 @@ class H2Server {
   uint32_t drained_ = 0;     // bytes that backends took since it last grew
   TimeNs idle_by_ns_ = never_ns;
   TimeNs headers_by_ns_ = never_ns;
+  bool gives_way_ = false;  // feed() left input, for the handlers to go first
   bool draining_ = false;
   bool goaway_final_ = false;
 };

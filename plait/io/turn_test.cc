@@ -1,0 +1,151 @@
+// The order in which one turn does things, with a backend that completes what it is told to.
+#include "plait/io/io.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "plait/io/op_awaiter.h"
+#include "plait/io/scope.h"
+
+namespace plait {
+namespace {
+
+class ScriptedBackend final : public IoBackend {
+ public:
+  void submit(Op& op) override { op.armed = true; }
+  void cancel(Op& op) override {
+    cancels += 1;
+    next.push_back({.op = &op, .result = -ECANCELED});
+  }
+  size_t poll(TimeNs, std::span<Completion> completions) override {
+    std::vector<Completion> reaped;
+    reaped.swap(next);
+    std::copy(reaped.begin(), reaped.end(), completions.begin());
+    return reaped.size();
+  }
+  TimeNs now() override { return 1; }
+  uint64_t entropy() override { return 7; }
+
+  std::vector<Completion> next;
+  uint32_t cancels = 0;
+};
+
+class TurnTest : public testing::Test {
+ protected:
+  ScriptedBackend backend;
+  BufferPool buffers{2, 64};
+  Io io{backend, buffers, {.frame_count = 16, .ready_count = 64}};
+  Scope scope;
+  std::string said;
+};
+
+Task<void> waitThenSay(Op& op, char letter, std::string& said, Io& io) {
+  co_await OpAwaiter(op, io);
+  said += letter;
+  co_await io.yield();
+  said += static_cast<char>(letter - 'a' + 'A');
+}
+
+TEST_F(TurnTest, WhatOneCompletionSetsOffIsDoneBeforeTheNextIsDelivered) {
+  Op a, b;
+  scope.spawn(waitThenSay(a, 'a', said, io), io);
+  scope.spawn(waitThenSay(b, 'b', said, io), io);
+  io.turn(0);
+  ASSERT_TRUE(a.armed && b.armed);
+  backend.next = {{.op = &a}, {.op = &b}};
+  io.turn(0);
+  EXPECT_EQ(said, "aAbB");
+  EXPECT_EQ(scope.running(), 0u);
+}
+
+Task<void> sayTwice(char letter, std::string& said, Io& io) {
+  said += letter;
+  co_await io.yield();
+  said += letter;
+}
+
+TEST_F(TurnTest, YieldLetsEverythingThatIsReadyGoFirst) {
+  scope.spawn(sayTwice('a', said, io), io);
+  scope.spawn(sayTwice('b', said, io), io);
+  io.turn(0);
+  EXPECT_EQ(said, "abab");
+}
+
+Task<int> answer(std::string& said, Io& io) {
+  co_await io.yield();
+  said += 'r';
+  co_return 42;
+}
+
+Task<void> ask(std::string& said, Io& io) {
+  const int result = co_await answer(said, io);
+  said += result == 42 ? 'c' : '?';
+}
+
+TEST_F(TurnTest, ATaskThatEndsGoesOnInItsCallerAtOnce) {
+  scope.spawn(ask(said, io), io);
+  scope.spawn(sayTwice('x', said, io), io);
+  io.turn(0);
+  EXPECT_EQ(said, "xrcx");
+}
+
+Task<void> joinThenSay(Scope& scope, std::string& said, Io& io) {
+  co_await scope.join();
+  co_await io.yield();
+  said += 'j';
+}
+
+TEST_F(TurnTest, AScopeIsJoinedWhenItsLastTaskHasEndedAndFreedItsFrame) {
+  Op op;
+  Scope outer;
+  scope.spawn(waitThenSay(op, 'a', said, io), io);
+  outer.spawn(joinThenSay(scope, said, io), io);
+  io.turn(0);
+  EXPECT_EQ(io.frames().used(), 2u);
+  backend.next = {{.op = &op}};
+  io.turn(0);
+  EXPECT_EQ(said, "aAj");
+  EXPECT_EQ(io.frames().used(), 0u);
+}
+
+struct Canceller {
+  Io& io;
+  Op& victim;
+};
+
+TEST_F(TurnTest, AnOpWhoseLastCompletionIsOnItsWayCannotBeCancelled) {
+  Op victim;
+  std::vector<int32_t> results;
+  victim.owner = &results;
+  victim.on_complete = [](void* owner, const Completion& completion) {
+    static_cast<std::vector<int32_t>*>(owner)->push_back(completion.result);
+  };
+  Canceller canceller{io, victim};
+  Op first;
+  first.owner = &canceller;
+  first.on_complete = [](void* owner, const Completion&) {
+    auto* self = static_cast<Canceller*>(owner);
+    self->io.cancel(self->victim);
+  };
+  io.submit(victim);
+  io.submit(first);
+  backend.next = {{.op = &first}, {.op = &victim, .result = 5}};
+  io.turn(0);
+  io.turn(0);
+  EXPECT_EQ(results, std::vector<int32_t>{5});
+  EXPECT_EQ(backend.cancels, 0u);
+
+  // Armed again it can be; so can a stream op that goes on.
+  io.submit(victim);
+  io.submit(first);
+  backend.next = {{.op = &first}, {.op = &victim, .result = 6, .more = true}};
+  io.turn(0);
+  io.turn(0);
+  EXPECT_EQ(results, (std::vector<int32_t>{5, 6, -ECANCELED}));
+  EXPECT_EQ(backend.cancels, 1u);
+}
+
+}  // namespace
+}  // namespace plait
