@@ -320,14 +320,13 @@ void H2Connection::failAll(const Error& error) {
 void H2Connection::onResponse(H2UpstreamStream& stream, h2::Event& event) {
   RequestOp* op = stream.op;
   if (op == nullptr) return;
-  const size_t needed = event.fields.listSize() + 64;
-  if (!stream.head_block.reserve(needed)) {
+  if (!stream.head_block.reserve(event.fields.heldBytes() + 64)) {
     reset(stream, H2Error::cancel);
     return failStream(stream, streamError(ErrorCode::no_memory, "no memory is left for the response's fields"));
   }
   stream.head = event.response;
   stream.head.fields = http::FieldList(stream.head_block.memory());
-  PLAIT_ASSERT(stream.head.fields.append(event.fields));
+  PLAIT_ASSERT(stream.head.fields.copyFrom(event.fields));
   stream.op = nullptr;
   stream.borrowed = true;
   stream.deadline_ns = silenceEnd();

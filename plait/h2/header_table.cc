@@ -132,11 +132,4 @@ void DynamicTable::insert(std::string_view name, std::string_view value, http::F
   size_ += static_cast<uint32_t>(needed);
 }
 
-TableEntry DynamicTable::at(uint32_t index) const {
-  PLAIT_ASSERT(index < count_);
-  const Slot& entry = slot(index);
-  const auto* text = reinterpret_cast<const char*>(bytes_ + entry.offset);
-  return {{text, entry.name_size}, {text + entry.name_size, entry.value_size}, entry.id};
-}
-
 }  // namespace plait::h2

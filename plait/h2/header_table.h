@@ -7,6 +7,7 @@
 #include <memory>
 #include <string_view>
 
+#include "plait/base/assert.h"
 #include "plait/base/bytes.h"
 #include "plait/http/field_name.h"
 
@@ -39,7 +40,12 @@ class DynamicTable {
   // may point into the table itself.
   void insert(std::string_view name, std::string_view value, http::FieldName id);
   // 0 is the newest; `index` < count().
-  TableEntry at(uint32_t index) const;
+  TableEntry at(uint32_t index) const {
+    PLAIT_ASSERT(index < count_);
+    const Slot& entry = slot(index);
+    const auto* text = reinterpret_cast<const char*>(bytes_ + entry.offset);
+    return {{text, entry.name_size}, {text + entry.name_size, entry.value_size}, entry.id};
+  }
 
  private:
   struct Slot {

@@ -112,22 +112,26 @@ uint8_t* HpackEncoder::field(uint8_t* out, std::string_view name, std::string_vi
   if (indexing != Indexing::never) {
     if (const uint32_t index = staticFieldIndex(id, value)) return writeInteger(out, 0x80, 7, index);
   }
+  // Names that have a number are compared by it.
+  const auto isNamed = [&](const TableEntry& entry) {
+    return id != FieldName::unknown ? entry.id == id : entry.id == id && entry.name == name;
+  };
   const uint32_t name_hash = id != FieldName::unknown ? static_cast<uint32_t>(id) : hashOf(name, 1);
-  const uint32_t field_hash = hashOf(value, name_hash + 2);
-  uint32_t& field_bucket = fields_[field_hash % bucket_count];
   uint32_t& name_bucket = names_[name_hash % bucket_count];
+  uint32_t* field_bucket = nullptr;
   // Sensitive fields are not looked up by value either: a hit would tell a guess from a miss (RFC 7541 §7.1).
-  if (indexing == Indexing::allow && field_bucket != 0) {
-    const uint32_t age = table_.inserted() - field_bucket;
-    if (age < table_.count()) {
+  if (indexing == Indexing::allow) {
+    field_bucket = &fields_[hashOf(value, name_hash + 2) % bucket_count];
+    const uint32_t age = table_.inserted() - *field_bucket;
+    if (*field_bucket != 0 && age < table_.count()) {
       const TableEntry entry = table_.at(age);
-      if (entry.value == value && entry.name == name) return writeInteger(out, 0x80, 7, static_table_size + 1 + age);
+      if (isNamed(entry) && entry.value == value) return writeInteger(out, 0x80, 7, static_table_size + 1 + age);
     }
   }
   uint32_t name_index = staticNameIndex(id);
   if (name_index == 0 && name_bucket != 0) {
     const uint32_t age = table_.inserted() - name_bucket;
-    if (age < table_.count() && table_.at(age).name == name) name_index = static_table_size + 1 + age;
+    if (age < table_.count() && isNamed(table_.at(age))) name_index = static_table_size + 1 + age;
   }
   // One field must not push out most of what is worth keeping.
   const bool insert = indexing == Indexing::allow && name.size() + value.size() + 32 <= table_.limit() / 2;
@@ -140,7 +144,7 @@ uint8_t* HpackEncoder::field(uint8_t* out, std::string_view name, std::string_vi
   out = writeString(out, value);
   if (insert) {
     table_.insert(name, value, id);
-    field_bucket = table_.inserted();
+    *field_bucket = table_.inserted();
     name_bucket = table_.inserted();
   }
   return out;

@@ -24,6 +24,7 @@ constexpr std::array<uint8_t, symbol_count> lengths = {
 
 struct Tables {
   std::array<uint32_t, symbol_count> codes{};
+  std::array<uint64_t, 256> encoded{};  // the code, and above its 32 bits its length
   struct Fast {
     uint8_t symbol;
     uint8_t length;  // 0: the code is longer
@@ -57,6 +58,7 @@ constexpr Tables makeTables() {
     }
     tables.count[length] = static_cast<uint16_t>(index - tables.first_index[length]);
   }
+  for (uint32_t symbol = 0; symbol < 256; ++symbol) tables.encoded[symbol] = uint64_t{lengths[symbol]} << 32 | tables.codes[symbol];
   return tables;
 }
 
@@ -91,9 +93,10 @@ size_t huffmanEncode(std::string_view text, uint8_t* out) {
   uint64_t word = 0;   // bits not written yet, in its low `filled` bits
   uint32_t filled = 0;
   for (const char c : text) {
-    const auto symbol = static_cast<uint8_t>(c);
-    word = word << lengths[symbol] | tables.codes[symbol];
-    filled += lengths[symbol];
+    const uint64_t code = tables.encoded[static_cast<uint8_t>(c)];
+    const auto length = static_cast<uint32_t>(code >> 32);
+    word = word << length | static_cast<uint32_t>(code);
+    filled += length;
     if (filled >= 32) {
       filled -= 32;
       storeBe32(out, static_cast<uint32_t>(word >> filled));
@@ -143,6 +146,15 @@ ptrdiff_t huffmanDecode(Bytes input, uint8_t* out) {
   word = filled == 0 ? 0 : word & ~uint64_t{0} << (64 - filled);
   while (true) {
     for (; filled <= 56 && p != end; filled += 8) word |= uint64_t{*p++} << (56 - filled);
+    // Short codes as long as they are certainly whole.
+    while (filled >= fast_bits) {
+      const auto entry = tables.fast[word >> (64 - fast_bits)];
+      if (entry.length == 0) break;
+      *out++ = entry.symbol;
+      word <<= entry.length;
+      filled -= entry.length;
+    }
+    if (p != end && filled <= 56) continue;
     // Missing bits count as ones, so that padding looks like the start of EOS.
     const uint64_t padded = filled == 64 ? word : word | ~uint64_t{0} >> filled;
     const auto entry = tables.fast[padded >> (64 - fast_bits)];

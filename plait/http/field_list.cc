@@ -1,56 +1,44 @@
 #include "plait/http/field_list.h"
 
-#include "plait/base/assert.h"
-
 namespace plait::http {
 
-FieldList::FieldList(MutableBytes memory) : memory_(memory.data()), size_(memory.size() & ~size_t{7}) {
+FieldList::FieldList(MutableBytes memory) : memory_(memory.data()), size_(static_cast<uint32_t>(memory.size() & ~size_t{7})) {
   PLAIT_ASSERT(reinterpret_cast<uintptr_t>(memory.data()) % 8 == 0);
   PLAIT_ASSERT(memory.size() < UINT32_MAX);
 }
 
-Field FieldList::at(size_t index) const {
-  PLAIT_ASSERT(index < count_);
-  const Entry& found = *entry(index);
-  const char* name = reinterpret_cast<const char*>(memory_) + found.name_offset;
-  return {{name, found.name_size}, {name + found.name_size, found.value_size}, found.id, found.never_indexed};
-}
-
-MutableBytes FieldList::freeBytes() {
-  const size_t taken = used_ + (count_ + 1) * sizeof(Entry);
+MutableBytes FieldList::freeBytes() const {
+  const size_t taken = used_ + (size_t{count_} + 1) * sizeof(Entry);
   if (taken >= size_) return {};
   return {memory_ + used_, size_ - taken};
 }
 
-void FieldList::commit(size_t name_size, size_t value_size, FieldName id, bool never_indexed) {
-  PLAIT_ASSERT((count_ + 1) * sizeof(Entry) <= size_ - used_);
-  PLAIT_ASSERT(name_size + value_size <= size_ - used_ - (count_ + 1) * sizeof(Entry));
-  *entry(count_) = {static_cast<uint32_t>(used_), static_cast<uint32_t>(name_size), static_cast<uint32_t>(value_size), id,
-                    never_indexed};
-  count_ += 1;
-  used_ += name_size + value_size;
-  list_size_ += name_size + value_size + 32;
+FieldList FieldList::overlay() const {
+  FieldList over = *this;
+  over.size_ = size_ - count_ * static_cast<uint32_t>(sizeof(Entry));
+  over.floor_ = used_;
+  over.clear();
+  return over;
 }
 
-bool FieldList::add(std::string_view name, std::string_view value, FieldName id, bool never_indexed) {
-  const size_t taken = used_ + (count_ + 1) * sizeof(Entry);
-  if (taken > size_) return false;
-  if (name.size() > size_ - taken || value.size() > size_ - taken - name.size()) return false;
-  // An empty view may have null data, which memcpy must not be given.
-  if (!name.empty()) std::memcpy(memory_ + used_, name.data(), name.size());
-  if (!value.empty()) std::memcpy(memory_ + used_ + name.size(), value.data(), value.size());
-  commit(name.size(), value.size(), id, never_indexed);
+bool FieldList::addFrom(const FieldList& below, size_t index) {
+  PLAIT_ASSERT(below.memory_ == memory_ && below.used_ <= floor_ && index < below.count_);
+  if (used_ + (size_t{count_} + 1) * sizeof(Entry) > size_) return false;
+  const Entry& taken = *below.entry(index);
+  *entry(count_) = taken;
+  count_ += 1;
+  list_size_ += taken.name_size + taken.value_size + 32;
   return true;
 }
 
 std::string_view FieldList::keep(std::string_view text) {
-  const size_t taken = used_ + count_ * sizeof(Entry);
+  const size_t taken = heldBytes();
   if (text.size() > size_ - taken) return {};
   if (memory_ == nullptr) return {};
   auto* kept = reinterpret_cast<char*>(memory_) + used_;
   // A decoder may keep text that it has just written into freeBytes(), so the two may overlap.
   if (!text.empty()) std::memmove(kept, text.data(), text.size());
-  used_ += text.size();
+  used_ += static_cast<uint32_t>(text.size());
   return {kept, text.size()};
 }
 
@@ -77,9 +65,9 @@ std::string_view FieldList::value(FieldName id) const {
 
 bool FieldList::append(const FieldList& other) {
   PLAIT_ASSERT(&other != this);
-  const size_t count = count_;
-  const size_t used = used_;
-  const size_t list_size = list_size_;
+  const uint32_t count = count_;
+  const uint32_t used = used_;
+  const uint32_t list_size = list_size_;
   for (const Field& field : other) {
     if (add(field.name, field.value, field.id, field.never_indexed)) continue;
     count_ = count;
@@ -90,8 +78,26 @@ bool FieldList::append(const FieldList& other) {
   return true;
 }
 
+bool FieldList::copyFrom(const FieldList& other) {
+  PLAIT_ASSERT(&other != this && count_ == 0 && used_ == 0);
+  if (other.heldBytes() > size_) return false;
+  if (other.used_ != 0) std::memcpy(memory_, other.memory_, other.used_);
+  if (other.count_ != 0) std::memcpy(entry(other.count_ - 1), other.entry(other.count_ - 1), other.count_ * sizeof(Entry));
+  used_ = other.used_;
+  count_ = other.count_;
+  list_size_ = other.list_size_;
+  return true;
+}
+
+std::string_view FieldList::moved(std::string_view text, const FieldList& other) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
+  const bool is_copied = !text.empty() && bytes >= other.memory_ && bytes + text.size() <= other.memory_ + other.used_;
+  if (!is_copied) return keep(text);
+  return {reinterpret_cast<const char*>(memory_) + (bytes - other.memory_), text.size()};
+}
+
 void FieldList::clear() {
-  used_ = 0;
+  used_ = floor_;
   count_ = 0;
   list_size_ = 0;
 }

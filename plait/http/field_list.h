@@ -4,6 +4,7 @@
 
 #include <string_view>
 
+#include "plait/base/assert.h"
 #include "plait/base/bytes.h"
 #include "plait/http/field_name.h"
 
@@ -25,11 +26,25 @@ class FieldList {
 
   size_t count() const { return count_; }
   size_t capacityBytes() const { return size_; }
-  Field at(size_t index) const;
+  Field at(size_t index) const {
+    PLAIT_ASSERT(index < count_);
+    const Entry& found = *entry(index);
+    const char* name = reinterpret_cast<const char*>(memory_) + found.name_offset;
+    return {{name, found.name_size}, {name + found.name_size, found.value_size}, found.id, found.never_indexed};
+  }
   Field operator[](size_t index) const { return at(index); }
 
   // Copies name and value in; false when there is no room (nothing is changed then). `id` must be the name's own.
-  bool add(std::string_view name, std::string_view value, FieldName id, bool never_indexed = false);
+  bool add(std::string_view name, std::string_view value, FieldName id, bool never_indexed = false) {
+    const size_t taken = used_ + (size_t{count_} + 1) * sizeof(Entry);
+    if (taken > size_) return false;
+    if (name.size() > size_ - taken || value.size() > size_ - taken - name.size()) return false;
+    // An empty view may have null data, which memcpy must not be given.
+    if (!name.empty()) std::memcpy(memory_ + used_, name.data(), name.size());
+    if (!value.empty()) std::memcpy(memory_ + used_ + name.size(), value.data(), value.size());
+    commit(name.size(), value.size(), id, never_indexed);
+    return true;
+  }
   bool add(std::string_view name, std::string_view value) { return add(name, value, fieldNameOf(name)); }
 
   // Copies text that is not a field (method, path, …) into the list's memory; an empty view with null data when full.
@@ -37,8 +52,20 @@ class FieldList {
 
   // Decoders write straight into the free memory: `freeBytes` is what is left between bytes and entries (minus one
   // entry), `commit` makes a field of the first `name_size + value_size` bytes of it.
-  MutableBytes freeBytes();
-  void commit(size_t name_size, size_t value_size, FieldName id, bool never_indexed);
+  MutableBytes freeBytes() const;
+  void commit(size_t name_size, size_t value_size, FieldName id, bool never_indexed) {
+    PLAIT_ASSERT(used_ + name_size + value_size + (size_t{count_} + 1) * sizeof(Entry) <= size_);
+    *entry(count_) = {used_, static_cast<uint32_t>(name_size), static_cast<uint32_t>(value_size), id, never_indexed};
+    count_ += 1;
+    used_ += static_cast<uint32_t>(name_size + value_size);
+    list_size_ += static_cast<uint32_t>(name_size + value_size + 32);
+  }
+
+  // A second list in what is free of this one's memory. It may take fields of this list without copying their bytes;
+  // nothing may be added to this list as long as the other is used.
+  FieldList overlay() const;
+  // Only for an overlay: takes field `index` of the list that it lies over. False when there is no room.
+  bool addFrom(const FieldList& below, size_t index);
 
   // The first field with that name; count() when there is none.
   size_t find(FieldName id, size_t from = 0) const;
@@ -49,9 +76,15 @@ class FieldList {
 
   // The size a peer may bound with SETTINGS_MAX_HEADER_LIST_SIZE: name + value + 32 for each field (RFC 9113 §6.5.2).
   size_t listSize() const { return list_size_; }
+  // What a copy of this list needs.
+  size_t heldBytes() const { return used_ + count_ * sizeof(Entry); }
 
   // Copies every field of `other`; false when it does not fit (the list is then unchanged).
   bool append(const FieldList& other);
+  // Copies `other` as it lies, kept texts included, into this list, which must be empty; false when it does not fit.
+  bool copyFrom(const FieldList& other);
+  // Where `text`, a view of `other`, is in this list, which is a copy of it. Text of elsewhere is kept as by keep().
+  std::string_view moved(std::string_view text, const FieldList& other);
   void clear();
 
   class Iterator {
@@ -83,10 +116,11 @@ class FieldList {
   Entry* entry(size_t index) const { return reinterpret_cast<Entry*>(memory_ + size_) - 1 - index; }
 
   uint8_t* memory_ = nullptr;
-  size_t size_ = 0;
-  size_t used_ = 0;
-  size_t count_ = 0;
-  size_t list_size_ = 0;
+  uint32_t size_ = 0;
+  uint32_t used_ = 0;
+  uint32_t floor_ = 0;  // an overlay's first byte: those before are the other list's
+  uint32_t count_ = 0;
+  uint32_t list_size_ = 0;
 };
 
 }  // namespace plait::http

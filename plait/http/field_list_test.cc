@@ -108,5 +108,70 @@ TEST(FieldList, AppendsAllOrNothing) {
   EXPECT_EQ(fields[1].value, "2");
 }
 
+TEST(FieldList, ACopyTakesKeptTextsWithItAndSaysWhereTheyAre) {
+  Memory from, to;
+  FieldList fields{from.bytes};
+  const std::string_view method = fields.keep("GET");
+  ASSERT_TRUE(fields.add("accept", "*/*"));
+  const std::string_view path = fields.keep("/a");
+  ASSERT_TRUE(fields.add("x-secret", "s", FieldName::unknown, true));
+  FieldList copy{to.bytes};
+  ASSERT_TRUE(copy.copyFrom(fields));
+  const std::string elsewhere = "example.org";
+  const std::string_view moved_method = copy.moved(method, fields);
+  const std::string_view moved_path = copy.moved(path, fields);
+  const std::string_view kept = copy.moved(elsewhere, fields);
+  EXPECT_TRUE(copy.moved({}, fields).empty());
+  std::memset(from.bytes, 0, sizeof(from.bytes));
+  EXPECT_EQ(moved_method, "GET");
+  EXPECT_EQ(moved_path, "/a");
+  EXPECT_EQ(kept, elsewhere);
+  EXPECT_NE(kept.data(), elsewhere.data());
+  ASSERT_EQ(copy.count(), 2u);
+  EXPECT_EQ(copy.listSize(), fields.listSize());
+  EXPECT_EQ(copy[0].value, "*/*");
+  EXPECT_EQ(copy[0].id, FieldName::accept);
+  EXPECT_EQ(copy[1].name, "x-secret");
+  EXPECT_TRUE(copy[1].never_indexed);
+}
+
+TEST(FieldList, ACopyThatDoesNotFitChangesNothing) {
+  Memory from;
+  FieldList fields{from.bytes};
+  ASSERT_TRUE(fields.add("accept", "*/*"));
+  alignas(8) uint8_t small[24];
+  FieldList copy{small};
+  EXPECT_FALSE(copy.copyFrom(fields));
+  EXPECT_EQ(copy.count(), 0u);
+}
+
+TEST(FieldList, AnOverlayTakesFieldsWithoutTheirBytesAndLeavesTheListBelowAlone) {
+  Memory memory;
+  FieldList below{memory.bytes};
+  ASSERT_TRUE(below.add("accept", "*/*"));
+  ASSERT_TRUE(below.add("connection", "close"));
+  ASSERT_TRUE(below.add("x-secret", "s", FieldName::unknown, true));
+  FieldList over = below.overlay();
+  EXPECT_EQ(over.count(), 0u);
+  EXPECT_EQ(over.listSize(), 0u);
+  ASSERT_TRUE(over.addFrom(below, 0));
+  ASSERT_TRUE(over.addFrom(below, 2));
+  ASSERT_TRUE(over.add("via", "2.0 plait"));
+  EXPECT_EQ(over[0].value.data(), below[0].value.data());
+  ASSERT_EQ(over.count(), 3u);
+  EXPECT_EQ(over[1].name, "x-secret");
+  EXPECT_TRUE(over[1].never_indexed);
+  EXPECT_EQ(over[2].value, "2.0 plait");
+  EXPECT_EQ(over.listSize(), 6 + 3 + 32 + 8 + 1 + 32 + 3 + 9 + 32u);
+  over.clear();
+  while (over.add("a", "b")) {}
+  while (over.addFrom(below, 1)) {}
+  ASSERT_EQ(below.count(), 3u);
+  EXPECT_EQ(below[0].name, "accept");
+  EXPECT_EQ(below[0].value, "*/*");
+  EXPECT_EQ(below[1].value, "close");
+  EXPECT_EQ(below[2].value, "s");
+}
+
 }  // namespace
 }  // namespace plait::http

@@ -15,15 +15,22 @@ void chooseAuthority(Exchange& exchange, const ForwardOptions& options, uint32_t
 
 bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::HeaderBlock& block, http::RequestHead& out) {
   const http::RequestHead& in = exchange.request();
-  // Three forwarded values and Via come on top, each with what a client may have sent already.
-  if (!block.reserve(in.fields.listSize() + 1024)) return false;
+  // Three forwarded values and Via come on top, each with what a client may have sent already. Mostly the block of the
+  // client's own head has room for them, and the fields that go on are not copied.
+  constexpr size_t added_bytes = 1024;
   out = in;
-  out.fields = http::FieldList(block.memory());
+  out.fields = in.fields.overlay();
+  const bool is_overlay = out.fields.freeBytes().size() >= in.fields.heldBytes() + added_bytes;
+  if (!is_overlay) {
+    if (!block.reserve(in.fields.listSize() + added_bytes)) return false;
+    out.fields = http::FieldList(block.memory());
+  }
   http::ConnectionTokens tokens;
   for (const http::Field field : in.fields) {
     if (field.id == FieldName::connection && !http::parseConnectionValue(field.value, tokens)) return false;
   }
-  for (const http::Field field : in.fields) {
+  for (size_t i = 0; i < in.fields.count(); ++i) {
+    const http::Field field = in.fields[i];
     if (http::isHopByHop(field, tokens)) continue;
     switch (field.id) {
       case FieldName::expect:  // answered at this hop
@@ -42,7 +49,9 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::Hea
       default:
         break;
     }
-    if (!out.fields.add(field.name, field.value, field.id, field.never_indexed)) return false;
+    const bool is_taken = is_overlay ? out.fields.addFrom(in.fields, i)
+                                     : out.fields.add(field.name, field.value, field.id, field.never_indexed);
+    if (!is_taken) return false;
   }
   out.scheme = exchange.client().scheme();
   const http::ClientHop hop{exchange.client().address(), exchange.client().scheme(), in.authority,

@@ -10,18 +10,19 @@ using http::FieldName;
 
 bool Exchange::adoptRequest(const http::RequestHead& head, const http::FieldList& fields) {
   started_ns_ = io_.nowNs();
-  const size_t needed = fields.listSize() + head.method.size() + head.scheme.size() + head.authority.size() +
+  // HTTP/2's method, path and so on are kept among the fields and come with them.
+  const size_t needed = fields.heldBytes() + head.method.size() + head.scheme.size() + head.authority.size() +
                         head.path.size() + head.protocol.size() + 64;
   if (!head_block_.reserve(needed)) return false;
   request_ = head;
   request_.fields = http::FieldList(head_block_.memory());
   http::FieldList& own = request_.fields;
-  if (!own.append(fields)) return false;
-  request_.method = own.keep(head.method);
-  request_.scheme = own.keep(head.scheme);
-  request_.authority = own.keep(head.authority);
-  request_.path = own.keep(head.path);
-  request_.protocol = own.keep(head.protocol);
+  if (!own.copyFrom(fields)) return false;
+  request_.method = own.moved(head.method, fields);
+  request_.scheme = own.moved(head.scheme, fields);
+  request_.authority = own.moved(head.authority, fields);
+  request_.path = own.moved(head.path, fields);
+  request_.protocol = own.moved(head.protocol, fields);
   return true;
 }
 
