@@ -40,19 +40,37 @@ struct Limits {
   uint32_t medium_header_blocks = 2048;
   uint32_t large_header_blocks = 256;
 
+  // OpenSSL's own memory for each connection that may speak TLS: some 49 KiB live during a handshake, less afterwards.
+  uint32_t tls_bytes_per_connection = 64 << 10;
+  // What waits to be written to the access log; a power of two. Two tenths of a second of 100,000 requests fit.
+  uint32_t access_ring_bytes = 4 << 20;
+
   uint32_t replay_bytes_per_request = 16 << 10;
   uint32_t replay_bytes = 8 << 20;
   uint32_t unprocessed_retries = 5;
   uint32_t unknown_retry_percent = 20;
   uint32_t unknown_retry_burst = 1024;
 
-  uint32_t streamBlocks() const {
+  constexpr uint32_t streamBlocks() const {
     return exchanges * 9 + burst_pool_bytes / stream_block_size;
   }
-  uint32_t uploadBlocks() const { return upload_pool_bytes / stream_block_size; }
+  constexpr uint32_t uploadBlocks() const { return upload_pool_bytes / stream_block_size; }
   // Request head, response head and trailers of every exchange.
-  uint32_t smallHeaderBlocks() const { return exchanges * 3; }
-  uint32_t frames() const { return client_connections * 2 + upstream_connections * 2 + exchanges * 2; }
+  constexpr uint32_t smallHeaderBlocks() const { return exchanges * 3; }
+  // A decrypted record and what its padding takes (RFC 8446 §5.2).
+  constexpr uint32_t recordBlockSize() const { return send_block_size + 1024; }
+  // A handshake's peak is above its connection's share: few connections get room for several handshakes at once.
+  constexpr uint64_t tlsBytes(uint64_t connections) const {
+    return connections == 0 ? 0 : connections * tls_bytes_per_connection + (uint64_t{4} << 20);
+  }
+  constexpr uint32_t frames() const { return client_connections * 2 + upstream_connections * 2 + exchanges * 2; }
 };
+
+static_assert(Limits().stream_block_size * 9 > Limits().upstream_stream_window, "a window that is promised has its blocks");
+static_assert(Limits().send_queue_bytes >= 4 * Limits().send_block_size, "a connection's output fills whole blocks");
+static_assert((Limits().receive_buffers & (Limits().receive_buffers - 1)) == 0, "io_uring's ring of buffers wants a power of two");
+static_assert((Limits().access_ring_bytes & (Limits().access_ring_bytes - 1)) == 0, "the ring's offsets are masked");
+static_assert(Limits().replay_bytes_per_request <= Limits().upstream_stream_window, "what is replayed is in the window already");
+static_assert(Limits().recordBlockSize() > 16 << 10, "a record's plaintext fits (RFC 8446 §5.1)");
 
 }  // namespace plait

@@ -35,11 +35,21 @@ void Reservation::prefault() {
 
 // Most of a large block is rarely touched: its first lines always are. Strides that are a power of two would put the
 // first lines of all blocks into the same few sets of the caches; an odd number of lines spreads them over all sets.
-BlockSlab::BlockSlab(size_t block_size, size_t count) : block_size_((block_size + 15) / 16 * 16), count_(count) {
-  const size_t lines = (block_size_ + cache_line - 1) / cache_line;
-  stride_ = block_size_ < 2 * cache_line ? block_size_ : (lines | 1) * cache_line;
-  memory_ = Reservation(stride_ * count);
-  free_ = Reservation(sizeof(void*) * count);
+size_t BlockSlab::strideOf(size_t block_size) {
+  const size_t lines = (block_size + cache_line - 1) / cache_line;
+  return block_size < 2 * cache_line ? block_size : (lines | 1) * cache_line;
+}
+
+BlockSlab::BlockSlab(size_t block_size, size_t count)
+    : memory_(strideOf((block_size + 15) / 16 * 16) * count),
+      free_(sizeof(void*) * count),
+      block_size_((block_size + 15) / 16 * 16),
+      stride_(strideOf(block_size_)),
+      count_(count) {}
+
+size_t BlockSlab::bytesFor(size_t block_size, size_t count) {
+  const auto pages = [](size_t bytes) { return (bytes + page_size - 1) / page_size * page_size; };
+  return pages(strideOf((block_size + 15) / 16 * 16) * count) + pages(sizeof(void*) * count);
 }
 
 BlockSlab::~BlockSlab() = default;

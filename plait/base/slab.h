@@ -70,6 +70,8 @@ class BlockSlab {
   size_t available() const { return count_ - used_; }
   size_t peak() const { return peak_; }
   size_t reservedBytes() const { return memory_.size() + free_.size(); }
+  // What a slab of that many blocks reserves.
+  static size_t bytesFor(size_t block_size, size_t count);
   void prefault() {
     memory_.prefault();
     free_.prefault();
@@ -79,6 +81,7 @@ class BlockSlab {
   }
 
  private:
+  static size_t strideOf(size_t block_size);
   void** freeList() const { return reinterpret_cast<void**>(free_.data()); }
   static void prefetch(const void* block) {
     __builtin_prefetch(block, 1);
@@ -129,6 +132,8 @@ class Slab {
   size_t reservedBytes() const { return blocks_.reservedBytes(); }
   void prefault() { blocks_.prefault(); }
   static constexpr size_t cellSize() { return sizeof(Cell); }
+  // What a slab of `count` objects reserves.
+  static size_t bytesFor(size_t count) { return BlockSlab::bytesFor(sizeof(Cell), count); }
 
  private:
   struct Cell {

@@ -43,6 +43,28 @@ ConnectionPool::ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts&
 
 ConnectionPool::~ConnectionPool() { PLAIT_ASSERT(all_.empty()); }
 
+size_t ConnectionPool::connectionBytes(const Limits& limits) {
+  return Slab<UltraSock>::bytesFor(limits.upstream_connections) + Slab<H2Connection>::bytesFor(limits.upstream_connections) +
+         Slab<H1Connection>::bytesFor(limits.upstream_connections);
+}
+
+size_t ConnectionPool::streamBytes(const Limits& limits) {
+  return Slab<H2UpstreamStream>::bytesFor(limits.exchanges) + Slab<H1UpstreamStream>::bytesFor(limits.exchanges);
+}
+
+size_t ConnectionPool::reservedBytes() const {
+  return socks_.reservedBytes() + h2_connections_.reservedBytes() + h1_connections_.reservedBytes() + h2_streams_.reservedBytes() +
+         h1_streams_.reservedBytes();
+}
+
+void ConnectionPool::prefault() {
+  socks_.prefault();
+  h2_connections_.prefault();
+  h1_connections_.prefault();
+  h2_streams_.prefault();
+  h1_streams_.prefault();
+}
+
 // The least loaded; among equals the one that has been ready longest, so that the choice can be replayed.
 Connection* ConnectionPool::pick(Lane& lane) {
   Connection* best = nullptr;
@@ -69,6 +91,7 @@ void ConnectionPool::acquire(RequestOp& op) {
   if (lane.ready.empty() && lane.dialling == 0 && backend.not_before_ns > io_.nowNs()) {
     return op.on_leased(op, fail(backendError(ErrorCode::connect_failed, "the backend did not answer a moment ago and is left alone")));
   }
+  counters_.queue_waits += 1;
   lane.queue.pushBack(op);
   dialIfNeeded(backend, lane);
 }

@@ -55,6 +55,7 @@ struct PoolCounters {
   uint64_t retries_unprocessed = 0;
   uint64_t retries_unknown = 0;
   uint64_t requests = 0;
+  uint64_t queue_waits = 0;
 };
 
 // A stream reserved on a ready connection: pointer-like, and used up by one request.
@@ -135,6 +136,13 @@ class ConnectionPool {
   const Limits& limits() const { return limits_; }
   const PoolTimeouts& timeouts() const { return timeouts_; }
   Io& io() { return io_; }
+  // What a pool with these limits reserves: for connections, and for requests on them.
+  static size_t connectionBytes(const Limits& limits);
+  static size_t streamBytes(const Limits& limits);
+  size_t reservedBytes() const;
+  void prefault();
+  size_t connectionCount() const { return socks_.used(); }
+  size_t connectionPeak() const { return socks_.peak(); }
   http::ReplayBudget& replayBudget() { return replay_budget_; }
 
   // Retires every connection and waits until the last is closed.

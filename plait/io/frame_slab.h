@@ -15,10 +15,16 @@ class FrameSlab {
 
   // `count` frames of every class. The classes are address space until used.
   explicit FrameSlab(uint32_t count) {
-    for (size_t i = 0; i < class_sizes.size(); ++i) {
-      // Few coroutines are large: the upper classes are for connections' and start-up's, not for requests'.
-      slabs_[i].emplace(class_sizes[i], class_sizes[i] <= 2048 ? count : count / 8 + 16);
-    }
+    for (size_t i = 0; i < class_sizes.size(); ++i) slabs_[i].emplace(class_sizes[i], countOf(i, count));
+  }
+  // What a slab of `count` frames reserves.
+  static size_t bytesFor(uint32_t count) {
+    size_t total = 0;
+    for (size_t i = 0; i < class_sizes.size(); ++i) total += BlockSlab::bytesFor(class_sizes[i], countOf(i, count));
+    return total;
+  }
+  void prefault() {
+    for (auto& slab : slabs_) slab->prefault();
   }
 
   // Never null: the number of coroutines is bounded by the slabs of connections and exchanges, for which this one is
@@ -38,6 +44,17 @@ class FrameSlab {
     (*reinterpret_cast<BlockSlab**>(block))->give(block);
   }
 
+  size_t capacity() const {
+    size_t total = 0;
+    for (const auto& slab : slabs_) total += slab->capacity();
+    return total;
+  }
+  // The sum of the classes' peaks, which need not have been reached at one moment.
+  size_t peak() const {
+    size_t total = 0;
+    for (const auto& slab : slabs_) total += slab->peak();
+    return total;
+  }
   size_t used() const {
     size_t total = 0;
     for (const auto& slab : slabs_) total += slab->used();
@@ -50,6 +67,9 @@ class FrameSlab {
   }
 
  private:
+  // Few coroutines are large: the upper classes are for connections' and start-up's, not for requests'.
+  static size_t countOf(size_t index, uint32_t count) { return class_sizes[index] <= 2048 ? count : count / 8 + 16; }
+
   static constexpr size_t header_size = 16;
   std::array<std::optional<BlockSlab>, class_sizes.size()> slabs_;
 };

@@ -240,5 +240,6 @@ size_t TlsArena::peakBytes() const { return core_->peak.load(std::memory_order_r
 uint64_t TlsArena::allocations() const { return core_->allocations.load(std::memory_order_relaxed); }
 uint64_t TlsArena::refusals() const { return core_->refusals.load(std::memory_order_relaxed); }
 size_t TlsArena::reservedBytes() const { return core_->memory.size(); }
+void TlsArena::prefault() { core_->memory.prefault(); }
 
 }  // namespace plait

@@ -41,6 +41,8 @@ class TlsArena {
   uint64_t allocations() const;
   uint64_t refusals() const;  // allocations for which there was no memory: the handshake fails, nothing else
   size_t reservedBytes() const;
+  // Touches every page, before the arena is bound.
+  void prefault();
 
   struct Core;
 

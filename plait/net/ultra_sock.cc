@@ -93,6 +93,11 @@ Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_na
                                   AlpnOffer offer) {
   tls_.emplace(context, cipher_, server_name, offer);
   armDeadline(deadline_ns);
+  const auto feedCurrent = [this, &io] {
+    const auto id = static_cast<uint32_t>(current_);
+    tls_->feed({io.buffers().data(id), io.buffers().chained(id).size});
+  };
+  if (current_ >= 0) feedCurrent();
   while (true) {
     auto step = tls_->handshake();
     if (!cipher_.empty()) flushLater();
@@ -107,7 +112,7 @@ Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_na
       if (receive_end_ <= 0) co_return fail(lost(receive_end_));
       co_await ReceiveWait(*this);
     }
-    tls_->feed({io.buffers().data(static_cast<uint32_t>(current_)), io.buffers().chained(static_cast<uint32_t>(current_)).size});
+    feedCurrent();
   }
   deadline_timer_.cancel();
   if (!tls_->hasUnread()) releaseCurrent();

@@ -47,7 +47,8 @@ class UltraSock {
   void adopt(int fd);
   void setOwner(Owner* owner) { owner_ = owner; }
   // Performs the TLS handshake; `server_name` is for SNI and verification in the client role, where `offer` may narrow
-  // what ALPN offers. Errors: tls_failed, connect_timeout, connection_lost.
+  // what ALPN offers. Bytes that the last recv() delivered are taken as the handshake's beginning, so that a listener can
+  // look at the first byte. Errors: tls_failed, connect_timeout, connection_lost.
   Task<Status> startTls(TlsContext& context, std::string_view server_name, TimeNs deadline_ns, Io& io,
                         AlpnOffer offer = AlpnOffer::all);
   bool isTls() const { return tls_.has_value(); }

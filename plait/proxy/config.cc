@@ -243,6 +243,9 @@ void readTimeouts(TableReader& in, Config& out) {
 void readLimits(TableReader& in, Limits& out) {
   constexpr int64_t mib = 1 << 20;
   constexpr int64_t max_window = std::numeric_limits<int32_t>::max();  // RFC 9113 §6.9.1
+  const auto powerOfTwo = [&](std::string_view key, uint32_t value) {
+    if ((value & (value - 1)) != 0) in.refuse(in.placeOf(*in.find(key)), fmt::format("{}: {} is not a power of two", key, value));
+  };
   in.integer("exchanges", out.exchanges, 1, 1 << 20);
   in.integer("client_connections", out.client_connections, 1, 1 << 20);
   in.integer("upstream_connections", out.upstream_connections, 1, 1 << 16);
@@ -261,11 +264,12 @@ void readLimits(TableReader& in, Limits& out) {
   in.integer("record_blocks", out.record_blocks, 16, 1 << 20);
   in.integer("send_queue_bytes", out.send_queue_bytes, 64 << 10, 16 * mib);
   in.integer("receive_buffers", out.receive_buffers, 16, 32'768);
-  if ((out.receive_buffers & (out.receive_buffers - 1)) != 0) {
-    in.refuse(in.placeOf(*in.find("receive_buffers")), fmt::format("receive_buffers: {} is not a power of two", out.receive_buffers));
-  }
+  powerOfTwo("receive_buffers", out.receive_buffers);
   in.integer("medium_header_blocks", out.medium_header_blocks, 16, 1 << 20);
   in.integer("large_header_blocks", out.large_header_blocks, 16, 1 << 16);
+  in.integer("tls_bytes_per_connection", out.tls_bytes_per_connection, 16 << 10, mib);
+  in.integer("access_ring_bytes", out.access_ring_bytes, 64 << 10, 1024 * mib);
+  powerOfTwo("access_ring_bytes", out.access_ring_bytes);
   in.integer("replay_bytes_per_request", out.replay_bytes_per_request, 0, mib);
   in.integer("replay_bytes", out.replay_bytes, 0, 2047 * mib);
   in.integer("unprocessed_retries", out.unprocessed_retries, 0, 100);

@@ -5,6 +5,8 @@
 #include <map>
 #include <tuple>
 
+#include "plait/proxy/worker_memory.h"
+
 namespace plait {
 namespace {
 
@@ -64,6 +66,7 @@ std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, Lo
   options.io = config.io;
   options.limits = config.limits;
   options.prefault = config.prefault;
+  options.has_access_log = !config.access_log.file.empty();
   options.pool_timeouts = config.pool_timeouts;
   options.server_timeouts = config.server_timeouts;
   options.response_head_ms = config.response_head_ms;
@@ -71,6 +74,7 @@ std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, Lo
   for (const ListenConfig& listen : config.listeners) {
     ListenOptions listener{listen.parsed};
     if (listen.tls != ListenTls::off && !listen.cert.empty() && !listen.key.empty()) listener.tls = contexts.server(listen);
+    listener.tls_by_first_byte = listen.tls == ListenTls::automatic;
     options.listeners.push_back(listener);
   }
   for (const BackendConfig& backend : config.backends) {
@@ -90,6 +94,12 @@ std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, Lo
     }
     options.backends.push_back(std::move(made));
     options.forward.authorities.push_back({backend.host.value, authorityOf(backend)});
+  }
+  const uint64_t reserved = sumOf(memoryOf(options));
+  if (const auto limit = memoryLimit(); limit && reserved * config.workers > *limit) {
+    errors.push_back({{"memory"}, fmt::format("{} worker(s) reserve {} MiB each, more than the {} MiB that the control group allows: "
+                                              "lower the numbers in [limits], see plait check --verbose",
+                                              config.workers, reserved >> 20, *limit >> 20)});
   }
   return errors;
 }

@@ -46,18 +46,22 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
   ProxyRequest request(exchange, headers_);
   if (exchange.request().method == "CONNECT") {
     exchange.respondError(501, "this proxy takes no CONNECT\n");
-    exchange.end();
+    request.is_complete = exchange.isHeadSent();
+    finish(request, io);
     co_return;
   }
   if (!prepareRequest(exchange, options_, request.block, request.head)) {
     exchange.respondError(503, textOf(503));
-    exchange.end();
+    request.is_complete = exchange.isHeadSent();
+    finish(request, io);
     co_return;
   }
   request.options.deadline_ns = io.nowNs() + response_head_ms_ * ns_per_ms;
   request.options.cancel = &exchange.cancelToken();
   request.options.interim = &request;
   request.options.body = exchange.requestBody();
+  request.options.retries = &request.retries;
+  request.options.retry_class = &request.retry_class;
   // What goes through a tunnel begins after its request has been answered: there is nothing to repeat.
   if (request.options.body != nullptr && request.head.protocol.empty()) {
     request.options.body->enableReplay(pool_.replayBudget(), pool_.limits().replay_bytes_per_request);
@@ -74,6 +78,7 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
         retry_at_ns = std::min(retry_at_ns, pool_.retryAt(backend_idx));
         continue;
       }
+      request.backend_idx = backend_idx;
       chooseAuthority(exchange, options_, backend_idx, request.head);
       outcome = co_await proxyHttp2(request, pool_, backend_idx, io);
       if (outcome || !mayTryAnotherBackend(outcome.error())) break;
@@ -91,10 +96,44 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
   }
   if (!outcome && !exchange.cancelToken().isCancelled()) {
     const uint16_t status = statusOf(outcome.error());
+    const bool is_broken_off = exchange.isHeadSent();
     exchange.respondError(status, textOf(status));
+    request.is_complete = !is_broken_off && exchange.isHeadSent();
   }
   if (request.options.body != nullptr) {
     request.options.body->cancel(streamError(ErrorCode::cancelled, "the response is complete"));
+  }
+  if (outcome) request.is_complete = outcome->is_complete;
+  finish(request, io);
+}
+
+void ProxyHandler::finish(ProxyRequest& request, Io& io) {
+  Exchange& exchange = request.exchange;
+  const http::RequestHead& head = exchange.request();
+  const uint16_t status = exchange.status();
+  counters_.responses[status < 600 ? status / 100 : 0] += 1;
+  if (!request.is_complete) counters_.responses_incomplete += 1;
+  if (http::Pipe* body = exchange.requestBody()) counters_.body_bytes_in += body->totalBytes();
+  counters_.body_bytes_out += exchange.responseBytes();
+  counters_.duration.add(io.nowNs() - exchange.startedNs());
+  if (log_ != nullptr) {
+    AccessRecord record;
+    record.started_ns = exchange.startedNs();
+    record.ended_ns = io.nowNs();
+    record.bytes = exchange.responseBytes();
+    record.backend_idx = request.backend_idx;
+    record.status = status;
+    record.version = head.version;
+    record.retries = request.retries;
+    record.retry_class = request.retry_class;
+    record.is_complete = request.is_complete;
+    record.client = exchange.client().address();
+    record.method = head.method;
+    record.authority = head.authority;
+    record.path = head.path;
+    record.referer = head.fields.value(http::FieldName::referer);
+    record.user_agent = head.fields.value(http::FieldName::user_agent);
+    log_->push(record);
   }
   exchange.end();
 }

@@ -2,7 +2,9 @@
 #pragma once
 
 #include "plait/client/pool.h"
+#include "plait/proxy/access_log.h"
 #include "plait/proxy/forward.h"
+#include "plait/proxy/metrics.h"
 
 namespace plait {
 
@@ -17,6 +19,10 @@ struct ProxyRequest final : InterimSink {
   http::HeaderBlock block;
   http::RequestHead head;
   RequestOptions options;
+  uint32_t backend_idx = AccessRecord::no_backend;  // the last one that was tried
+  uint8_t retries = 0;
+  RetryClass retry_class = RetryClass::none;
+  bool is_complete = false;
 };
 
 // Errors: as getOrCreate, request and relay report them. The response's head was forwarded exactly if
@@ -25,15 +31,22 @@ Task<Result<Outcome>> proxyHttp2(ProxyRequest& request, ConnectionPool& pool, ui
 
 class ProxyHandler final : public Handler {
  public:
-  ProxyHandler(ConnectionPool& pool, http::HeaderSlab& headers, const ForwardOptions& options, int64_t response_head_ms)
-      : pool_(pool), headers_(headers), options_(options), response_head_ms_(response_head_ms) {}
+  // References must outlive the handler; `log` may be null.
+  ProxyHandler(ConnectionPool& pool, http::HeaderSlab& headers, const ForwardOptions& options, int64_t response_head_ms,
+               ProxyCounters& counters, AccessRing* log)
+      : pool_(pool), headers_(headers), options_(options), response_head_ms_(response_head_ms), counters_(counters), log_(log) {}
   Task<void> handle(Exchange& exchange, Io& io) override;
 
  private:
+  // Counts, logs, and ends the exchange.
+  void finish(ProxyRequest& request, Io& io);
+
   ConnectionPool& pool_;
   http::HeaderSlab& headers_;
   ForwardOptions options_;
   int64_t response_head_ms_;
+  ProxyCounters& counters_;
+  AccessRing* log_;
   uint32_t next_ = 0;
 };
 

@@ -25,10 +25,24 @@ Server::Server(Io& server_io, const Limits& server_limits, const ServerTimeouts&
 
 Server::~Server() { PLAIT_ASSERT(all_.empty()); }
 
-int Server::listen(sockaddr_storage& address, TlsContext* tls) {
+size_t Server::connectionBytes(const Limits& limits) { return Slab<ServerConnection>::bytesFor(limits.client_connections); }
+
+size_t Server::exchangeBytes(const Limits& limits) {
+  return Slab<H2Exchange>::bytesFor(limits.exchanges) + Slab<H1Exchange>::bytesFor(limits.exchanges);
+}
+
+void Server::prefault() {
+  upload_blocks.prefault();
+  h2_exchanges.prefault();
+  h1_exchanges.prefault();
+  connections_.prefault();
+}
+
+int Server::listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte) {
   auto listener = std::make_unique<Listener>();
   listener->server = this;
   listener->tls = tls;
+  listener->tls_by_first_byte = tls_by_first_byte;
   listener->op.kind = OpKind::listen;
   listener->op.address = &address;
   io.submit(listener->op);
@@ -65,7 +79,7 @@ void Server::closeNow(int fd) {
 }
 
 void Server::adopt(Listener& listener, int fd) {
-  ServerConnection* connection = connections_.create(*this, listener.tls);
+  ServerConnection* connection = connections_.create(*this, listener.tls, listener.tls_by_first_byte);
   if (connection == nullptr) {
     // What had been accepted before accepting stopped waits for its turn.
     if (accepted_.full()) {

@@ -40,7 +40,8 @@ class Server;
 // One client's connection: the socket, which protocol it speaks, and nothing of either protocol.
 class ServerConnection final : public UltraSock::Owner {
  public:
-  ServerConnection(Server& server, TlsContext* tls);
+  // `tls_by_first_byte`: whether the client speaks TLS is told by what it says first.
+  ServerConnection(Server& server, TlsContext* tls, bool tls_by_first_byte);
   ~ServerConnection() = default;
 
   Task<void> run(int fd, Io& io);
@@ -85,6 +86,7 @@ class ServerConnection final : public UltraSock::Owner {
 
   Server& server_;
   TlsContext* tls_;
+  bool tls_by_first_byte_;
   UltraSock sock_;
   ClientInfo client_;
   Scope scope_;
@@ -106,15 +108,21 @@ class Server {
          BlockSlab& record_blocks, BlockSlab& stream_blocks, http::HeaderSlab& headers);
   ~Server();
 
-  // Listens on `address`, which becomes the bound one. `tls` null: plain. 0 or -errno.
-  int listen(sockaddr_storage& address, TlsContext* tls);
+  // Listens on `address`, which becomes the bound one. `tls` null: plain. With `tls_by_first_byte` each client chooses: a
+  // connection that begins with a TLS handshake is TLS, any other plain. 0 or -errno.
+  int listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte = false);
   // Takes what already waits to be accepted, stops listening, and asks every client to go; returns when all are gone, at
   // the latest a moment after the drain deadline, when those that are left are cut off.
   Task<void> drain(Io& io);
 
   bool isDraining() const { return draining_; }
   size_t connectionCount() const { return connections_.used(); }
+  size_t connectionPeak() const { return connections_.peak(); }
   const ServerCounters& counters() const { return counters_; }
+  // What a server with these limits reserves: for connections, and for requests.
+  static size_t connectionBytes(const Limits& limits);
+  static size_t exchangeBytes(const Limits& limits);
+  void prefault();
 
   Io& io;
   const Limits limits;
@@ -142,6 +150,7 @@ class Server {
     Server* server;
     Op op;
     TlsContext* tls;
+    bool tls_by_first_byte;
   };
   struct Accepted {
     int fd;

@@ -6,9 +6,10 @@
 
 namespace plait {
 
-ServerConnection::ServerConnection(Server& server, TlsContext* tls)
+ServerConnection::ServerConnection(Server& server, TlsContext* tls, bool tls_by_first_byte)
     : server_(server),
       tls_(tls),
+      tls_by_first_byte_(tls_by_first_byte),
       sock_(server.io, server.send_blocks, server.record_blocks, this),
       timer_(this, [](void* self) { static_cast<ServerConnection*>(self)->onTimer(); }) {}
 
@@ -131,9 +132,19 @@ Task<void> ServerConnection::run(int fd, Io& io) {
     }
   }
   const TimeNs hello_by_ns = io.nowNs() + server_.timeouts.client_header_ms * ns_per_ms;
+  const auto helloBy = [&] { return server_.isDraining() ? std::min(hello_by_ns, io.nowNs() + ns_per_s) : hello_by_ns; };
   bool speaks_h2 = false;
-  if (tls_ != nullptr) {
-    client_.is_tls = true;
+  std::optional<Result<Bytes>> first;
+  client_.is_tls = tls_ != nullptr;
+  if (tls_ != nullptr && tls_by_first_byte_) {
+    expectBy(helloBy());
+    first = co_await sock_.recv();
+    expectBy(never_ns);
+    // A handshake record begins with 22 (RFC 8446 §5.1), a control character with which no HTTP request does.
+    client_.is_tls = *first && !(*first)->empty() && (**first)[0] == 22;
+  }
+  if (client_.is_tls) {
+    first.reset();
     if (!co_await sock_.startTls(*tls_, {}, hello_by_ns, io)) {
       co_await sock_.drain(io.nowNs() + 100 * ns_per_ms, io);
       co_await sock_.close(io);
@@ -141,23 +152,25 @@ Task<void> ServerConnection::run(int fd, Io& io) {
     }
     speaks_h2 = sock_.alpn() == "h2";
   }
-  expectBy(server_.isDraining() ? std::min(hello_by_ns, io.nowNs() + ns_per_s) : hello_by_ns);
-  auto first = co_await sock_.recv();
-  expectBy(never_ns);
-  if (!first || first->empty()) {
+  if (!first) {
+    expectBy(helloBy());
+    first = co_await sock_.recv();
+    expectBy(never_ns);
+  }
+  if (!*first || (*first)->empty()) {
     co_await sock_.close(io);
     co_return;
   }
   // "PRI" is no method of HTTP/1.1: whoever starts with it speaks HTTP/2 with prior knowledge (RFC 9113 §3.3).
-  const std::string_view start = asText(*first).substr(0, h2::client_preface.size());
+  const std::string_view start = asText(**first).substr(0, h2::client_preface.size());
   if (!speaks_h2) speaks_h2 = start.size() >= 3 && h2::client_preface.starts_with(start);
   if (speaks_h2) {
     h2_.emplace(*this);
-    co_await h2_->run(*first, io);
+    co_await h2_->run(**first, io);
     h2_.reset();
   } else {
     h1_.emplace(*this);
-    co_await h1_->run(*first, io);
+    co_await h1_->run(**first, io);
     h1_.reset();
   }
   timer_.cancel();

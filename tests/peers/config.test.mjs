@@ -1,13 +1,15 @@
 // plait.toml: what it says is what plait does, and its mistakes are named by line and column.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import test from 'node:test';
 import { startH2Backend } from './lib/backends.mjs';
 import { certificate } from './lib/certificate.mjs';
 import { connectH2, request } from './lib/clients.mjs';
 import { runPlait, startPlait } from './lib/plait.mjs';
-import { run, temporaryDirectory } from './lib/process.mjs';
+import { defer, run, temporaryDirectory } from './lib/process.mjs';
 
 const echo = (stream, headers) => {
   stream.respond({ ':status': 200, 'content-type': 'application/json' });
@@ -143,4 +145,40 @@ connect_ms = "3s"
     }
   }
   assert.match((await runPlait(['check', '/nonexistent/plait.toml'])).stderr, /^plait: \/nonexistent\/plait\.toml: the file cannot be read\n$/);
+});
+
+test('one port takes TLS and plain clients of every version, where the first byte decides', async (t) => {
+  const backend = await startH2Backend(t, echo);
+  const { cert, key } = await certificate(t);
+  const plait = await startPlait(t, ['-b', backend.url, '--listen', 'auto:127.0.0.1:0', '--tls-cert', cert, '--tls-key', key]);
+  assert.equal(plait.listeners[0].kind, 'auto');
+  for (const [version, scheme, args] of [
+    ['1.1', 'http', ['--http1.1', `http://localhost:${plait.port}/`]],
+    ['2', 'http', ['--http2-prior-knowledge', `http://localhost:${plait.port}/`]],
+    ['1.1', 'https', ['--http1.1', '--cacert', cert, `https://localhost:${plait.port}/`]],
+    ['2', 'https', ['--cacert', cert, `https://localhost:${plait.port}/`]],
+  ]) {
+    const { stdout } = await run('curl', ['-s', '-4', '-m', '10', '-w', '\n%{http_version} %{http_code}', ...args]);
+    const [body, info] = stdout.split('\n');
+    assert.equal(info, `${version} 200`, args.join(' '));
+    assert.equal(JSON.parse(body)['x-forwarded-proto'], scheme);
+  }
+  // A ClientHello that arrives byte by byte at first, through a relay.
+  const relay = net.createServer((client) => {
+    const upstream = net.connect(plait.port, '127.0.0.1');
+    upstream.setNoDelay(true);
+    for (const socket of [client, upstream]) socket.on('error', () => {});
+    upstream.pipe(client);
+    client.once('data', async (chunk) => {
+      client.pause();
+      for (let i = 0; i < 8; i += 1) await new Promise((resolve) => upstream.write(chunk.subarray(i, i + 1), () => setImmediate(resolve)));
+      upstream.write(chunk.subarray(8));
+      client.pipe(upstream);
+    });
+  });
+  relay.listen(0, '127.0.0.1');
+  await once(relay, 'listening');
+  defer(t, () => relay.close());
+  const { stdout } = await run('curl', ['-s', '-4', '-m', '10', '--cacert', cert, '-o', '/dev/null', '-w', '%{http_code}', `https://localhost:${relay.address().port}/`]);
+  assert.equal(stdout, '200');
 });

@@ -38,7 +38,7 @@ export async function startPlait(t, args) {
     child.kill('SIGKILL');
     throw error;
   });
-  const listeners = [...out.matchAll(/^listening on (\S+):(\d+) \((plain|tls)\)$/gm)].map(([, host, port, kind]) => ({ host, port: Number(port), kind }));
+  const listeners = [...out.matchAll(/^listening on (\S+):(\d+) \((plain|tls|auto)\)$/gm)].map(([, host, port, kind]) => ({ host, port: Number(port), kind }));
   const admin = Number(out.match(/^admin on \S+:(\d+)$/m)?.[1] ?? 0);
   const stop = async () => {
     if (!ended) child.kill('SIGTERM');

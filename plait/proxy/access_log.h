@@ -1,0 +1,113 @@
+// The access log: workers copy what is to be logged into a ring each, the control thread formats and writes it in batches.
+//
+//   worker ──push──▶ [ ring ] ──pop──▶ control thread ──format──▶ [ batch ] ──write──▶ file
+//
+// One producer and one consumer meet only in two counters, so the request path takes no lock and never waits: a full ring
+// drops the line and counts it. Everything that came from outside is escaped, so that no client can forge a line.
+#pragma once
+
+#include <atomic>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "plait/base/slab.h"
+#include "plait/base/time.h"
+#include "plait/client/request.h"
+#include "plait/http/message.h"
+#include "plait/proxy/config.h"
+
+namespace plait {
+
+// One request. The views are valid only while it is pushed or formatted.
+struct AccessRecord {
+  static constexpr uint32_t no_backend = UINT32_MAX;
+
+  TimeNs started_ns = 0;
+  TimeNs ended_ns = 0;
+  uint64_t bytes = 0;  // of the response's body, as sent to the client
+  uint32_t backend_idx = no_backend;
+  uint16_t status = 0;  // 0: none was sent
+  http::Version version = http::Version::http_2;
+  uint8_t retries = 0;
+  RetryClass retry_class = RetryClass::none;
+  bool is_complete = false;  // the client has the whole response
+
+  std::string_view client;
+  std::string_view method;
+  std::string_view authority;
+  std::string_view path;
+  std::string_view referer;
+  std::string_view user_agent;
+};
+
+class AccessRing {
+ public:
+  // What is longer is cut off, so that one request cannot fill the ring.
+  static constexpr size_t max_text = 4096;
+
+  // `size` bytes, a power of two of at least 64 KiB.
+  explicit AccessRing(size_t size);
+
+  // For the worker. False when there is no room: the line is lost, and counted.
+  bool push(const AccessRecord& record);
+  // For the control thread. The record's views are valid until popped().
+  bool front(AccessRecord& record);
+  void popped();
+
+  uint64_t lines() const { return lines_.load(std::memory_order_relaxed); }
+  uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
+  size_t reservedBytes() const { return memory_.size(); }
+  void prefault() { memory_.prefault(); }
+
+ private:
+  struct Header;
+
+  Reservation memory_;
+  size_t size_;
+  size_t front_size_ = 0;
+  // Positions only grow; modulo the size they are offsets. Each is written by one side, on a cache line of its own.
+  alignas(64) std::atomic<uint64_t> pushed_{0};
+  std::atomic<uint64_t> lines_{0};
+  std::atomic<uint64_t> dropped_{0};
+  alignas(64) std::atomic<uint64_t> popped_{0};
+};
+
+// Appends one line to `out`. `wall_offset_ns` added to a record's times gives nanoseconds since 1970; `backends` are the
+// names by index.
+//
+// combined: CLIENT - - [TIME] "METHOD PATH PROTOCOL" STATUS BYTES "REFERER" "USER-AGENT" SECONDS "BACKEND" RETRIES CLASS
+void formatCombined(const AccessRecord& record, int64_t wall_offset_ns, std::span<const std::string> backends, std::string& out);
+// One JSON object. Bytes that are not ASCII are taken as Latin-1, so that every line is valid whatever a client sent.
+void formatJson(const AccessRecord& record, int64_t wall_offset_ns, std::span<const std::string> backends, std::string& out);
+
+// The file and what is written to it. For the control thread alone.
+class AccessLog {
+ public:
+  AccessLog(std::string path, LogFormat format, std::vector<std::string> backends)
+      : path_(std::move(path)), format_(format), backends_(std::move(backends)) {}
+  AccessLog(const AccessLog&) = delete;
+  AccessLog& operator=(const AccessLog&) = delete;
+  ~AccessLog();
+
+  // Opens the file, or opens it anew after it was moved away; what was open stays so when that fails. Empty on success, else
+  // a sentence for the operator.
+  std::string open();
+  // Writes everything that is in the ring.
+  void drain(AccessRing& ring, int64_t wall_offset_ns);
+  // Lines that could not be written: the disk is full, say.
+  uint64_t failedLines() const { return failed_lines_; }
+
+ private:
+  void flush();
+
+  std::string path_;
+  LogFormat format_;
+  std::vector<std::string> backends_;
+  std::string batch_;
+  uint64_t failed_lines_ = 0;
+  int fd_ = -1;
+};
+
+}  // namespace plait
