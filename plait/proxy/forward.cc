@@ -18,6 +18,8 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::Hea
   // Three forwarded values and Via come on top, each with what a client may have sent already. Mostly the block of the
   // client's own head has room for them, and the fields that go on are not copied.
   constexpr size_t added_bytes = 1024;
+  const http::ClientHop hop{exchange.client().address(), exchange.client().scheme(), in.authority,
+                            options.trusted_proxies.contains(exchange.client().address())};
   out = in;
   out.fields = in.fields.overlay();
   const bool is_overlay = out.fields.freeBytes().size() >= in.fields.heldBytes() + added_bytes;
@@ -35,13 +37,15 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::Hea
     switch (field.id) {
       case FieldName::expect:  // answered at this hop
         continue;
+      // Ours follow where they are switched on. Those of a client that is no proxy of ours are claims of anybody, and go even
+      // where nothing takes their place.
       case FieldName::x_forwarded_for:
       case FieldName::x_forwarded_proto:
       case FieldName::x_forwarded_host:
-        if (options.x_forwarded) continue;
+        if (options.x_forwarded || !hop.is_trusted) continue;
         break;
       case FieldName::forwarded:
-        if (options.forwarded) continue;
+        if (options.forwarded || !hop.is_trusted) continue;
         break;
       case FieldName::via:
         if (options.via) continue;
@@ -54,9 +58,7 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::Hea
     if (!is_taken) return false;
   }
   out.scheme = exchange.client().scheme();
-  const http::ClientHop hop{exchange.client().address(), exchange.client().scheme(), in.authority,
-                            options.trusted_proxies.contains(exchange.client().address())};
-  uint8_t value[512];
+  uint8_t value[4096];
   const auto add = [&](FieldName id, std::string_view text) {
     return text.empty() || out.fields.add(http::nameOf(id), text, id);
   };
