@@ -342,7 +342,9 @@ void ConnectionPool::finished(RequestOp& op, Result<UpstreamStream*> result) {
   if (!result && mayRetry(op, result.error())) {
     if (op.options.retries != nullptr) *op.options.retries += 1;
     if (op.options.body != nullptr) op.options.body->rewind();
-    return startTry(op);
+    // Where one connection was lost the others to that backend may be as well, and we have not heard yet.
+    const bool is_lost = op.unknown_retried && result.error().reach == Reach::connection;
+    return awaiter.tryAgain(is_lost ? timeouts_.backoff_min_ms : 0);
   }
   awaiter.complete(result);
 }
@@ -409,7 +411,7 @@ Lease::RequestAwaiter Lease::request(const http::RequestHead& head, const Reques
 }
 
 Lease::RequestAwaiter::RequestAwaiter(Lease& lease, const http::RequestHead& head, const RequestOptions& options, Io& io)
-    : lease_(lease), io_(io) {
+    : lease_(lease), io_(io), timer_(this, [](void* self) { static_cast<RequestAwaiter*>(self)->onTimer(); }) {
   op_.head = &head;
   op_.options = options;
   op_.backend_idx = lease.backend_idx_;
@@ -463,10 +465,24 @@ bool Lease::RequestAwaiter::await_suspend(std::coroutine_handle<> handle) {
   return true;
 }
 
+void Lease::RequestAwaiter::tryAgain(int64_t pause_ms) {
+  if (pause_ms != 0) return io_.arm(timer_, io_.nowNs() + pause_ms * ns_per_ms);
+  lease_.pool_->startTry(op_);
+  if (op_.queue_node.isLinked()) io_.arm(timer_, io_.nowNs() + lease_.pool_->timeouts_.queue_ms * ns_per_ms);
+}
+
+void Lease::RequestAwaiter::onTimer() {
+  if (op_.done || op_.stream != nullptr) return;
+  if (!op_.queue_node.isLinked()) return tryAgain(0);
+  op_.queue_node.unlink();
+  complete(fail(backendError(ErrorCode::pool_exhausted, "no stream became free in time")));
+}
+
 void Lease::RequestAwaiter::complete(Result<UpstreamStream*> result) {
   PLAIT_ASSERT(!op_.done);
   op_.done = true;
   op_.result = result;
+  timer_.cancel();
   cancel_node_.node.unlink();
   if (op_.waiter) io_.ready(op_.waiter);
 }

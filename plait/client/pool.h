@@ -248,10 +248,14 @@ class Lease::RequestAwaiter {
  private:
   friend class ConnectionPool;
   void complete(Result<UpstreamStream*> result);
+  // Sends the request again, at once or after `pause_ms`.
+  void tryAgain(int64_t pause_ms);
+  void onTimer();
   Lease& lease_;
   Io& io_;
   RequestOp op_;
   CancelNode cancel_node_;
+  Timer timer_;  // a pause before another try, then the deadline of the queue
 };
 
 class Lease::PlainRequestAwaiter {
