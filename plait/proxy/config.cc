@@ -55,10 +55,10 @@ class TableReader {
   void text(std::string_view key, Text& out) {
     if (const toml::node* node = find(key)) textOf(key, *node, out);
   }
-  // A file's name, relative to the folder of the configuration.
+  // A file's name, relative to the folder of the configuration; "-" is no file's.
   void path(std::string_view key, Text& out) {
     const toml::node* node = find(key);
-    if (node == nullptr || !textOf(key, *node, out) || out.value.starts_with('/')) return;
+    if (node == nullptr || !textOf(key, *node, out) || out.value.starts_with('/') || out.value == "-") return;
     if (const size_t slash = file_.rfind('/'); slash != file_.npos) out.value.insert(0, file_, 0, slash + 1);
   }
   void texts(std::string_view key, std::vector<Text>& out) {

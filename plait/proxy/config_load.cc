@@ -5,8 +5,6 @@
 #include <map>
 #include <tuple>
 
-#include "plait/proxy/worker_memory.h"
-
 namespace plait {
 namespace {
 
@@ -59,7 +57,8 @@ class Contexts {
 
 }  // namespace
 
-std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, LoadedConfig& out) {
+std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, LoadedConfig& out,
+                                    std::optional<uint64_t> memory_limit) {
   std::vector<ConfigError> errors;
   Contexts contexts(out.contexts, errors);
   WorkerOptions& options = out.options;
@@ -96,10 +95,10 @@ std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, Lo
     options.forward.authorities.push_back({backend.host.value, authorityOf(backend)});
   }
   const uint64_t reserved = sumOf(memoryOf(options));
-  if (const auto limit = memoryLimit(); limit && reserved * config.workers > *limit) {
+  if (memory_limit && reserved * config.workers > *memory_limit) {
     errors.push_back({{"memory"}, fmt::format("{} worker(s) reserve {} MiB each, more than the {} MiB that the control group allows: "
                                               "lower the numbers in [limits], see plait check --verbose",
-                                              config.workers, reserved >> 20, *limit >> 20)});
+                                              config.workers, reserved >> 20, *memory_limit >> 20)});
   }
   return errors;
 }

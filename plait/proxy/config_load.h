@@ -3,11 +3,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "plait/net/resolver.h"
 #include "plait/proxy/config.h"
-#include "plait/proxy/worker.h"
+#include "plait/proxy/worker_memory.h"
 
 namespace plait {
 
@@ -18,7 +19,8 @@ struct LoadedConfig {
 };
 
 // Every mistake that can be found, each with the place that it comes from. What parseConfig, applyFlags or completeConfig
-// have found fault with is passed over.
-std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, LoadedConfig& out);
+// have found fault with is passed over. The workers together may not reserve more than `memory_limit`.
+std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, LoadedConfig& out,
+                                    std::optional<uint64_t> memory_limit = memoryLimit());
 
 }  // namespace plait

@@ -193,6 +193,12 @@ trusted_proxies = ["10.0.0.1/8"]
             "plait.toml:11:20: trusted_proxies: \"10.0.0.1/8\" has bits set behind its prefix\n");
 }
 
+TEST(Config, StandardOutputHasNoFolder) {
+  Config config;
+  EXPECT_EQ(textOf(parseConfig("[access_log]\nfile = \"-\"\n", "/etc/plait.toml", config)), "");
+  EXPECT_EQ(config.access_log.file.value, "-");
+}
+
 TEST(Config, BrokenTomlIsOneMistakeWithItsPlace) {
   const std::string text = mistakesOf("[server]\nworkers = \n");
   EXPECT_TRUE(text.starts_with("plait.toml:2:")) << text;
