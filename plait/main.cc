@@ -1,9 +1,9 @@
 // plait's command line: reads flags and configuration, starts the workers, and waits for a signal.
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/resource.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -46,14 +46,15 @@ void raiseDescriptorLimit(uint64_t wanted) {
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);
   if (limit.rlim_cur < wanted) {
-    fmt::print(stderr, "plait: only {} file descriptors are allowed and {} may be needed: raise the hard limit (ulimit -Hn)\n",
+    fmt::print(stderr,
+               "plait: only {} file descriptors are allowed and {} may be needed: raise the hard limit (ulimit -Hn)\n",
                limit.rlim_cur, wanted);
   }
 }
 
 // Reads flags and file into `config` and what the workers need into `loaded`; every mistake of both.
-std::vector<ConfigError> configure(const Flags& flags, const std::string& file, bool is_demo, Resolver& resolver, Config& config,
-                                   LoadedConfig& loaded) {
+std::vector<ConfigError> configure(const Flags& flags, const std::string& file, bool is_demo, Resolver& resolver,
+                                   Config& config, LoadedConfig& loaded) {
   std::vector<ConfigError> errors;
   if (!file.empty()) {
     std::error_code ignored;
@@ -70,7 +71,8 @@ std::vector<ConfigError> configure(const Flags& flags, const std::string& file, 
   append(completeConfig(config, !is_demo, file));
   append(loadConfig(config, resolver, loaded));
   // In the order of the file, whoever found them; what a flag said comes first.
-  std::ranges::sort(errors, {}, [](const ConfigError& error) { return std::pair(error.place.line, error.place.column); });
+  std::ranges::sort(errors, {},
+                    [](const ConfigError& error) { return std::pair(error.place.line, error.place.column); });
   return errors;
 }
 
@@ -88,9 +90,11 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
   Resolver resolver;
   Config config;
   LoadedConfig loaded;
-  if (const auto errors = configure(flags, file, is_demo, resolver, config, loaded); !errors.empty()) return refuse(errors);
+  if (const auto errors = configure(flags, file, is_demo, resolver, config, loaded); !errors.empty())
+    return refuse(errors);
   WorkerOptions& options = loaded.options;
-  raiseDescriptorLimit(uint64_t{options.limits.client_connections + options.limits.upstream_connections} * config.workers);
+  raiseDescriptorLimit(uint64_t{options.limits.client_connections + options.limits.upstream_connections} *
+                       config.workers);
 
   // Signals are for this thread alone; the others inherit the mask.
   sigset_t signals;
@@ -118,8 +122,8 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
         fmt::print("listening on {} ({})\n", addressText(started.addresses[k]), kindOf(config.listeners[k].tls));
       }
       const auto memory = memoryOf(options);
-      fmt::print("memory: {} MiB reserved for each of {} worker(s), touched as needed; io: {}\n", sumOf(memory) >> 20, config.workers,
-                 started.io == IoKind::uring ? "io_uring" : "epoll");
+      fmt::print("memory: {} MiB reserved for each of {} worker(s), touched as needed; io: {}\n", sumOf(memory) >> 20,
+                 config.workers, started.io == IoKind::uring ? "io_uring" : "epoll");
       if (is_verbose) printMemory(memory);
     }
   }
@@ -163,8 +167,8 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
       allocations += worker->last().tls_allocations;
       refusals += worker->last().tls_refusals;
     }
-    fmt::print("TLS arena: {} allocations, {} refused, at most {} of {} KiB used by a worker\n", allocations, refusals, peak >> 10,
-               tlsArenaBytes(options) >> 10);
+    fmt::print("TLS arena: {} allocations, {} refused, at most {} of {} KiB used by a worker\n", allocations, refusals,
+               peak >> 10, tlsArenaBytes(options) >> 10);
   }
   return 0;
 }
@@ -196,24 +200,34 @@ int main(int argc, char** argv) {
   bool is_verbose = false;
   app.set_version_flag("--version", "plait 0.1.0");
   const auto addCommon = [&](CLI::App& target) {
-    target.add_option("-p,--port", flags.port, "Port to listen on, on all IPv4 addresses; 0 lets the kernel choose")->check(CLI::Range(0, 65535));
-    target.add_option("--listen", flags.listen, "ADDRESS:PORT to listen on, tls:ADDRESS:PORT for TLS, auto:ADDRESS:PORT where the client chooses; repeatable");
+    target.add_option("-p,--port", flags.port, "Port to listen on, on all IPv4 addresses; 0 lets the kernel choose")
+        ->check(CLI::Range(0, 65535));
+    target.add_option(
+        "--listen", flags.listen,
+        "ADDRESS:PORT to listen on, tls:ADDRESS:PORT for TLS, auto:ADDRESS:PORT where the client chooses; repeatable");
     target.add_option("--tls-cert", flags.tls_cert, "Certificate chain for TLS listeners (PEM)");
     target.add_option("--tls-key", flags.tls_key, "Private key for TLS listeners (PEM)");
     target.add_option("--workers", flags.workers, "Worker threads, one per core (1)")->check(CLI::Range(1, 256));
-    target.add_option("--io", flags.io, "auto, uring or epoll (auto)")->check(CLI::IsMember({"auto", "uring", "epoll"}));
+    target.add_option("--io", flags.io, "auto, uring or epoll (auto)")
+        ->check(CLI::IsMember({"auto", "uring", "epoll"}));
     target.add_flag("--verbose", is_verbose, "Say how the reserved memory adds up");
   };
   addCommon(app);
-  app.add_option("-c,--config", file, "Configuration (TOML), see docs/configuration.md; flags add to it and override it");
-  app.add_option("-b,--backend", flags.backends, "h2c://host:port, http://host[:port], https://host[:port], or host:port, which finds out by itself; repeatable");
+  app.add_option("-c,--config", file,
+                 "Configuration (TOML), see docs/configuration.md; flags add to it and override it");
+  app.add_option(
+      "-b,--backend", flags.backends,
+      "h2c://host:port, http://host[:port], https://host[:port], or host:port, which finds out by itself; repeatable");
   app.add_flag("--insecure", flags.insecure, "Do not verify the certificates of https backends");
   app.add_option("--ca-file", flags.ca_file, "Certificates that https backends are verified against (PEM)");
   app.add_option("--backend-cert", flags.backend_cert, "Client certificate for https backends (PEM)");
   app.add_option("--backend-key", flags.backend_key, "Its private key (PEM)");
-  app.add_option("--trusted-proxy", flags.trusted_proxies, "Network whose forwarded fields are kept, as in 10.0.0.0/8; repeatable");
-  app.add_option("--access-log", flags.access_log, "File for the access log, - for standard output; SIGHUP opens it anew");
-  app.add_option("--log-format", flags.log_format, "combined or json (combined)")->check(CLI::IsMember({"combined", "json"}));
+  app.add_option("--trusted-proxy", flags.trusted_proxies,
+                 "Network whose forwarded fields are kept, as in 10.0.0.0/8; repeatable");
+  app.add_option("--access-log", flags.access_log,
+                 "File for the access log, - for standard output; SIGHUP opens it anew");
+  app.add_option("--log-format", flags.log_format, "combined or json (combined)")
+      ->check(CLI::IsMember({"combined", "json"}));
   app.add_option("--admin", flags.admin, "ADDRESS:PORT for /metrics, /healthz and /ready");
   CLI::App* demo = app.add_subcommand("demo", "Run the demo origin: something to put plait in front of");
   addCommon(*demo);

@@ -13,8 +13,8 @@ namespace plait {
 // In the ring a record is this, and the six texts behind it.
 struct AccessRing::Header {
   static constexpr size_t texts = 6;
-  uint32_t size;      // of the whole entry, a multiple of 16
-  bool is_padding;    // nothing but the rest of the ring's end
+  uint32_t size;    // of the whole entry, a multiple of 16
+  bool is_padding;  // nothing but the rest of the ring's end
   uint16_t lengths[texts];
   AccessRecord record;
 };

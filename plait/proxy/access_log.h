@@ -1,9 +1,10 @@
-// The access log: workers copy what is to be logged into a ring each, the control thread formats and writes it in batches.
+// The access log: workers copy what is to be logged into a ring each, the control thread formats and writes it in
+// batches.
 //
 //   worker ──push──▶ [ ring ] ──pop──▶ control thread ──format──▶ [ batch ] ──write──▶ file
 //
-// One producer and one consumer meet only in two counters, so the request path takes no lock and never waits: a full ring
-// drops the line and counts it. Everything that came from outside is escaped, so that no client can forge a line.
+// One producer and one consumer meet only in two counters, so the request path takes no lock and never waits: a full
+// ring drops the line and counts it. Everything that came from outside is escaped, so that no client can forge a line.
 #pragma once
 
 #include <atomic>
@@ -74,13 +75,16 @@ class AccessRing {
   alignas(64) std::atomic<uint64_t> popped_{0};
 };
 
-// Appends one line to `out`. `wall_offset_ns` added to a record's times gives nanoseconds since 1970; `backends` are the
-// names by index.
+// Appends one line to `out`. `wall_offset_ns` added to a record's times gives nanoseconds since 1970; `backends` are
+// the names by index.
 //
-// combined: CLIENT - - [TIME] "METHOD PATH PROTOCOL" STATUS BYTES "REFERER" "USER-AGENT" SECONDS "BACKEND" RETRIES CLASS
-void formatCombined(const AccessRecord& record, int64_t wall_offset_ns, std::span<const std::string> backends, std::string& out);
+// combined: CLIENT - - [TIME] "METHOD PATH PROTOCOL" STATUS BYTES "REFERER" "USER-AGENT" SECONDS "BACKEND" RETRIES
+// CLASS
+void formatCombined(const AccessRecord& record, int64_t wall_offset_ns, std::span<const std::string> backends,
+                    std::string& out);
 // One JSON object. Bytes that are not ASCII are taken as Latin-1, so that every line is valid whatever a client sent.
-void formatJson(const AccessRecord& record, int64_t wall_offset_ns, std::span<const std::string> backends, std::string& out);
+void formatJson(const AccessRecord& record, int64_t wall_offset_ns, std::span<const std::string> backends,
+                std::string& out);
 
 // The file and what is written to it. For the control thread alone.
 class AccessLog {
@@ -91,8 +95,8 @@ class AccessLog {
   AccessLog& operator=(const AccessLog&) = delete;
   ~AccessLog();
 
-  // Opens the file, or opens it anew after it was moved away; what was open stays so when that fails. Empty on success, else
-  // a sentence for the operator.
+  // Opens the file, or opens it anew after it was moved away; what was open stays so when that fails. Empty on success,
+  // else a sentence for the operator.
   std::string open();
   // Writes everything that is in the ring.
   void drain(AccessRing& ring, int64_t wall_offset_ns);

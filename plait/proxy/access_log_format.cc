@@ -11,18 +11,24 @@ namespace {
 
 const char* protocolOf(http::Version version) {
   switch (version) {
-    case http::Version::http_1_0: return "HTTP/1.0";
-    case http::Version::http_1_1: return "HTTP/1.1";
-    case http::Version::http_2: return "HTTP/2.0";
+    case http::Version::http_1_0:
+      return "HTTP/1.0";
+    case http::Version::http_1_1:
+      return "HTTP/1.1";
+    case http::Version::http_2:
+      return "HTTP/2.0";
   }
   return "";
 }
 
 const char* classOf(RetryClass retry_class) {
   switch (retry_class) {
-    case RetryClass::none: return "-";
-    case RetryClass::unprocessed: return "unprocessed";
-    case RetryClass::unknown: return "unknown";
+    case RetryClass::none:
+      return "-";
+    case RetryClass::unprocessed:
+      return "unprocessed";
+    case RetryClass::unknown:
+      return "unknown";
   }
   return "";
 }
@@ -60,7 +66,8 @@ void putJson(std::string_view name, std::string_view text, std::string& out) {
 
 }  // namespace
 
-void formatCombined(const AccessRecord& record, int64_t wall_offset_ns, std::span<const std::string> backends, std::string& out) {
+void formatCombined(const AccessRecord& record, int64_t wall_offset_ns, std::span<const std::string> backends,
+                    std::string& out) {
   const std::time_t time_s = (record.started_ns + wall_offset_ns) / ns_per_s;
   const auto put = std::back_inserter(out);
   putEscaped(record.client, out);
@@ -77,10 +84,12 @@ void formatCombined(const AccessRecord& record, int64_t wall_offset_ns, std::spa
   fmt::format_to(put, "\" {} {}\n", record.retries, classOf(record.retry_class));
 }
 
-void formatJson(const AccessRecord& record, int64_t wall_offset_ns, std::span<const std::string> backends, std::string& out) {
+void formatJson(const AccessRecord& record, int64_t wall_offset_ns, std::span<const std::string> backends,
+                std::string& out) {
   const int64_t wall_ms = (record.started_ns + wall_offset_ns) / ns_per_ms;
   const auto put = std::back_inserter(out);
-  fmt::format_to(put, "{{\"time\":\"{:%Y-%m-%dT%H:%M:%S}.{:03}Z\"", fmt::gmtime(static_cast<std::time_t>(wall_ms / 1000)), wall_ms % 1000);
+  fmt::format_to(put, "{{\"time\":\"{:%Y-%m-%dT%H:%M:%S}.{:03}Z\"",
+                 fmt::gmtime(static_cast<std::time_t>(wall_ms / 1000)), wall_ms % 1000);
   putJson("client", record.client, out);
   putJson("method", record.method, out);
   putJson("authority", record.authority, out);

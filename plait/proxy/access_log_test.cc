@@ -45,20 +45,25 @@ std::string json(const AccessRecord& record) {
 }
 
 TEST(AccessLog, TheCombinedFormatIsTheWellKnownOneWithDurationUpstreamAndRetriesBehind) {
-  EXPECT_EQ(combined(sample()),
-            "192.0.2.7 - - [04/Mar/2026:05:06:07 +0000] \"GET /a?b=c HTTP/2.0\" 200 2326 \"http://r/\" \"curl/8\" 0.012346 "
-            "\"https://two\" 2 unprocessed\n");
+  EXPECT_EQ(
+      combined(sample()),
+      "192.0.2.7 - - [04/Mar/2026:05:06:07 +0000] \"GET /a?b=c HTTP/2.0\" 200 2326 \"http://r/\" \"curl/8\" 0.012346 "
+      "\"https://two\" 2 unprocessed\n");
   AccessRecord nothing;
   nothing.started_ns = nothing.ended_ns = 1'000;
   nothing.version = http::Version::http_1_0;
-  EXPECT_EQ(combined(nothing), "- - - [04/Mar/2026:05:06:07 +0000] \"- - HTTP/1.0\" 000 0 \"-\" \"-\" 0.000000 \"-\" 0 -\n");
+  EXPECT_EQ(combined(nothing),
+            "- - - [04/Mar/2026:05:06:07 +0000] \"- - HTTP/1.0\" 000 0 \"-\" \"-\" 0.000000 \"-\" 0 -\n");
 }
 
 TEST(AccessLog, TheJsonFormatSaysTheSame) {
   EXPECT_EQ(json(sample()),
-            "{\"time\":\"2026-03-04T05:06:07.089Z\",\"client\":\"192.0.2.7\",\"method\":\"GET\",\"authority\":\"example.test\","
-            "\"path\":\"/a?b=c\",\"protocol\":\"HTTP/2.0\",\"status\":200,\"bytes\":2326,\"duration_ms\":12.346,\"complete\":true,"
-            "\"upstream\":\"https://two\",\"retries\":2,\"retry_class\":\"unprocessed\",\"referer\":\"http://r/\",\"user_agent\":\"curl/8\"}\n");
+            "{\"time\":\"2026-03-04T05:06:07.089Z\",\"client\":\"192.0.2.7\",\"method\":\"GET\",\"authority\":"
+            "\"example.test\","
+            "\"path\":\"/a?b=c\",\"protocol\":\"HTTP/"
+            "2.0\",\"status\":200,\"bytes\":2326,\"duration_ms\":12.346,\"complete\":true,"
+            "\"upstream\":\"https://two\",\"retries\":2,\"retry_class\":\"unprocessed\",\"referer\":\"http://r/"
+            "\",\"user_agent\":\"curl/8\"}\n");
 }
 
 TEST(AccessLog, NoClientCanForgeALine) {
@@ -71,7 +76,8 @@ TEST(AccessLog, NoClientCanForgeALine) {
   EXPECT_NE(line.find("\"x\\x22\\x0a127.0.0.1 - - \\x5c \\x1b[31m \\x7f \\xc3\\xa4\\x0d\""), line.npos) << line;
   const std::string object = json(record);
   EXPECT_EQ(std::count(object.begin(), object.end(), '\n'), 1);
-  EXPECT_NE(object.find("\"x\\\"\\u000a127.0.0.1 - - \\\\ \\u001b[31m \\u007f \\u00c3\\u00a4\\u000d\""), object.npos) << object;
+  EXPECT_NE(object.find("\"x\\\"\\u000a127.0.0.1 - - \\\\ \\u001b[31m \\u007f \\u00c3\\u00a4\\u000d\""), object.npos)
+      << object;
 }
 
 TEST(AccessRing, GivesBackWhatWasPushedInOrder) {

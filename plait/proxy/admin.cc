@@ -35,7 +35,8 @@ bool AdminHandler::isReady() const {
   return backends_.empty();
 }
 
-Task<void> AdminHandler::answer(Exchange& exchange, uint16_t status, std::string_view type, std::string_view text, Io&) {
+Task<void> AdminHandler::answer(Exchange& exchange, uint16_t status, std::string_view type, std::string_view text,
+                                Io&) {
   alignas(8) uint8_t memory[512];
   http::ResponseHead head;
   head.status = status;
@@ -80,7 +81,8 @@ Task<void> AdminHandler::handle(Exchange& exchange, Io& io) {
   } else {
     co_await answer(exchange, 404, plain, "there are /metrics, /healthz and /ready\n", io);
   }
-  if (http::Pipe* body = exchange.requestBody()) body->cancel(streamError(ErrorCode::cancelled, "no body is read here"));
+  if (http::Pipe* body = exchange.requestBody())
+    body->cancel(streamError(ErrorCode::cancelled, "no body is read here"));
   exchange.end();
 }
 

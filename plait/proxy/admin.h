@@ -15,10 +15,17 @@ namespace plait {
 class AdminHandler final : public Handler {
  public:
   // References must outlive the handler; `log` may be null.
-  AdminHandler(std::vector<std::unique_ptr<Worker>>& workers, const std::vector<std::string>& backends, Mailbox& mailbox,
-               const std::atomic<bool>& is_draining, const AccessLog* log, BlockSlab& stream_blocks, http::HeaderSlab& headers)
-      : workers_(workers), backends_(backends), mailbox_(mailbox), is_draining_(is_draining), log_(log),
-        stream_blocks_(stream_blocks), headers_(headers), snapshots_(workers.size()) {
+  AdminHandler(std::vector<std::unique_ptr<Worker>>& workers, const std::vector<std::string>& backends,
+               Mailbox& mailbox, const std::atomic<bool>& is_draining, const AccessLog* log, BlockSlab& stream_blocks,
+               http::HeaderSlab& headers)
+      : workers_(workers),
+        backends_(backends),
+        mailbox_(mailbox),
+        is_draining_(is_draining),
+        log_(log),
+        stream_blocks_(stream_blocks),
+        headers_(headers),
+        snapshots_(workers.size()) {
     for (WorkerSnapshot& snapshot : snapshots_) snapshot.backends.resize(backends.size());
   }
 

@@ -49,7 +49,8 @@ class TableReader {
     const toml::node* node = find(key);
     if (node == nullptr) return;
     const auto* value = node->as_boolean();
-    if (value == nullptr) return refuse(placeOf(*node), fmt::format("{}: expected true or false, found {}", key, kindOf(*node)));
+    if (value == nullptr)
+      return refuse(placeOf(*node), fmt::format("{}: expected true or false, found {}", key, kindOf(*node)));
     out = value->get();
   }
   void text(std::string_view key, Text& out) {
@@ -65,7 +66,8 @@ class TableReader {
     const toml::node* node = find(key);
     if (node == nullptr) return;
     const auto* array = node->as_array();
-    if (array == nullptr) return refuse(placeOf(*node), fmt::format("{}: expected a list of strings, found {}", key, kindOf(*node)));
+    if (array == nullptr)
+      return refuse(placeOf(*node), fmt::format("{}: expected a list of strings, found {}", key, kindOf(*node)));
     for (const toml::node& element : *array) {
       Text text;
       if (textOf(key, element, text)) out.push_back(std::move(text));
@@ -92,7 +94,8 @@ class TableReader {
     const toml::node* node = find(key);
     if (node == nullptr) return;
     const auto* table = node->as_table();
-    if (table == nullptr) return refuse(placeOf(*node), fmt::format("{}: expected a section [{}], found {}", key, key, kindOf(*node)));
+    if (table == nullptr)
+      return refuse(placeOf(*node), fmt::format("{}: expected a section [{}], found {}", key, key, kindOf(*node)));
     readTable(*table, read);
   }
   template <class Read>
@@ -100,9 +103,11 @@ class TableReader {
     const toml::node* node = find(key);
     if (node == nullptr) return;
     const auto* array = node->as_array();
-    if (array == nullptr || !std::ranges::all_of(*array, [](const toml::node& element) { return element.is_table(); })) {
-      return refuse(placeOf(*node), fmt::format("{}: expected sections [[{}]], found {}", key, key,
-                                                node->is_table() ? fmt::format("[{}]", key) : std::string(kindOf(*node))));
+    if (array == nullptr ||
+        !std::ranges::all_of(*array, [](const toml::node& element) { return element.is_table(); })) {
+      return refuse(placeOf(*node),
+                    fmt::format("{}: expected sections [[{}]], found {}", key, key,
+                                node->is_table() ? fmt::format("[{}]", key) : std::string(kindOf(*node))));
     }
     for (const toml::node& element : *array) readTable(*element.as_table(), read);
   }
@@ -113,7 +118,8 @@ class TableReader {
       if (std::ranges::find(known_, key.str()) != known_.end()) continue;
       const std::string_view meant = nearest(key.str(), known_);
       refuse({file_, key.source().begin.line, key.source().begin.column},
-             fmt::format("unknown key \"{}\"{}", key.str(), meant.empty() ? "" : fmt::format(", did you mean \"{}\"?", meant)));
+             fmt::format("unknown key \"{}\"{}", key.str(),
+                         meant.empty() ? "" : fmt::format(", did you mean \"{}\"?", meant)));
     }
   }
 
@@ -139,13 +145,20 @@ class TableReader {
   }
   static const char* kindOf(const toml::node& node) {
     switch (node.type()) {
-      case toml::node_type::table: return "a section";
-      case toml::node_type::array: return "a list";
-      case toml::node_type::string: return "a string";
-      case toml::node_type::integer: return "a number";
-      case toml::node_type::floating_point: return "a fraction";
-      case toml::node_type::boolean: return "a truth value";
-      default: return "a date or time";
+      case toml::node_type::table:
+        return "a section";
+      case toml::node_type::array:
+        return "a list";
+      case toml::node_type::string:
+        return "a string";
+      case toml::node_type::integer:
+        return "a number";
+      case toml::node_type::floating_point:
+        return "a fraction";
+      case toml::node_type::boolean:
+        return "a truth value";
+      default:
+        return "a date or time";
     }
   }
 
@@ -164,7 +177,8 @@ void readServer(TableReader& in, Config& out) {
 void readListen(TableReader& in, Config& out) {
   ListenConfig listen;
   in.text("address", listen.address);
-  in.choice<ListenTls>("tls", listen.tls, {{"off", ListenTls::off}, {"on", ListenTls::on}, {"auto", ListenTls::automatic}});
+  in.choice<ListenTls>("tls", listen.tls,
+                       {{"off", ListenTls::off}, {"on", ListenTls::on}, {"auto", ListenTls::automatic}});
   in.path("cert", listen.cert);
   in.path("key", listen.key);
   in.path("client_ca", listen.client_ca);
@@ -236,7 +250,8 @@ void readTimeouts(TableReader& in, Config& out) {
     const toml::node* node = in.find("backoff_min_ms");
     if (node == nullptr) node = in.find("backoff_max_ms");
     in.refuse(node == nullptr ? in.place() : in.placeOf(*node),
-              fmt::format("backoff_min_ms: {} is more than backoff_max_ms, which is {}", pool.backoff_min_ms, pool.backoff_max_ms));
+              fmt::format("backoff_min_ms: {} is more than backoff_max_ms, which is {}", pool.backoff_min_ms,
+                          pool.backoff_max_ms));
   }
 }
 
@@ -244,7 +259,8 @@ void readLimits(TableReader& in, Limits& out) {
   constexpr int64_t mib = 1 << 20;
   constexpr int64_t max_window = std::numeric_limits<int32_t>::max();  // RFC 9113 §6.9.1
   const auto powerOfTwo = [&](std::string_view key, uint32_t value) {
-    if ((value & (value - 1)) != 0) in.refuse(in.placeOf(*in.find(key)), fmt::format("{}: {} is not a power of two", key, value));
+    if ((value & (value - 1)) != 0)
+      in.refuse(in.placeOf(*in.find(key)), fmt::format("{}: {} is not a power of two", key, value));
   };
   in.integer("exchanges", out.exchanges, 1, 1 << 20);
   in.integer("client_connections", out.client_connections, 1, 1 << 20);
@@ -285,7 +301,8 @@ std::vector<ConfigError> parseConfig(std::string_view text, const std::string& f
   try {
     root = toml::parse(text, file);
   } catch (const toml::parse_error& error) {
-    errors.push_back({{file, error.source().begin.line, error.source().begin.column}, std::string(error.description())});
+    errors.push_back(
+        {{file, error.source().begin.line, error.source().begin.column}, std::string(error.description())});
     return errors;
   }
   TableReader reader(root, file, errors);
@@ -297,7 +314,8 @@ std::vector<ConfigError> parseConfig(std::string_view text, const std::string& f
   reader.section("limits", [&](TableReader& in) { readLimits(in, out.limits); });
   reader.section("access_log", [&](TableReader& in) {
     in.path("file", out.access_log.file);
-    in.choice<LogFormat>("format", out.access_log.format, {{"combined", LogFormat::combined}, {"json", LogFormat::json}});
+    in.choice<LogFormat>("format", out.access_log.format,
+                         {{"combined", LogFormat::combined}, {"json", LogFormat::json}});
   });
   reader.section("admin", [&](TableReader& in) { in.text("address", out.admin); });
   reader.finish();

@@ -1,7 +1,8 @@
 // What the operator asked for: plait.toml and the flags, read into one value. Nothing here touches a file, a name or a
 // socket: from text to a Config or a list of mistakes, each with its place. docs/configuration.md is the reference.
 //
-//   text ──parseConfig──▶ Config ──applyFlags──▶ Config ──completeConfig──▶ Config ──loadConfig (config_load.h)──▶ workers
+//   text ──parseConfig──▶ Config ──applyFlags──▶ Config ──completeConfig──▶ Config ──loadConfig (config_load.h)──▶
+//   workers
 #pragma once
 
 #include <string>
@@ -54,7 +55,7 @@ struct BackendConfig {
   BackendProtocol protocol = BackendProtocol::h2c;
   std::string name;  // without brackets
   uint16_t port = 0;
-  Text host;         // the authority sent: empty or "client" for the client's, "backend" for the backend's, or a literal
+  Text host;  // the authority sent: empty or "client" for the client's, "backend" for the backend's, or a literal
   Text server_name;
   Text ca_file;
   Text client_cert;

@@ -26,13 +26,16 @@ void setWhereEmpty(Text& text, const std::string& value, const char* flag) {
 std::string authorityOf(const BackendConfig& backend) {
   const bool is_v6 = backend.name.find(':') != std::string::npos;
   const std::string name = is_v6 ? "[" + backend.name + "]" : backend.name;
-  return backend.port == (backend.protocol == BackendProtocol::https ? 443 : 80) ? name : fmt::format("{}:{}", name, backend.port);
+  return backend.port == (backend.protocol == BackendProtocol::https ? 443 : 80)
+             ? name
+             : fmt::format("{}:{}", name, backend.port);
 }
 
 std::vector<ConfigError> applyFlags(const Flags& flags, Config& config) {
   std::vector<ConfigError> errors;
   if (flags.workers > 0) config.workers = static_cast<uint32_t>(flags.workers);
-  if (!flags.io.empty()) config.io = flags.io == "uring" ? IoKind::uring : flags.io == "epoll" ? IoKind::epoll : IoKind::automatic;
+  if (!flags.io.empty())
+    config.io = flags.io == "uring" ? IoKind::uring : flags.io == "epoll" ? IoKind::epoll : IoKind::automatic;
   for (const std::string& url : flags.backends) {
     BackendConfig backend;
     backend.url = {url, {"--backend " + url}};
@@ -53,8 +56,14 @@ std::vector<ConfigError> applyFlags(const Flags& flags, Config& config) {
   for (const std::string& text : flags.listen) {
     const bool is_tls = text.starts_with("tls:");
     const bool is_automatic = text.starts_with("auto:");
-    addListener(std::string_view(text).substr(is_tls ? 4 : is_automatic ? 5 : 0), {"--listen " + text},
-                is_tls ? ListenTls::on : is_automatic ? ListenTls::automatic : ListenTls::off, config, errors);
+    addListener(std::string_view(text).substr(is_tls         ? 4
+                                              : is_automatic ? 5
+                                                             : 0),
+                {"--listen " + text},
+                is_tls         ? ListenTls::on
+                : is_automatic ? ListenTls::automatic
+                               : ListenTls::off,
+                config, errors);
   }
   if (flags.port >= 0) {
     addListener(fmt::format("0.0.0.0:{}", flags.port), {fmt::format("--port {}", flags.port)},
@@ -67,14 +76,17 @@ std::vector<ConfigError> applyFlags(const Flags& flags, Config& config) {
   }
   if (flags.tls_cert.empty() != flags.tls_key.empty()) {
     const bool has_cert = !flags.tls_cert.empty();
-    errors.push_back({{has_cert ? "--tls-cert" : "--tls-key"}, has_cert ? "needs --tls-key as well" : "needs --tls-cert as well"});
+    errors.push_back(
+        {{has_cert ? "--tls-cert" : "--tls-key"}, has_cert ? "needs --tls-key as well" : "needs --tls-cert as well"});
   }
   if (flags.backend_cert.empty() != flags.backend_key.empty()) {
     const bool has_cert = !flags.backend_cert.empty();
-    errors.push_back({{has_cert ? "--backend-cert" : "--backend-key"}, has_cert ? "needs --backend-key as well" : "needs --backend-cert as well"});
+    errors.push_back({{has_cert ? "--backend-cert" : "--backend-key"},
+                      has_cert ? "needs --backend-key as well" : "needs --backend-cert as well"});
   }
   if (!flags.access_log.empty()) config.access_log.file = {flags.access_log, {"--access-log " + flags.access_log}};
-  if (!flags.log_format.empty()) config.access_log.format = flags.log_format == "json" ? LogFormat::json : LogFormat::combined;
+  if (!flags.log_format.empty())
+    config.access_log.format = flags.log_format == "json" ? LogFormat::json : LogFormat::combined;
   if (!flags.admin.empty()) {
     config.admin = {flags.admin, {"--admin " + flags.admin}};
     if (std::string wrong = parseListenAddress(flags.admin, config.admin_address); !wrong.empty()) {
@@ -98,7 +110,8 @@ std::vector<ConfigError> completeConfig(Config& config, bool needs_backends, con
   if (config.backends.empty() && needs_backends) {
     missing("--backend", "no backend: name at least one with -b, as in -b h2c://127.0.0.1:9001, or in [[backend]]");
   }
-  if (config.listeners.empty()) missing("--listen", "nowhere to listen: use -p PORT, --listen ADDRESS:PORT or [[listen]]");
+  if (config.listeners.empty())
+    missing("--listen", "nowhere to listen: use -p PORT, --listen ADDRESS:PORT or [[listen]]");
   for (const ListenConfig& listen : config.listeners) {
     if (listen.tls == ListenTls::off) {
       for (const Text* text : {&listen.cert, &listen.key, &listen.client_ca}) {
@@ -107,8 +120,9 @@ std::vector<ConfigError> completeConfig(Config& config, bool needs_backends, con
         break;
       }
     } else if (listen.cert.empty() || listen.key.empty()) {
-      errors.push_back({listen.cert.empty() != listen.key.empty() ? (listen.cert.empty() ? listen.key.place : listen.cert.place)
-                                                                   : listen.address.place,
+      errors.push_back({listen.cert.empty() != listen.key.empty()
+                            ? (listen.cert.empty() ? listen.key.place : listen.cert.place)
+                            : listen.address.place,
                         "TLS needs a certificate and its key: cert and key, or --tls-cert and --tls-key"});
     }
   }
@@ -127,7 +141,8 @@ std::vector<ConfigError> completeConfig(Config& config, bool needs_backends, con
     if (backend.host.value == "backend") {
       backend.host.value = authorityOf(backend);
     } else if (!backend.host.empty() && !http::isAuthority(backend.host.value)) {
-      errors.push_back({backend.host.place, "host: expected \"client\", \"backend\", or a host name with or without a port"});
+      errors.push_back(
+          {backend.host.place, "host: expected \"client\", \"backend\", or a host name with or without a port"});
     }
   }
   return errors;

@@ -19,25 +19,36 @@ Place placeOfFile(const std::string& sentence, std::initializer_list<const Text*
 // Makes each context once: listeners or backends that say the same share sessions and memory.
 class Contexts {
  public:
-  Contexts(std::vector<std::unique_ptr<TlsContext>>& owned, std::vector<ConfigError>& errors) : owned_(owned), errors_(errors) {}
+  Contexts(std::vector<std::unique_ptr<TlsContext>>& owned, std::vector<ConfigError>& errors)
+      : owned_(owned), errors_(errors) {}
 
   TlsContext* server(const ListenConfig& listen) {
-    return make({true, listen.cert.value, listen.key.value, listen.client_ca.value, false}, [&] {
-      return TlsContext::makeServer({.cert_file = listen.cert.value, .key_file = listen.key.value, .client_ca_file = listen.client_ca.value});
-    }, {&listen.client_ca, &listen.key, &listen.cert}, listen.address.place);
+    return make(
+        {true, listen.cert.value, listen.key.value, listen.client_ca.value, false},
+        [&] {
+          return TlsContext::makeServer(
+              {.cert_file = listen.cert.value, .key_file = listen.key.value, .client_ca_file = listen.client_ca.value});
+        },
+        {&listen.client_ca, &listen.key, &listen.cert}, listen.address.place);
   }
   TlsContext* client(const BackendConfig& backend) {
-    return make({false, backend.client_cert.value, backend.client_key.value, backend.ca_file.value, backend.insecure}, [&] {
-      return TlsContext::makeClient({.verify = !backend.insecure, .ca_file = backend.ca_file.value,
-                                     .cert_file = backend.client_cert.value, .key_file = backend.client_key.value});
-    }, {&backend.ca_file, &backend.client_key, &backend.client_cert}, backend.url.place);
+    return make(
+        {false, backend.client_cert.value, backend.client_key.value, backend.ca_file.value, backend.insecure},
+        [&] {
+          return TlsContext::makeClient({.verify = !backend.insecure,
+                                         .ca_file = backend.ca_file.value,
+                                         .cert_file = backend.client_cert.value,
+                                         .key_file = backend.client_key.value});
+        },
+        {&backend.ca_file, &backend.client_key, &backend.client_cert}, backend.url.place);
   }
 
  private:
   using Key = std::tuple<bool, std::string, std::string, std::string, bool>;
 
   template <class Make>
-  TlsContext* make(const Key& key, Make make_context, std::initializer_list<const Text*> files, const Place& otherwise) {
+  TlsContext* make(const Key& key, Make make_context, std::initializer_list<const Text*> files,
+                   const Place& otherwise) {
     if (const auto found = made_.find(key); found != made_.end()) return found->second;
     auto context = make_context();
     TlsContext*& kept = made_[key];
@@ -72,7 +83,8 @@ std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, Lo
   options.forward = config.forward;
   for (const ListenConfig& listen : config.listeners) {
     ListenOptions listener{listen.parsed};
-    if (listen.tls != ListenTls::off && !listen.cert.empty() && !listen.key.empty()) listener.tls = contexts.server(listen);
+    if (listen.tls != ListenTls::off && !listen.cert.empty() && !listen.key.empty())
+      listener.tls = contexts.server(listen);
     listener.tls_by_first_byte = listen.tls == ListenTls::automatic;
     options.listeners.push_back(listener);
   }
@@ -80,7 +92,8 @@ std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, Lo
     if (backend.name.empty() || backend.port == 0) continue;
     ResolveAnswer answer;
     if (const int result = resolver.resolveNow(backend.name, backend.port, answer); result != 0) {
-      errors.push_back({backend.url.place, fmt::format("the name {} cannot be resolved: {}", backend.name, Resolver::describe(result))});
+      errors.push_back({backend.url.place,
+                        fmt::format("the name {} cannot be resolved: {}", backend.name, Resolver::describe(result))});
     }
     BackendOptions made;
     made.name = backend.url.value;
@@ -96,9 +109,11 @@ std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, Lo
   }
   const uint64_t reserved = sumOf(memoryOf(options));
   if (memory_limit && reserved * config.workers > *memory_limit) {
-    errors.push_back({{"memory"}, fmt::format("{} worker(s) reserve {} MiB each, more than the {} MiB that the control group allows: "
-                                              "lower the numbers in [limits], see plait check --verbose",
-                                              config.workers, reserved >> 20, *memory_limit >> 20)});
+    errors.push_back(
+        {{"memory"},
+         fmt::format("{} worker(s) reserve {} MiB each, more than the {} MiB that the control group allows: "
+                     "lower the numbers in [limits], see plait check --verbose",
+                     config.workers, reserved >> 20, *memory_limit >> 20)});
   }
   return errors;
 }

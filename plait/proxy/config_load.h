@@ -18,8 +18,8 @@ struct LoadedConfig {
   std::vector<std::unique_ptr<TlsContext>> contexts;
 };
 
-// Every mistake that can be found, each with the place that it comes from. What parseConfig, applyFlags or completeConfig
-// have found fault with is passed over. The workers together may not reserve more than `memory_limit`.
+// Every mistake that can be found, each with the place that it comes from. What parseConfig, applyFlags or
+// completeConfig have found fault with is passed over. The workers together may not reserve more than `memory_limit`.
 std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, LoadedConfig& out,
                                     std::optional<uint64_t> memory_limit = memoryLimit());
 

@@ -7,8 +7,11 @@ namespace {
 
 Config twoWorkers() {
   Config config;
-  EXPECT_TRUE(parseConfig("[server]\nworkers = 2\n[[listen]]\naddress = \"127.0.0.1:0\"\n[[backend]]\nurl = \"h2c://127.0.0.1:9001\"\n",
-                          "plait.toml", config).empty());
+  EXPECT_TRUE(
+      parseConfig(
+          "[server]\nworkers = 2\n[[listen]]\naddress = \"127.0.0.1:0\"\n[[backend]]\nurl = \"h2c://127.0.0.1:9001\"\n",
+          "plait.toml", config)
+          .empty());
   EXPECT_TRUE(completeConfig(config, true, "plait.toml").empty());
   return config;
 }

@@ -89,7 +89,7 @@ format = "json"
 [admin]
 address = "127.0.0.1:9100"
 )",
-                              "/etc/plait/plait.toml", config)),
+                               "/etc/plait/plait.toml", config)),
             "");
   EXPECT_EQ(config.workers, 3u);
   EXPECT_EQ(config.io, IoKind::epoll);
@@ -146,33 +146,42 @@ address = "127.0.0.1:9100"
 }
 
 TEST(Config, AnUnknownKeyIsReportedWithTheOneThatWasProbablyMeant) {
-  EXPECT_EQ(mistakesOf("[server]\nworker = 2\n"), "plait.toml:2:1: unknown key \"worker\", did you mean \"workers\"?\n");
-  EXPECT_EQ(mistakesOf("[timeouts]\n  connect = 2\n"), "plait.toml:2:3: unknown key \"connect\", did you mean \"connect_ms\"?\n");
-  EXPECT_EQ(mistakesOf("[[backends]]\nurl = \"h2c://a:1\"\n"), "plait.toml:1:3: unknown key \"backends\", did you mean \"backend\"?\n");
+  EXPECT_EQ(mistakesOf("[server]\nworker = 2\n"),
+            "plait.toml:2:1: unknown key \"worker\", did you mean \"workers\"?\n");
+  EXPECT_EQ(mistakesOf("[timeouts]\n  connect = 2\n"),
+            "plait.toml:2:3: unknown key \"connect\", did you mean \"connect_ms\"?\n");
+  EXPECT_EQ(mistakesOf("[[backends]]\nurl = \"h2c://a:1\"\n"),
+            "plait.toml:1:3: unknown key \"backends\", did you mean \"backend\"?\n");
   EXPECT_EQ(mistakesOf("xyzzy = 1\n"), "plait.toml:1:1: unknown key \"xyzzy\"\n");
 }
 
 TEST(Config, AWrongTypeIsReportedWhereItStands) {
-  EXPECT_EQ(mistakesOf("[server]\nworkers = \"two\"\n"), "plait.toml:2:11: workers: expected a whole number, found a string\n");
+  EXPECT_EQ(mistakesOf("[server]\nworkers = \"two\"\n"),
+            "plait.toml:2:11: workers: expected a whole number, found a string\n");
   EXPECT_EQ(mistakesOf("[timeouts]\nqueue_ms = 1.5\n"),
             "plait.toml:2:12: queue_ms: expected a whole number of milliseconds, found a fraction\n");
   EXPECT_EQ(mistakesOf("[forwarding]\nvia = 1\n"), "plait.toml:2:7: via: expected true or false, found a number\n");
-  EXPECT_EQ(mistakesOf("[forwarding]\ntrusted_proxies = [\"::1\", 7]\n"), "plait.toml:2:27: trusted_proxies: expected a string, found a number\n");
+  EXPECT_EQ(mistakesOf("[forwarding]\ntrusted_proxies = [\"::1\", 7]\n"),
+            "plait.toml:2:27: trusted_proxies: expected a string, found a number\n");
   EXPECT_EQ(mistakesOf("server = 1\n"), "plait.toml:1:10: server: expected a section [server], found a number\n");
-  EXPECT_EQ(mistakesOf("[backend]\nurl = \"h2c://a:1\"\n"), "plait.toml:1:1: backend: expected sections [[backend]], found [backend]\n");
+  EXPECT_EQ(mistakesOf("[backend]\nurl = \"h2c://a:1\"\n"),
+            "plait.toml:1:1: backend: expected sections [[backend]], found [backend]\n");
 }
 
 TEST(Config, AValueOutOfItsRangeIsReported) {
   EXPECT_EQ(mistakesOf("[server]\nworkers = 0\n"), "plait.toml:2:11: workers: 0 is outside of 1 to 256\n");
   EXPECT_EQ(mistakesOf("[timeouts]\nstall_ms = -1\n"), "plait.toml:2:12: stall_ms: -1 is outside of 1 to 604800000\n");
-  EXPECT_EQ(mistakesOf("[limits]\nreceive_buffers = 100\n"), "plait.toml:2:19: receive_buffers: 100 is not a power of two\n");
+  EXPECT_EQ(mistakesOf("[limits]\nreceive_buffers = 100\n"),
+            "plait.toml:2:19: receive_buffers: 100 is not a power of two\n");
   EXPECT_EQ(mistakesOf("[timeouts]\nbackoff_min_ms = 5000\n"),
             "plait.toml:2:18: backoff_min_ms: 5000 is more than backoff_max_ms, which is 1000\n");
-  EXPECT_EQ(mistakesOf("[server]\nio = \"kqueue\"\n"), "plait.toml:2:6: io: expected one of \"auto\", \"uring\", \"epoll\", found \"kqueue\"\n");
+  EXPECT_EQ(mistakesOf("[server]\nio = \"kqueue\"\n"),
+            "plait.toml:2:6: io: expected one of \"auto\", \"uring\", \"epoll\", found \"kqueue\"\n");
 }
 
 TEST(Config, AllMistakesOfAFileAreReportedInItsOrder) {
-  EXPECT_EQ(mistakesOf(R"([access_log]
+  EXPECT_EQ(
+      mistakesOf(R"([access_log]
 format = "xml"
 [[listen]]
 address = "localhost:80"
@@ -184,13 +193,13 @@ hots = "client"
 [forwarding]
 trusted_proxies = ["10.0.0.1/8"]
 )"),
-            "plait.toml:2:10: format: expected one of \"combined\", \"json\", found \"xml\"\n"
-            "plait.toml:4:11: address: expected ADDRESS:PORT with a numeric address, as in 127.0.0.1:8080 or [::1]:8080\n"
-            "plait.toml:5:7: tls: expected one of \"off\", \"on\", \"auto\", found \"yes\"\n"
-            "plait.toml:6:1: [[listen]] needs address = \"ADDRESS:PORT\"\n"
-            "plait.toml:8:7: url: expected h2c://host:port, http://host[:port], https://host[:port] or host:port\n"
-            "plait.toml:9:1: unknown key \"hots\", did you mean \"host\"?\n"
-            "plait.toml:11:20: trusted_proxies: \"10.0.0.1/8\" has bits set behind its prefix\n");
+      "plait.toml:2:10: format: expected one of \"combined\", \"json\", found \"xml\"\n"
+      "plait.toml:4:11: address: expected ADDRESS:PORT with a numeric address, as in 127.0.0.1:8080 or [::1]:8080\n"
+      "plait.toml:5:7: tls: expected one of \"off\", \"on\", \"auto\", found \"yes\"\n"
+      "plait.toml:6:1: [[listen]] needs address = \"ADDRESS:PORT\"\n"
+      "plait.toml:8:7: url: expected h2c://host:port, http://host[:port], https://host[:port] or host:port\n"
+      "plait.toml:9:1: unknown key \"hots\", did you mean \"host\"?\n"
+      "plait.toml:11:20: trusted_proxies: \"10.0.0.1/8\" has bits set behind its prefix\n");
 }
 
 TEST(Config, StandardOutputHasNoFolder) {
@@ -208,8 +217,10 @@ TEST(Config, BrokenTomlIsOneMistakeWithItsPlace) {
 TEST(Config, FlagsAddToTheFileAndOverrideIt) {
   Config config;
   ASSERT_EQ(mistakesOf(""), "");
-  parseConfig("[server]\nworkers = 2\nio = \"uring\"\n[[backend]]\nurl = \"https://a:1\"\n[[backend]]\nurl = \"https://b:1\"\nca_file = \"own.pem\"\n",
-              "plait.toml", config);
+  parseConfig(
+      "[server]\nworkers = 2\nio = \"uring\"\n[[backend]]\nurl = \"https://a:1\"\n[[backend]]\nurl = "
+      "\"https://b:1\"\nca_file = \"own.pem\"\n",
+      "plait.toml", config);
   Flags flags;
   flags.workers = 5;
   flags.backends = {"h2c://c:3"};
@@ -267,7 +278,8 @@ TEST(Config, MistakesInFlagsNameTheFlag) {
 
 TEST(Config, WhatIsMissingInTheWholeIsReported) {
   Config config;
-  EXPECT_EQ(textOf(completeConfig(config, false, "")), "--listen: nowhere to listen: use -p PORT, --listen ADDRESS:PORT or [[listen]]\n");
+  EXPECT_EQ(textOf(completeConfig(config, false, "")),
+            "--listen: nowhere to listen: use -p PORT, --listen ADDRESS:PORT or [[listen]]\n");
   ASSERT_EQ(textOf(parseConfig(R"([[listen]]
 address = "127.0.0.1:1"
 tls = "auto"
@@ -305,7 +317,8 @@ TEST(Config, UrlsOfBackendsAreTakenApart) {
   EXPECT_EQ(parsed("a:80"), "a");
   EXPECT_EQ(parsed("http://a"), "a");
   EXPECT_EQ(parsed("http://a:8080"), "a:8080");
-  for (const char* url : {"", "h2c://", "h2c://a", "h2c://a:0", "h2c://a:70000", "h2c://a:1/path", "https://user@a", "https://a?b", "h2c://[::1:1"}) {
+  for (const char* url : {"", "h2c://", "h2c://a", "h2c://a:0", "h2c://a:70000", "h2c://a:1/path", "https://user@a",
+                          "https://a?b", "h2c://[::1:1"}) {
     EXPECT_EQ(parsed(url), "wrong") << url;
   }
 }

@@ -35,7 +35,8 @@ std::string_view nearest(std::string_view word, const std::vector<std::string_vi
   std::string_view best;
   size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
   for (const std::string_view candidate : known) {
-    if (candidate.starts_with(word) && candidate.substr(word.size()).starts_with('_')) return candidate;  // its unit was forgotten
+    if (candidate.starts_with(word) && candidate.substr(word.size()).starts_with('_'))
+      return candidate;  // its unit was forgotten
     const size_t letters = distance(word, candidate);
     // A word of which nothing is left after the changes was not meant.
     if (letters < best_distance && letters < candidate.size()) {
@@ -55,7 +56,8 @@ std::string parseListenAddress(std::string_view text, sockaddr_storage& out) {
 }
 
 std::string parseBackendUrl(std::string_view url, BackendConfig& out) {
-  static constexpr const char* expected = "expected h2c://host:port, http://host[:port], https://host[:port] or host:port";
+  static constexpr const char* expected =
+      "expected h2c://host:port, http://host[:port], https://host[:port] or host:port";
   std::string_view rest = url;
   uint16_t default_port = 0;
   if (rest.starts_with("h2c://")) {

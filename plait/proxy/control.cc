@@ -27,7 +27,8 @@ Limits adminLimits() {
   return limits;
 }
 
-// What is added to the monotonic clock to get nanoseconds since 1970. Asked each time, since the wall clock is corrected.
+// What is added to the monotonic clock to get nanoseconds since 1970. Asked each time, since the wall clock is
+// corrected.
 int64_t wallOffsetNs(Io& io) {
   const auto wall = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::nanoseconds>(wall).count() - io.nowNs();
@@ -106,12 +107,14 @@ void ControlThread::run(std::promise<ControlStarted>& started) {
   auto backend = makeBackend(options_.io, buffers, mailbox_, nullptr);
   if (!backend) {
     report.failed = ControlStarted::Part::io;
-    report.error = std::string(backend.error().reason) + " (" + std::strerror(static_cast<int>(backend.error().detail)) + ")";
+    report.error =
+        std::string(backend.error().reason) + " (" + std::strerror(static_cast<int>(backend.error().detail)) + ")";
     started.set_value(report);
     return;
   }
   Io io(**backend, buffers, {.frame_count = limits.frames(), .ready_count = 4096});
-  AdminHandler handler(workers_, options_.backends, mailbox_, is_draining_, log ? &*log : nullptr, stream_blocks, headers);
+  AdminHandler handler(workers_, options_.backends, mailbox_, is_draining_, log ? &*log : nullptr, stream_blocks,
+                       headers);
   // A scraper that keeps its connection open does not hold up the end.
   const ServerTimeouts timeouts{.drain_ms = 100};
   Server server(io, limits, timeouts, handler, send_blocks, record_blocks, stream_blocks, headers);

@@ -1,5 +1,5 @@
-// The control thread: what may block or allocate, away from the workers. It serves the admin address and writes the access
-// log. The admin server is plait's own server on an Io of its own, with a handler that knows three paths:
+// The control thread: what may block or allocate, away from the workers. It serves the admin address and writes the
+// access log. The admin server is plait's own server on an Io of its own, with a handler that knows three paths:
 //
 //   /metrics  the figures in the text format of Prometheus
 //   /healthz  200 as long as the process runs
@@ -36,7 +36,8 @@ struct ControlStarted {
 class ControlThread {
  public:
   // The workers must have been started, and must outlive this object.
-  ControlThread(const ControlOptions& options, std::vector<std::unique_ptr<Worker>>& workers) : options_(options), workers_(workers) {}
+  ControlThread(const ControlOptions& options, std::vector<std::unique_ptr<Worker>>& workers)
+      : options_(options), workers_(workers) {}
   ~ControlThread();
 
   // Starts the thread and waits until it listens or has failed.

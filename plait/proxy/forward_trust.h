@@ -1,4 +1,5 @@
-// Which clients are proxies of ours, whose forwarded fields are kept: networks in CIDR notation (RFC 4632, RFC 4291 §2.3).
+// Which clients are proxies of ours, whose forwarded fields are kept: networks in CIDR notation (RFC 4632, RFC 4291
+// §2.3).
 #pragma once
 
 #include <array>
@@ -13,8 +14,8 @@ class TrustedProxies {
  public:
   // "10.0.0.0/8", "2001:db8::/32", or one address. Empty on success, else a phrase for the operator.
   std::string add(std::string_view network);
-  // Whether a numeric address without brackets lies in one of the networks. An IPv4-mapped IPv6 address counts as the IPv4
-  // address that it stands for. Allocates nothing.
+  // Whether a numeric address without brackets lies in one of the networks. An IPv4-mapped IPv6 address counts as the
+  // IPv4 address that it stands for. Allocates nothing.
   bool contains(std::string_view address) const;
   bool empty() const { return networks_.empty(); }
 

@@ -54,7 +54,8 @@ TEST(TrustedProxies, AZoneDoesNotMatter) {
 
 TEST(TrustedProxies, WhatIsNoNetworkIsRefused) {
   TrustedProxies trusted;
-  for (const char* text : {"", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/8x", "10.0.0.0/-1", "::/129", "localhost", "10.0.0.1/8", "10.0.0"}) {
+  for (const char* text :
+       {"", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/8x", "10.0.0.0/-1", "::/129", "localhost", "10.0.0.1/8", "10.0.0"}) {
     EXPECT_NE(trusted.add(text), "") << text;
   }
   EXPECT_TRUE(trusted.empty());

@@ -1,5 +1,6 @@
-// What plait counts, and how it is exposed. Counters are plain numbers that belong to a worker's thread; whoever scrapes
-// asks each worker for a copy (Worker::requestSnapshot), so counting costs an addition and reading costs no lock.
+// What plait counts, and how it is exposed. Counters are plain numbers that belong to a worker's thread; whoever
+// scrapes asks each worker for a copy (Worker::requestSnapshot), so counting costs an addition and reading costs no
+// lock.
 #pragma once
 
 #include <array>
@@ -17,8 +18,9 @@ namespace plait {
 // How long requests took, from their head to the last byte that the client's side took.
 struct DurationHistogram {
   // Upper bounds of the buckets; the last bucket, which has none, follows.
-  static constexpr std::array<int64_t, 14> bounds_us = {500,     1'000,   2'500,   5'000,     10'000,    25'000,    50'000,
-                                                        100'000, 250'000, 500'000, 1'000'000, 2'500'000, 5'000'000, 10'000'000};
+  static constexpr std::array<int64_t, 14> bounds_us = {500,       1'000,     2'500,     5'000,     10'000,
+                                                        25'000,    50'000,    100'000,   250'000,   500'000,
+                                                        1'000'000, 2'500'000, 5'000'000, 10'000'000};
   std::array<uint64_t, bounds_us.size() + 1> counts{};
   int64_t sum_ns = 0;
 

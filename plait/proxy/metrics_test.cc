@@ -25,7 +25,8 @@ TEST(Metrics, SumsTheWorkersAndKeepsTheirMemoryApart) {
   workers[1].slabs[0].peak = 11;
   workers[1].tls_peak_bytes = 4096;
   const std::vector<std::string> backends = {"h2c://a:1", "b\"\n"};
-  const std::string text = formatMetrics(workers, {.serving_allocations = 6, .log_failed_lines = 8, .is_draining = true}, backends);
+  const std::string text =
+      formatMetrics(workers, {.serving_allocations = 6, .log_failed_lines = 8, .is_draining = true}, backends);
   EXPECT_TRUE(has(text, "plait_workers 2"));
   EXPECT_TRUE(has(text, "plait_draining 1"));
   EXPECT_TRUE(has(text, "# TYPE plait_requests_total counter"));

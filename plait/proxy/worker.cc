@@ -80,12 +80,12 @@ SlabUse useOf(const char* name, const Pieces& pieces) {
 
 // Everything one worker owns, in the order in which it must be built.
 struct Worker::Parts {
-  Parts(const WorkerOptions& options, WorkerMemory& worker_memory, TlsArena* tls_arena, IoBackend& backend, ProxyCounters& counters,
-        AccessRing* access_ring)
+  Parts(const WorkerOptions& options, WorkerMemory& worker_memory, TlsArena* tls_arena, IoBackend& backend,
+        ProxyCounters& counters, AccessRing* access_ring)
       : memory(worker_memory), arena(tls_arena), io(backend, memory.buffers, {.frame_count = options.limits.frames()}) {
     if (!options.backends.empty()) {
-      pool.emplace(io, options.limits, options.pool_timeouts, options.backends, UpstreamMemory{memory.stream_blocks, memory.headers},
-                   memory.send_blocks, memory.record_blocks);
+      pool.emplace(io, options.limits, options.pool_timeouts, options.backends,
+                   UpstreamMemory{memory.stream_blocks, memory.headers}, memory.send_blocks, memory.record_blocks);
       proxy.emplace(*pool, memory.headers, options.forward, options.response_head_ms, counters, access_ring);
     }
     Handler& handler = proxy ? static_cast<Handler&>(*proxy) : demo;
@@ -94,8 +94,8 @@ struct Worker::Parts {
   }
 
   size_t reservedBytes() {
-    return memory.reservedBytes() + io.frames().reservedBytes() + server->reservedBytes() + (pool ? pool->reservedBytes() : 0) +
-           (arena != nullptr ? arena->reservedBytes() : 0);
+    return memory.reservedBytes() + io.frames().reservedBytes() + server->reservedBytes() +
+           (pool ? pool->reservedBytes() : 0) + (arena != nullptr ? arena->reservedBytes() : 0);
   }
   void prefault() {
     memory.prefault();
@@ -127,7 +127,9 @@ Worker::Worker(ResolveService& resolver, const WorkerOptions& options) : resolve
   last_.backends.resize(options.backends.size());
 }
 
-Worker::~Worker() { join(); }
+Worker::~Worker() {
+  join();
+}
 
 WorkerStarted Worker::start(const std::vector<ListenOptions>& listeners) {
   std::promise<WorkerStarted> promise;
@@ -136,7 +138,9 @@ WorkerStarted Worker::start(const std::vector<ListenOptions>& listeners) {
   return started.get();
 }
 
-void Worker::stop() { mailbox_.post(stop_op_, 0); }
+void Worker::stop() {
+  mailbox_.post(stop_op_, 0);
+}
 
 void Worker::join() {
   if (thread_.joinable()) thread_.join();
@@ -147,7 +151,8 @@ void Worker::run(const std::vector<ListenOptions>& listeners, std::promise<Worke
   WorkerMemory memory(options_.limits);
   auto backend = makeBackend(options_.io, memory.buffers, mailbox_, &resolver_, &report.io);
   if (!backend) {
-    report.error = std::string(backend.error().reason) + " (" + std::strerror(static_cast<int>(backend.error().detail)) + ")";
+    report.error =
+        std::string(backend.error().reason) + " (" + std::strerror(static_cast<int>(backend.error().detail)) + ")";
     has_ended_ = true;
     started.set_value(report);
     return;
@@ -243,7 +248,8 @@ void Worker::fill(WorkerSnapshot& out) {
     out.pool = pool.counters();
     out.upstream_streams = pool.h2Streams().used() + pool.h1Streams().used();
     add({"upstream_connections", pool.connectionCount(), pool.connectionPeak(), limits.upstream_connections});
-    add({"upstream_streams", out.upstream_streams, pool.h2Streams().peak() + pool.h1Streams().peak(), limits.exchanges * size_t{2}});
+    add({"upstream_streams", out.upstream_streams, pool.h2Streams().peak() + pool.h1Streams().peak(),
+         limits.exchanges * size_t{2}});
     for (uint32_t i = 0; i < pool.backendCount(); ++i) out.backends[i] = {pool.readyConnections(i), !pool.isUp(i)};
   }
   if (access_ring_) {

@@ -48,16 +48,17 @@ class Worker {
   Worker(ResolveService& resolver, const WorkerOptions& options);
   ~Worker();
 
-  // Starts the thread and waits until it listens or has failed. `listeners` are those of the options, with the ports that
-  // an earlier worker got from the kernel.
+  // Starts the thread and waits until it listens or has failed. `listeners` are those of the options, with the ports
+  // that an earlier worker got from the kernel.
   WorkerStarted start(const std::vector<ListenOptions>& listeners);
   // From any thread, once: the worker drains and its thread ends.
   void stop();
   void join();
 
   // Tries the backends that could not be reached, so that a proxy without traffic finds out when they are back; then
-  // copies the worker's figures into `out`, on the worker's thread, or its last ones once it has ended; then posts `reply` to
-  // `reply_to`. From one thread, and not before the reply to the last request. `out.backends` must have the right size.
+  // copies the worker's figures into `out`, on the worker's thread, or its last ones once it has ended; then posts
+  // `reply` to `reply_to`. From one thread, and not before the reply to the last request. `out.backends` must have the
+  // right size.
   void requestSnapshot(WorkerSnapshot& out, Mailbox& reply_to, Op& reply);
   // The last figures, after join().
   const WorkerSnapshot& last() const { return last_; }

@@ -8,15 +8,20 @@ namespace {
 
 constexpr uint64_t page_size = 4096;
 
-uint64_t pages(uint64_t bytes) { return (bytes + page_size - 1) / page_size * page_size; }
+uint64_t pages(uint64_t bytes) {
+  return (bytes + page_size - 1) / page_size * page_size;
+}
 
 }  // namespace
 
 uint64_t tlsArenaBytes(const WorkerOptions& options) {
   const Limits& limits = options.limits;
-  const bool has_clients = std::ranges::any_of(options.listeners, [](const ListenOptions& listener) { return listener.tls != nullptr; });
-  const bool has_backends = std::ranges::any_of(options.backends, [](const BackendOptions& backend) { return backend.tls != nullptr; });
-  return limits.tlsBytes((has_clients ? limits.client_connections : 0) + (has_backends ? limits.upstream_connections : 0));
+  const bool has_clients =
+      std::ranges::any_of(options.listeners, [](const ListenOptions& listener) { return listener.tls != nullptr; });
+  const bool has_backends =
+      std::ranges::any_of(options.backends, [](const BackendOptions& backend) { return backend.tls != nullptr; });
+  return limits.tlsBytes((has_clients ? limits.client_connections : 0) +
+                         (has_backends ? limits.upstream_connections : 0));
 }
 
 std::vector<MemoryItem> memoryOf(const WorkerOptions& options) {
@@ -30,7 +35,8 @@ std::vector<MemoryItem> memoryOf(const WorkerOptions& options) {
       {"TLS records being read", BlockSlab::bytesFor(limits.recordBlockSize(), limits.record_blocks)},
       {"blocks of responses", BlockSlab::bytesFor(limits.stream_block_size, limits.streamBlocks())},
       {"blocks of uploads", BlockSlab::bytesFor(limits.stream_block_size, limits.uploadBlocks())},
-      {"header blocks", BlockSlab::bytesFor(classes[0], limits.smallHeaderBlocks()) + BlockSlab::bytesFor(classes[1], limits.medium_header_blocks) +
+      {"header blocks", BlockSlab::bytesFor(classes[0], limits.smallHeaderBlocks()) +
+                            BlockSlab::bytesFor(classes[1], limits.medium_header_blocks) +
                             BlockSlab::bytesFor(classes[2], limits.large_header_blocks)},
       {"coroutine frames", FrameSlab::bytesFor(limits.frames())},
       {"clients' connections", Server::connectionBytes(limits)},
@@ -67,7 +73,8 @@ std::optional<uint64_t> memoryLimit(const std::string& root, const std::string& 
     if (!is_v2 && ("," + controllers + ",").find(",memory,") == std::string::npos) continue;
     const std::string base = is_v2 ? root : root + "/memory";
     const std::string file = is_v2 ? "/memory.max" : "/memory.limit_in_bytes";
-    // A group is bound by those above it as well. In a container the path may be that of the host: then the root is ours.
+    // A group is bound by those above it as well. In a container the path may be that of the host: then the root is
+    // ours.
     std::string path = line.substr(second + 1);
     while (path.size() > 1) {
       look(base + path + file);

@@ -22,8 +22,9 @@ uint64_t sumOf(const std::vector<MemoryItem>& items);
 // Bytes for the TLS arena: a share for each connection that may speak TLS; 0 where none may.
 uint64_t tlsArenaBytes(const WorkerOptions& options);
 
-// The tightest memory limit of the control groups that the process is in, if there is one. `root` is where the groups are
-// mounted, `self` names the process's own ones.
-std::optional<uint64_t> memoryLimit(const std::string& root = "/sys/fs/cgroup", const std::string& self = "/proc/self/cgroup");
+// The tightest memory limit of the control groups that the process is in, if there is one. `root` is where the groups
+// are mounted, `self` names the process's own ones.
+std::optional<uint64_t> memoryLimit(const std::string& root = "/sys/fs/cgroup",
+                                    const std::string& self = "/proc/self/cgroup");
 
 }  // namespace plait

@@ -47,7 +47,9 @@ TEST_F(MemoryLimit, OfAContainerThatSeesTheHostsPathIsThatOfTheRoot) {
   EXPECT_EQ(limit(), 5000u);
 }
 
-TEST_F(MemoryLimit, IsNoneWhereThereAreNoGroups) { EXPECT_EQ(limit(), std::nullopt); }
+TEST_F(MemoryLimit, IsNoneWhereThereAreNoGroups) {
+  EXPECT_EQ(limit(), std::nullopt);
+}
 
 TEST(MemorySum, FollowsTheLimitsAndWhatIsUsed) {
   WorkerOptions options;
