@@ -53,8 +53,12 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "embed_pool: %s\n", runtime.error().reason);
     return 1;
   }
-  BackendOptions backend{.name = "origin", .protocol = BackendProtocol::h2c, .host = argv[1],
-                         .port = static_cast<uint16_t>(std::atoi(argv[2])), .server_name = "", .tls = nullptr};
+  BackendOptions backend{.name = "origin",
+                         .protocol = BackendProtocol::h2c,
+                         .host = argv[1],
+                         .port = static_cast<uint16_t>(std::atoi(argv[2])),
+                         .server_name = "",
+                         .tls = nullptr};
   auto pool = (*runtime)->makePool({backend});
   Tally tally;
   (*runtime)->run(fetchAll(*pool, requests, tally, (*runtime)->io()));

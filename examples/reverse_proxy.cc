@@ -1,5 +1,5 @@
-// A reverse proxy of one's own in the terms of plait's public header: what comes in on any version of HTTP goes out over
-// few shared HTTP/2 connections. Hidden retries, back-pressure and draining are plait's.
+// A reverse proxy of one's own in the terms of plait's public header: what comes in on any version of HTTP goes out
+// over few shared HTTP/2 connections. Hidden retries, back-pressure and draining are plait's.
 //
 //   reverse_proxy LISTEN_PORT BACKEND_HOST BACKEND_PORT
 #include <arpa/inet.h>
@@ -27,7 +27,8 @@ class ReverseProxy final : public Handler {
     } else if (Status served = co_await serve(exchange, head, io); !served) {
       exchange.respondError(502, "the backend could not be reached or broke off\n");
     }
-    if (http::Pipe* body = exchange.requestBody()) body->cancel(streamError(ErrorCode::cancelled, "the response is complete"));
+    if (http::Pipe* body = exchange.requestBody())
+      body->cancel(streamError(ErrorCode::cancelled, "the response is complete"));
     exchange.end();
   }
 
@@ -35,11 +36,13 @@ class ReverseProxy final : public Handler {
   Task<Status> serve(Exchange& exchange, const http::RequestHead& head, Io& io) {
     auto lease = co_await pool_.getOrCreate(0, io, &exchange.cancelToken());
     if (!lease) co_return fail(lease.error());
-    auto response = co_await (*lease)->request(head, {.body = exchange.requestBody(), .cancel = &exchange.cancelToken()}, io);
+    auto response =
+        co_await (*lease)->request(head, {.body = exchange.requestBody(), .cancel = &exchange.cancelToken()}, io);
     pool_.release(*lease, response || !response.error().reachesConnection(), io);
     if (!response) co_return fail(response.error());
     const bool is_empty = response->head().end_stream || exchange.request().method == "HEAD";
-    if (!exchange.sendHead(response->head(), is_empty)) co_return fail(streamError(ErrorCode::cancelled, "the client is gone"));
+    if (!exchange.sendHead(response->head(), is_empty))
+      co_return fail(streamError(ErrorCode::cancelled, "the client is gone"));
     if (is_empty) co_return Status();
     co_return co_await exchange.relay(response->pipe());
   }
@@ -90,8 +93,12 @@ int main(int argc, char** argv) {
     return 1;
   }
   Runtime& runtime = **made;
-  BackendOptions backend{.name = "origin", .protocol = BackendProtocol::probe, .host = argv[2],
-                         .port = static_cast<uint16_t>(std::atoi(argv[3])), .server_name = "", .tls = nullptr};
+  BackendOptions backend{.name = "origin",
+                         .protocol = BackendProtocol::probe,
+                         .host = argv[2],
+                         .port = static_cast<uint16_t>(std::atoi(argv[3])),
+                         .server_name = "",
+                         .tls = nullptr};
   auto pool = runtime.makePool({backend});
   ReverseProxy proxy(*pool, runtime);
   auto server = makeServer(runtime, proxy);

@@ -34,7 +34,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!parsed->complete) return 0;
   require(parsed->consumed <= input.size());
   require(head.status >= 100 && head.status <= 999);
-  for (const http::Field& field : head.fields) require(http::isLowerCaseToken(field.name) && http::isFieldValue(field.value));
+  for (const http::Field& field : head.fields)
+    require(http::isLowerCaseToken(field.name) && http::isFieldValue(field.value));
   ByteQueue out(blocks);
   if (head.status >= 200) {
     const auto framing = h1::writeResponseHead(out, head, {.request_method = method});

@@ -16,7 +16,8 @@ void require(bool condition) {
 void run(Bytes bytes, size_t step, std::string& log, wire::Wire& output) {
   wire::End end(Role::client);
   end.session.start();
-  for (int i = 0; i < 6 && Role::client == Role::client; ++i) end.open(i % 2 == 0, i == 3 ? "HEAD" : i == 4 ? "CONNECT" : "GET");
+  for (int i = 0; i < 6 && Role::client == Role::client; ++i)
+    end.open(i % 2 == 0, i == 3 ? "HEAD" : i == 4 ? "CONNECT" : "GET");
   (void)end.feed(bytes, step);
   // What goes out must not depend on what became of the streams.
   for (const auto& stream : end.streams) {

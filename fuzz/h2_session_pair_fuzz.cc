@@ -36,20 +36,36 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     Stream* stream = end.streams.empty() ? nullptr : end.streams[data[i + 1] % end.streams.size()].get();
     const bool can_send = stream != nullptr && !stream->local_ended && !stream->is_reset;
     switch (data[i] >> 1 & 7) {
-      case 0: case 1: if (client.streams.size() < 64) client.open(data[i + 1] % 2 == 0); break;
-      case 2: if (can_send && (&end == &client || stream->head_received)) {
-        if (&end == &client) (void)end.session.sendData(*stream, wire::Wire(data[i + 1] * 100u, 'x'), data[i] >= 128);
-      } break;
-      case 3: if (can_send && &end == &server) {
-        end.session.beginHeaders();
-        end.session.addField(http::FieldName::pseudo_status, "200");
-        end.session.addField("x", std::string(step, 'v'), http::FieldName::unknown, static_cast<Indexing>(data[i] % 3));
-        end.session.endHeaders(*stream, true);
-      } break;
-      case 4: if (can_send) end.session.sendReset(*stream, H2Error::cancel); break;
-      case 5: end.session.sendPing(step); break;
-      case 6: if (stream != nullptr) end.session.growStreamWindow(*stream, static_cast<uint32_t>(step * 1000)); break;
-      default: exchange(client, server, step); break;
+      case 0:
+      case 1:
+        if (client.streams.size() < 64) client.open(data[i + 1] % 2 == 0);
+        break;
+      case 2:
+        if (can_send && (&end == &client || stream->head_received)) {
+          if (&end == &client) (void)end.session.sendData(*stream, wire::Wire(data[i + 1] * 100u, 'x'), data[i] >= 128);
+        }
+        break;
+      case 3:
+        if (can_send && &end == &server) {
+          end.session.beginHeaders();
+          end.session.addField(http::FieldName::pseudo_status, "200");
+          end.session.addField("x", std::string(step, 'v'), http::FieldName::unknown,
+                               static_cast<Indexing>(data[i] % 3));
+          end.session.endHeaders(*stream, true);
+        }
+        break;
+      case 4:
+        if (can_send) end.session.sendReset(*stream, H2Error::cancel);
+        break;
+      case 5:
+        end.session.sendPing(step);
+        break;
+      case 6:
+        if (stream != nullptr) end.session.growStreamWindow(*stream, static_cast<uint32_t>(step * 1000));
+        break;
+      default:
+        exchange(client, server, step);
+        break;
     }
   }
   exchange(client, server, SIZE_MAX);

@@ -26,8 +26,8 @@ struct Limits {
   uint32_t client_connection_window = 1 << 20;  // what it may grow to; it starts with RFC 9113's 65,535
   uint32_t client_stream_window = 65'535;
 
-  // Memory, in blocks. stream_blocks: 9 for each exchange's window (8 full ones and a partly filled one), and the pool for
-  // bursts. Request bodies have blocks of their own, so that neither direction can starve the other.
+  // Memory, in blocks. stream_blocks: 9 for each exchange's window (8 full ones and a partly filled one), and the pool
+  // for bursts. Request bodies have blocks of their own, so that neither direction can starve the other.
   uint32_t stream_block_size = 4096;
   uint32_t upload_pool_bytes = 64 << 20;
   uint32_t burst_pool_bytes = 64 << 20;
@@ -51,9 +51,7 @@ struct Limits {
   uint32_t unknown_retry_percent = 20;
   uint32_t unknown_retry_burst = 1024;
 
-  constexpr uint32_t streamBlocks() const {
-    return exchanges * 9 + burst_pool_bytes / stream_block_size;
-  }
+  constexpr uint32_t streamBlocks() const { return exchanges * 9 + burst_pool_bytes / stream_block_size; }
   constexpr uint32_t uploadBlocks() const { return upload_pool_bytes / stream_block_size; }
   // Request head, response head and trailers of every exchange.
   constexpr uint32_t smallHeaderBlocks() const { return exchanges * 3; }
@@ -66,11 +64,14 @@ struct Limits {
   constexpr uint32_t frames() const { return client_connections * 2 + upstream_connections * 2 + exchanges * 2; }
 };
 
-static_assert(Limits().stream_block_size * 9 > Limits().upstream_stream_window, "a window that is promised has its blocks");
+static_assert(Limits().stream_block_size * 9 > Limits().upstream_stream_window,
+              "a window that is promised has its blocks");
 static_assert(Limits().send_queue_bytes >= 4 * Limits().send_block_size, "a connection's output fills whole blocks");
-static_assert((Limits().receive_buffers & (Limits().receive_buffers - 1)) == 0, "io_uring's ring of buffers wants a power of two");
+static_assert((Limits().receive_buffers & (Limits().receive_buffers - 1)) == 0,
+              "io_uring's ring of buffers wants a power of two");
 static_assert((Limits().access_ring_bytes & (Limits().access_ring_bytes - 1)) == 0, "the ring's offsets are masked");
-static_assert(Limits().replay_bytes_per_request <= Limits().upstream_stream_window, "what is replayed is in the window already");
+static_assert(Limits().replay_bytes_per_request <= Limits().upstream_stream_window,
+              "what is replayed is in the window already");
 static_assert(Limits().recordBlockSize() > 16 << 10, "a record's plaintext fits (RFC 8446 §5.1)");
 
 }  // namespace plait

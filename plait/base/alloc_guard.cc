@@ -50,28 +50,42 @@ void AllocGuard::enter(Phase phase) {
   current_phase = phase;
 }
 
-AllocGuard::Phase AllocGuard::phase() { return current_phase; }
+AllocGuard::Phase AllocGuard::phase() {
+  return current_phase;
+}
 
 void AllocGuard::setMode(Mode mode) {
   is_mode_set.store(true);
   current_mode.store(mode);
 }
 
-AllocGuard::Mode AllocGuard::mode() { return current_mode.load(); }
+AllocGuard::Mode AllocGuard::mode() {
+  return current_mode.load();
+}
 
-bool AllocGuard::isActive() { return is_active.load(std::memory_order_relaxed); }
+bool AllocGuard::isActive() {
+  return is_active.load(std::memory_order_relaxed);
+}
 
-uint64_t AllocGuard::servingAllocations() { return allocations.load(std::memory_order_relaxed); }
-uint64_t AllocGuard::servingFrees() { return frees.load(std::memory_order_relaxed); }
+uint64_t AllocGuard::servingAllocations() {
+  return allocations.load(std::memory_order_relaxed);
+}
+uint64_t AllocGuard::servingFrees() {
+  return frees.load(std::memory_order_relaxed);
+}
 
 void AllocGuard::noteAllocation() noexcept {
-  if (current_phase == Phase::serving) [[unlikely]] note(allocations, "plait: memory was allocated while serving\n");
+  if (current_phase == Phase::serving) [[unlikely]]
+    note(allocations, "plait: memory was allocated while serving\n");
 }
 
 void AllocGuard::noteFree() noexcept {
-  if (current_phase == Phase::serving) [[unlikely]] note(frees, "plait: memory was freed while serving\n");
+  if (current_phase == Phase::serving) [[unlikely]]
+    note(frees, "plait: memory was freed while serving\n");
 }
 
-void AllocGuard::markActive() noexcept { is_active.store(true, std::memory_order_relaxed); }
+void AllocGuard::markActive() noexcept {
+  is_active.store(true, std::memory_order_relaxed);
+}
 
 }  // namespace plait

@@ -1,9 +1,9 @@
-// Proof that a worker allocates nothing once it serves. Each thread is in a phase; a call to malloc or its kin on a thread
-// in phase `serving` is counted, and aborts the process with a backtrace where PLAIT_ALLOC_GUARD=abort is set (tests,
-// simulation). The count is a metric in release and must read 0.
+// Proof that a worker allocates nothing once it serves. Each thread is in a phase; a call to malloc or its kin on a
+// thread in phase `serving` is counted, and aborts the process with a backtrace where PLAIT_ALLOC_GUARD=abort is set
+// (tests, simulation). The count is a metric in release and must read 0.
 //
-// The malloc family is interposed in alloc_guard_malloc.cc: directly with glibc, through the sanitizer's hooks under ASan,
-// not at all under TSan and with other C libraries, where isActive() is false and the count stays 0.
+// The malloc family is interposed in alloc_guard_malloc.cc: directly with glibc, through the sanitizer's hooks under
+// ASan, not at all under TSan and with other C libraries, where isActive() is false and the count stays 0.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,8 @@ class AllocGuard {
   // True when the malloc family is being watched in this process.
   static bool isActive();
 
-  // Calls on serving threads since the start of the process: malloc, calloc, realloc, aligned allocation; and free (of a
-  // pointer that is not null). From any thread.
+  // Calls on serving threads since the start of the process: malloc, calloc, realloc, aligned allocation; and free (of
+  // a pointer that is not null). From any thread.
   static uint64_t servingAllocations();
   static uint64_t servingFrees();
 

@@ -92,7 +92,9 @@ void free(void* memory) noexcept {
 
 namespace {
 
-[[gnu::constructor]] void markInterposed() { plait::AllocGuard::markActive(); }
+[[gnu::constructor]] void markInterposed() {
+  plait::AllocGuard::markActive();
+}
 
 }  // namespace
 

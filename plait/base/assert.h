@@ -9,9 +9,10 @@ namespace plait {
 
 }  // namespace plait
 
-#define PLAIT_ASSERT(condition)                                                    \
-  do {                                                                             \
-    if (!(condition)) [[unlikely]] ::plait::assertFailed(__FILE__, __LINE__, #condition); \
+#define PLAIT_ASSERT(condition)                              \
+  do {                                                       \
+    if (!(condition)) [[unlikely]]                           \
+      ::plait::assertFailed(__FILE__, __LINE__, #condition); \
   } while (false)
 
 #define PLAIT_UNREACHABLE() ::plait::assertFailed(__FILE__, __LINE__, "unreachable")

@@ -27,9 +27,7 @@ class ByteQueue {
   size_t size() const { return size_; }
 
   // How many bytes append() can take right now: room in the last block plus every free block of the slab.
-  size_t room() const {
-    return (tail_ == nullptr ? 0 : payload() - tail_->end) + blocks_->available() * payload();
-  }
+  size_t room() const { return (tail_ == nullptr ? 0 : payload() - tail_->end) + blocks_->available() * payload(); }
   // Bytes of memory held, in whole blocks.
   size_t heldBytes() const { return block_count_ * blocks_->blockSize(); }
 
@@ -80,13 +78,13 @@ class ByteQueue {
   void freeConsumed();
 
   BlockSlab* blocks_;
-  Block* head_ = nullptr;    // oldest block held
-  Block* read_ = nullptr;    // block of the first unread byte; equals head_ unless retaining
+  Block* head_ = nullptr;  // oldest block held
+  Block* read_ = nullptr;  // block of the first unread byte; equals head_ unless retaining
   Block* tail_ = nullptr;
-  size_t size_ = 0;          // unread bytes
-  size_t retained_ = 0;      // consumed bytes still held because of retain(true)
+  size_t size_ = 0;      // unread bytes
+  size_t retained_ = 0;  // consumed bytes still held because of retain(true)
   uint32_t block_count_ = 0;
-  uint32_t retain_from_ = 0; // where head_ began when retaining did: what was consumed before does not come back
+  uint32_t retain_from_ = 0;  // where head_ began when retaining did: what was consumed before does not come back
   bool retain_ = false;
 };
 

@@ -10,32 +10,32 @@ namespace plait {
 enum class ErrorCode : uint8_t {
   none,
   // The request itself.
-  cancelled,            // whoever asked no longer wants the answer
-  deadline_exceeded,    // the response head or the body did not come in time
-  malformed_message,    // the peer's message breaks RFC 9113 §8 or RFC 9112; only this stream is affected
-  message_too_large,    // a configured bound on fields was exceeded
-  body_aborted,         // the side that produces the body gave up before its end
+  cancelled,          // whoever asked no longer wants the answer
+  deadline_exceeded,  // the response head or the body did not come in time
+  malformed_message,  // the peer's message breaks RFC 9113 §8 or RFC 9112; only this stream is affected
+  message_too_large,  // a configured bound on fields was exceeded
+  body_aborted,       // the side that produces the body gave up before its end
   // The stream, proven unprocessed: safe to repeat with any method (RFC 9113 §8.7).
   refused_stream,
-  goaway_unprocessed,   // our stream id is above the last one the peer's GOAWAY covers
-  never_sent,           // no byte of our HEADERS left this machine
+  goaway_unprocessed,  // our stream id is above the last one the peer's GOAWAY covers
+  never_sent,          // no byte of our HEADERS left this machine
   http_1_1_required,
   // The stream, fate unknown or known to be processed.
-  stream_reset,         // RST_STREAM with any other code; `detail` is the HTTP/2 error code
+  stream_reset,  // RST_STREAM with any other code; `detail` is the HTTP/2 error code
   // The connection.
-  connection_lost,      // EOF or a socket error; `detail` is errno, 0 for EOF
-  protocol_error,       // the peer broke the protocol; `detail` is the HTTP/2 error code we answered with
+  connection_lost,  // EOF or a socket error; `detail` is errno, 0 for EOF
+  protocol_error,   // the peer broke the protocol; `detail` is the HTTP/2 error code we answered with
   idle_timeout,
-  stalled,              // a peer made no progress within the stall timeout
+  stalled,  // a peer made no progress within the stall timeout
   shutting_down,
   // The backend.
-  connect_failed,       // `detail` is errno
+  connect_failed,  // `detail` is errno
   connect_timeout,
   resolve_failed,
-  tls_failed,           // `detail` is the X.509 verification result, 0 for any other failure of the handshake
+  tls_failed,  // `detail` is the X.509 verification result, 0 for any other failure of the handshake
   // The pool or this machine.
-  pool_exhausted,       // no stream became free before the queue's deadline
-  no_memory,            // a slab or a block pool is at its configured end
+  pool_exhausted,  // no stream became free before the queue's deadline
+  no_memory,       // a slab or a block pool is at its configured end
   invalid_argument,
 };
 
@@ -44,8 +44,8 @@ enum class Reach : uint8_t { stream, connection, backend };
 struct [[nodiscard]] Error {
   ErrorCode code = ErrorCode::none;
   Reach reach = Reach::stream;
-  uint32_t detail = 0;           // meaning depends on `code`, see above
-  const char* reason = "";       // a static string: a phrase for the log, with the RFC section where one applies
+  uint32_t detail = 0;      // meaning depends on `code`, see above
+  const char* reason = "";  // a static string: a phrase for the log, with the RFC section where one applies
 
   // True when the connection that reported this can carry no further request.
   bool reachesConnection() const { return reach != Reach::stream; }
@@ -68,6 +68,8 @@ using Result = std::expected<T, Error>;
 
 using Status = std::expected<void, Error>;
 
-inline std::unexpected<Error> fail(Error error) { return std::unexpected<Error>(error); }
+inline std::unexpected<Error> fail(Error error) {
+  return std::unexpected<Error>(error);
+}
 
 }  // namespace plait

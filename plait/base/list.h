@@ -30,13 +30,13 @@ class ListNode {
   }
 
  private:
-  template <class T, ListNode T::*Member>
+  template <class T, ListNode T::* Member>
   friend class List;
   ListNode* next_ = nullptr;
   ListNode* previous_ = nullptr;
 };
 
-template <class T, ListNode T::*Member>
+template <class T, ListNode T::* Member>
 class List {
  public:
   List() { head_.next_ = head_.previous_ = &head_; }
@@ -89,7 +89,8 @@ class List {
     position.previous_ = &node;
   }
   static T* owner(ListNode* node) {
-    const auto offset = reinterpret_cast<size_t>(&(reinterpret_cast<T*>(alignof(T) * 4096)->*Member)) - alignof(T) * 4096;
+    const auto offset =
+        reinterpret_cast<size_t>(&(reinterpret_cast<T*>(alignof(T) * 4096)->*Member)) - alignof(T) * 4096;
     return reinterpret_cast<T*>(reinterpret_cast<uint8_t*>(node) - offset);
   }
 

@@ -20,7 +20,8 @@ class Reservation {
  public:
   Reservation() = default;
   explicit Reservation(size_t size);
-  Reservation(Reservation&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  Reservation(Reservation&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   Reservation& operator=(Reservation&& other) noexcept;
   ~Reservation();
 
@@ -76,9 +77,7 @@ class BlockSlab {
     memory_.prefault();
     free_.prefault();
   }
-  bool contains(const void* p) const {
-    return p >= memory_.data() && p < memory_.data() + memory_.size();
-  }
+  bool contains(const void* p) const { return p >= memory_.data() && p < memory_.data() + memory_.size(); }
 
  private:
   static size_t strideOf(size_t block_size);

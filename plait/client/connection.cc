@@ -15,10 +15,12 @@ Connection::Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock& so
   idle_since_ns_ = io.nowNs();
   // A tenth more or less, so that connections that were opened together do not end together.
   const int64_t age_ms = pool.timeouts().max_age_ms;
-  const auto jitter_ms = static_cast<int64_t>(io.random().below(static_cast<uint32_t>(std::min<int64_t>(age_ms / 5 + 1, 1 << 30))));
+  const auto jitter_ms =
+      static_cast<int64_t>(io.random().below(static_cast<uint32_t>(std::min<int64_t>(age_ms / 5 + 1, 1 << 30))));
   expires_ns_ = io.nowNs() + (age_ms - age_ms / 10 + jitter_ms) * ns_per_ms;
   sock.setOwner(this);
-  armTimer(std::min(expires_ns_, io.nowNs() + std::min(pool.timeouts().idle_ms, pool.timeouts().shrink_ms) * ns_per_ms));
+  armTimer(
+      std::min(expires_ns_, io.nowNs() + std::min(pool.timeouts().idle_ms, pool.timeouts().shrink_ms) * ns_per_ms));
 }
 
 void Connection::unreserve() {
@@ -67,10 +69,12 @@ void Connection::onTimer() {
   if (drained_by_ns_ <= now_ns) {
     return abort(connectionError(ErrorCode::shutting_down, "the drain deadline has passed"));
   }
-  if (isReady() && expires_ns_ <= now_ns) retire(connectionError(ErrorCode::idle_timeout, "the connection has reached its age"));
+  if (isReady() && expires_ns_ <= now_ns)
+    retire(connectionError(ErrorCode::idle_timeout, "the connection has reached its age"));
   if (isReady() && load() == 0) {
     const TimeNs idle_until_ns = idle_since_ns_ + pool_.timeouts().idle_ms * ns_per_ms;
-    if (idle_until_ns <= now_ns) return retire(connectionError(ErrorCode::idle_timeout, "the connection was idle for too long"));
+    if (idle_until_ns <= now_ns)
+      return retire(connectionError(ErrorCode::idle_timeout, "the connection was idle for too long"));
     armTimer(idle_until_ns);
   }
   if (isReady() && pool_.isSuperfluous(*this)) {
@@ -84,7 +88,8 @@ void Connection::onTimer() {
 
 Error Connection::errorFor(const Error& error, uint64_t start_position) const {
   if (sock_.offered() > start_position) return error;
-  return connectionError(ErrorCode::never_sent, "the connection ended before the request left (RFC 9113 §8.7)", error.detail);
+  return connectionError(ErrorCode::never_sent, "the connection ended before the request left (RFC 9113 §8.7)",
+                         error.detail);
 }
 
 }  // namespace plait

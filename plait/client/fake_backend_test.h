@@ -56,12 +56,12 @@ class FakeBackend {
     enum class Speaks : uint8_t { h2, http1, nothing };
     Speaks speaks = Speaks::h2;
     uint32_t max_streams = 128;
-    uint32_t refuse = 0;          // that many streams are refused at first
-    uint32_t goaway_after = 0;    // after that many requests of a connection, GOAWAY that covers them
-    uint32_t reset_with = 0;      // answers with RST_STREAM of this code
-    uint32_t hang_up_after = 0;   // closes instead of answering that many requests
-    bool answers = true;          // else streams stay open
-    bool reads = true;            // else nothing is read after the first request
+    uint32_t refuse = 0;         // that many streams are refused at first
+    uint32_t goaway_after = 0;   // after that many requests of a connection, GOAWAY that covers them
+    uint32_t reset_with = 0;     // answers with RST_STREAM of this code
+    uint32_t hang_up_after = 0;  // closes instead of answering that many requests
+    bool answers = true;         // else streams stay open
+    bool reads = true;           // else nothing is read after the first request
   };
 
   explicit FakeBackend(World& world) : world_(world) {
@@ -110,7 +110,7 @@ class FakeBackend {
   uint32_t connections = 0;  // ever
   uint32_t open = 0;         // now
   uint32_t requests = 0;
-  uint32_t executed = 0;     // requests that were not refused
+  uint32_t executed = 0;  // requests that were not refused
   uint32_t resets = 0;
 
  private:
@@ -175,8 +175,9 @@ class FakeBackend {
         return false;
       }
     }
-    const std::string_view answer = is_request ? "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-                                               : "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    const std::string_view answer = is_request
+                                        ? "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+                                        : "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     PLAIT_ASSERT(peer.sock.output().append(asBytes(answer)));
     return is_request;
   }

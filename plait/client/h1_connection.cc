@@ -138,8 +138,9 @@ TimeNs H1Connection::checkStreams(TimeNs now_ns) {
     showLife();
     return stream_->deadline_ns;
   }
-  failStream(streamError(ErrorCode::deadline_exceeded, phase_ == Phase::head ? "the backend did not answer in time"
-                                                                            : "the backend sent nothing for too long"));
+  failStream(streamError(ErrorCode::deadline_exceeded, phase_ == Phase::head
+                                                           ? "the backend did not answer in time"
+                                                           : "the backend sent nothing for too long"));
   return never_ns;
 }
 
@@ -175,7 +176,8 @@ Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head
   RequestOp& op = *stream.op;
   const bool is_tunnel = head.status == 101;
   if (is_tunnel && op.head->protocol.empty()) {
-    return fail(connectionError(ErrorCode::protocol_error, "101 to a request that asked for no upgrade (RFC 9110 §15.2.2)"));
+    return fail(
+        connectionError(ErrorCode::protocol_error, "101 to a request that asked for no upgrade (RFC 9110 §15.2.2)"));
   }
   if (!stream.head_block.reserve(head.fields.listSize() + 64)) {
     failStream(streamError(ErrorCode::no_memory, "no memory is left for the response's fields"));
@@ -215,7 +217,8 @@ Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head
 void H1Connection::onResponseEnd() {
   const bool is_request_sent = writer_.isDone();
   if (!is_request_sent && stream_->request_pipe != nullptr) {
-    std::exchange(stream_->request_pipe, nullptr)->cancel(streamError(ErrorCode::cancelled, "the backend answered early"));
+    std::exchange(stream_->request_pipe, nullptr)
+        ->cancel(streamError(ErrorCode::cancelled, "the backend answered early"));
   }
   const bool is_reusable = is_request_sent && keep_alive_ && input_.empty();
   if (!is_reusable) retire(connectionError(ErrorCode::connection_lost, "the backend's connection is not kept alive"));
@@ -306,7 +309,8 @@ Status H1Connection::feed() {
 // What may wait for a client is what DESIGN.md §5 reserves for each exchange; one whole read must fit as well.
 bool H1Connection::isReaderPaused() const {
   return stream_ != nullptr && (phase_ == Phase::body || phase_ == Phase::tunnel) &&
-         stream_->response_pipe.bufferedBytes() + pool_.limits().receive_buffer_size > pool_.limits().upstream_stream_window;
+         stream_->response_pipe.bufferedBytes() + pool_.limits().receive_buffer_size >
+             pool_.limits().upstream_stream_window;
 }
 
 void H1Connection::onBrokenOff() {

@@ -1,4 +1,5 @@
-// A connection that speaks HTTP/1.1 to its backend: a connection whose capacity is one stream, behind the same request().
+// A connection that speaks HTTP/1.1 to its backend: a connection whose capacity is one stream, behind the same
+// request().
 //
 //   idle ── request ──▶ head ── final head ──▶ body ──▶ idle            (kept alive, both messages complete)
 //                        │ 101                  └─────▶ closed          (all else)
@@ -76,7 +77,7 @@ class H1Connection final : public Connection {
   std::coroutine_handle<> paused_reader_;
   uint64_t start_position_ = 0;  // of the request in the socket's output
   size_t scanned_ = 0;
-  int64_t silence_ms_ = 0;       // how long a response or a tunnel may show no sign of life
+  int64_t silence_ms_ = 0;  // how long a response or a tunnel may show no sign of life
   Phase phase_ = Phase::idle;
   bool keep_alive_ = false;
 };

@@ -53,9 +53,11 @@ constexpr int64_t repeated_ping_ms = 301'000;
 Error resetError(H2Error code) {
   switch (code) {
     case H2Error::refused_stream:
-      return streamError(ErrorCode::refused_stream, "the backend refused the stream (RFC 9113 §8.7)", static_cast<uint32_t>(code));
+      return streamError(ErrorCode::refused_stream, "the backend refused the stream (RFC 9113 §8.7)",
+                         static_cast<uint32_t>(code));
     case H2Error::http_1_1_required:
-      return streamError(ErrorCode::http_1_1_required, "the backend wants HTTP/1.1 (RFC 9113 §7)", static_cast<uint32_t>(code));
+      return streamError(ErrorCode::http_1_1_required, "the backend wants HTTP/1.1 (RFC 9113 §7)",
+                         static_cast<uint32_t>(code));
     default:
       return streamError(ErrorCode::stream_reset, "the backend reset the stream", static_cast<uint32_t>(code));
   }
@@ -138,7 +140,8 @@ void H2UpstreamStream::destroyIfDone() {
 
 H2Connection::H2Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock& sock)
     : Connection(pool, backend_idx, sock),
-      session_(h2::Role::client, sessionConfig(pool.limits()), sock.output(), pool.memory().headers.ofClass(2), pool.scratch()),
+      session_(h2::Role::client, sessionConfig(pool.limits()), sock.output(), pool.memory().headers.ofClass(2),
+               pool.scratch()),
       heard_ns_(pool.io().nowNs()) {
   sock.setLowWater(pool.limits().send_queue_bytes / 2);
   session_.start();
@@ -160,7 +163,8 @@ void H2Connection::request(RequestOp& op) {
   unreserve();
   const http::RequestHead& head = *op.head;
   if (!head.protocol.empty() && pool_.takesTunnels(backend_idx_)) {
-    return pool_.finished(op, fail(streamError(ErrorCode::http_1_1_required, "a tunnel needs HTTP/1.1 (RFC 9110 §7.8)")));
+    return pool_.finished(op,
+                          fail(streamError(ErrorCode::http_1_1_required, "a tunnel needs HTTP/1.1 (RFC 9110 §7.8)")));
   }
   size_t bytes = head.method.size() + head.scheme.size() + head.authority.size() + head.path.size() + 64;
   bytes += head.fields.listSize();
@@ -216,7 +220,8 @@ void H2Connection::pumpBlocked() {
     const int64_t window = stream->send_window.size();
     // A stream that still cannot go on puts itself into blocked_ again; one that is over may be gone.
     if (stream->request_pipe != nullptr) stream->request_pipe->pump();
-    if (session_.find(stream_id) != stream || !stream->blocked_node.isLinked() || stream->send_window.size() == window) continue;
+    if (session_.find(stream_id) != stream || !stream->blocked_node.isLinked() || stream->send_window.size() == window)
+      continue;
     // Whoever got nothing through keeps its place before those that did: else the first would always be served first.
     stream->blocked_node.unlink();
     had_turn.pushBack(*stream);
@@ -230,8 +235,8 @@ void H2Connection::onOutputDrained() {
   pumpBlocked();
 }
 
-// A connection that says nothing while streams wait on it, or was silent for long when a request is sent on it, must show
-// that it is alive. Returns when to look again.
+// A connection that says nothing while streams wait on it, or was silent for long when a request is sent on it, must
+// show that it is alive. Returns when to look again.
 TimeNs H2Connection::checkPing(TimeNs now_ns) {
   const PoolTimeouts& timeouts = pool_.timeouts();
   if (timeouts.ping_ms == 0 || active_ == 0) return never_ns;
@@ -366,7 +371,8 @@ void H2Connection::onEvent(h2::Event& event) {
       // (RFC 9113 §8.1).
       if (event.by_peer && stream->response_pipe.isEnded()) {
         if (stream->request_pipe != nullptr) {
-          std::exchange(stream->request_pipe, nullptr)->cancel(streamError(ErrorCode::cancelled, "the backend answered early"));
+          std::exchange(stream->request_pipe, nullptr)
+              ->cancel(streamError(ErrorCode::cancelled, "the backend answered early"));
         }
         return finishIfDone(*stream);
       }
@@ -387,13 +393,15 @@ void H2Connection::onEvent(h2::Event& event) {
       pinged_ns_ = never_ns;
       return;
     case h2::Event::Kind::goaway: {
-      retire(connectionError(ErrorCode::goaway_unprocessed, "the backend said GOAWAY", static_cast<uint32_t>(event.error_code)));
+      retire(connectionError(ErrorCode::goaway_unprocessed, "the backend said GOAWAY",
+                             static_cast<uint32_t>(event.error_code)));
       h2::Stream* item = session_.streams().front();
       while (item != nullptr) {
         h2::Stream* following = session_.streams().next(*item);
         if (item->id > event.last_stream_id) {
-          failStream(static_cast<H2UpstreamStream&>(*item),
-                     connectionError(ErrorCode::goaway_unprocessed, "not covered by the backend's GOAWAY (RFC 9113 §6.8)"));
+          failStream(
+              static_cast<H2UpstreamStream&>(*item),
+              connectionError(ErrorCode::goaway_unprocessed, "not covered by the backend's GOAWAY (RFC 9113 §6.8)"));
         }
         item = following;
       }
@@ -452,6 +460,8 @@ Task<void> H2Connection::run(Bytes first, Io& io) {
   co_await sock_.drain(io.nowNs() + 100 * ns_per_ms, io);
 }
 
-TimeNs H2Connection::silenceEnd() const { return pool_.io().nowNs() + pool_.timeouts().stream_idle_ms * ns_per_ms; }
+TimeNs H2Connection::silenceEnd() const {
+  return pool_.io().nowNs() + pool_.timeouts().stream_idle_ms * ns_per_ms;
+}
 
 }  // namespace plait

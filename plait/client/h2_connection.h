@@ -1,9 +1,9 @@
 // A connection that speaks HTTP/2 to its backend.
 //
 // The guarantees that the design note asks of a write lock and a waiter table hold here by structure. A connection
-// belongs to one worker; between beginHeaders and the last byte in the send queue nothing suspends, so the frames of one
-// request go out whole and in order; the stream slot is linked before its HEADERS are flushed, so no answer can find it
-// missing; and one reader runs from connect to close, so the GOAWAY of an idle connection is seen at once.
+// belongs to one worker; between beginHeaders and the last byte in the send queue nothing suspends, so the frames of
+// one request go out whole and in order; the stream slot is linked before its HEADERS are flushed, so no answer can
+// find it missing; and one reader runs from connect to close, so the GOAWAY of an idle connection is seen at once.
 #pragma once
 
 #include "plait/client/connection.h"

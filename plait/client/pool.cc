@@ -14,8 +14,9 @@ constexpr uint32_t max_parallel_dials = 32;
 
 }  // namespace
 
-ConnectionPool::ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts& timeouts, std::vector<BackendOptions> backends,
-                               const UpstreamMemory& memory, BlockSlab& send_blocks, BlockSlab& record_blocks)
+ConnectionPool::ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts& timeouts,
+                               std::vector<BackendOptions> backends, const UpstreamMemory& memory,
+                               BlockSlab& send_blocks, BlockSlab& record_blocks)
     : io_(io),
       limits_(limits),
       timeouts_(timeouts),
@@ -41,10 +42,13 @@ ConnectionPool::ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts&
   }
 }
 
-ConnectionPool::~ConnectionPool() { PLAIT_ASSERT(all_.empty()); }
+ConnectionPool::~ConnectionPool() {
+  PLAIT_ASSERT(all_.empty());
+}
 
 size_t ConnectionPool::connectionBytes(const Limits& limits) {
-  return Slab<UltraSock>::bytesFor(limits.upstream_connections) + Slab<H2Connection>::bytesFor(limits.upstream_connections) +
+  return Slab<UltraSock>::bytesFor(limits.upstream_connections) +
+         Slab<H2Connection>::bytesFor(limits.upstream_connections) +
          Slab<H1Connection>::bytesFor(limits.upstream_connections);
 }
 
@@ -53,8 +57,8 @@ size_t ConnectionPool::streamBytes(const Limits& limits) {
 }
 
 size_t ConnectionPool::reservedBytes() const {
-  return socks_.reservedBytes() + h2_connections_.reservedBytes() + h1_connections_.reservedBytes() + h2_streams_.reservedBytes() +
-         h1_streams_.reservedBytes();
+  return socks_.reservedBytes() + h2_connections_.reservedBytes() + h1_connections_.reservedBytes() +
+         h2_streams_.reservedBytes() + h1_streams_.reservedBytes();
 }
 
 void ConnectionPool::prefault() {
@@ -89,7 +93,8 @@ void ConnectionPool::acquire(RequestOp& op) {
     return op.on_leased(op, connection);
   }
   if (lane.ready.empty() && lane.dialling == 0 && backend.not_before_ns > io_.nowNs()) {
-    return op.on_leased(op, fail(backendError(ErrorCode::connect_failed, "the backend did not answer a moment ago and is left alone")));
+    return op.on_leased(
+        op, fail(backendError(ErrorCode::connect_failed, "the backend did not answer a moment ago and is left alone")));
   }
   counters_.queue_waits += 1;
   lane.queue.pushBack(op);
@@ -104,7 +109,8 @@ bool ConnectionPool::needsDial(Backend& backend, Lane& lane) {
   if (!lane.is_http1) return lane.dialling == 0;
   if (lane.dialling >= max_parallel_dials) return false;
   uint32_t waiting = 0;
-  for (RequestOp* op = lane.queue.front(); op != nullptr && waiting <= lane.dialling; op = lane.queue.next(*op)) waiting += 1;
+  for (RequestOp* op = lane.queue.front(); op != nullptr && waiting <= lane.dialling; op = lane.queue.next(*op))
+    waiting += 1;
   return waiting > lane.dialling;
 }
 
@@ -160,7 +166,8 @@ Task<Status> ConnectionPool::open(Backend& backend, UltraSock& sock, AlpnOffer o
 Task<Status> ConnectionPool::probe(Backend& backend, UltraSock& sock, Opened& opened, Io& io) {
   opened.connection = h2_connections_.create(*this, backend.idx, sock);
   Timer timer(&sock, [](void* self) {
-    static_cast<UltraSock*>(self)->abort(backendError(ErrorCode::http_1_1_required, "no answer to the preface of HTTP/2"));
+    static_cast<UltraSock*>(self)->abort(
+        backendError(ErrorCode::http_1_1_required, "no answer to the preface of HTTP/2"));
   });
   io.arm(timer, io.nowNs() + timeouts_.probe_ms * ns_per_ms);
   auto first = co_await sock.recv();
@@ -182,7 +189,8 @@ void ConnectionPool::learnHttp1(Backend& backend) {
 void ConnectionPool::onDialFailed(Backend& backend, Lane& lane, const Error& error) {
   counters_.connect_failures += 1;
   // Twice as long after each failure, with jitter, so that many proxies do not knock all at once.
-  const int64_t base_ms = std::min(timeouts_.backoff_max_ms, timeouts_.backoff_min_ms << std::min(backend.failures, 10u));
+  const int64_t base_ms =
+      std::min(timeouts_.backoff_max_ms, timeouts_.backoff_min_ms << std::min(backend.failures, 10u));
   backend.failures += 1;
   backend.not_before_ns = io_.nowNs() + (base_ms / 2 + io_.random().below(static_cast<uint32_t>(base_ms))) * ns_per_ms;
   // Whatever comes up at that address next may speak another version.
@@ -368,7 +376,8 @@ ConnectionPool::LeaseAwaiter::LeaseAwaiter(ConnectionPool& pool, uint32_t backen
     : pool_(pool), cancel_(cancel), io_(io), timer_(this, [](void* self) {
         auto* awaiter = static_cast<LeaseAwaiter*>(self);
         awaiter->op_.queue_node.unlink();
-        awaiter->op_.on_leased(awaiter->op_, fail(backendError(ErrorCode::pool_exhausted, "no stream became free in time")));
+        awaiter->op_.on_leased(awaiter->op_,
+                               fail(backendError(ErrorCode::pool_exhausted, "no stream became free in time")));
       }) {
   PLAIT_ASSERT(backend_idx < pool.backendCount());
   op_.backend_idx = backend_idx;
@@ -410,7 +419,8 @@ Lease::RequestAwaiter Lease::request(const http::RequestHead& head, const Reques
   return RequestAwaiter(*this, head, options, io);
 }
 
-Lease::RequestAwaiter::RequestAwaiter(Lease& lease, const http::RequestHead& head, const RequestOptions& options, Io& io)
+Lease::RequestAwaiter::RequestAwaiter(Lease& lease, const http::RequestHead& head, const RequestOptions& options,
+                                      Io& io)
     : lease_(lease), io_(io), timer_(this, [](void* self) { static_cast<RequestAwaiter*>(self)->onTimer(); }) {
   op_.head = &head;
   op_.options = options;

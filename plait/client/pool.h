@@ -28,8 +28,8 @@ struct BackendOptions {
   BackendProtocol protocol = BackendProtocol::probe;
   std::string host;
   uint16_t port = 0;
-  std::string server_name;            // SNI and verification; the host where empty
-  TlsContext* tls = nullptr;          // with https; must outlive the pool
+  std::string server_name;    // SNI and verification; the host where empty
+  TlsContext* tls = nullptr;  // with https; must outlive the pool
 };
 
 struct PoolTimeouts {
@@ -37,11 +37,11 @@ struct PoolTimeouts {
   int64_t queue_ms = 5000;
   int64_t probe_ms = 1000;
   int64_t idle_ms = 90'000;
-  int64_t stream_idle_ms = 300'000;   // no byte of a response, with nothing of it waiting for the client
-  int64_t tunnel_idle_ms = 3'600'000; // no byte either way through a tunnel
-  int64_t ping_ms = 15'000;           // silence with streams open, after which the backend is asked; 0: never
+  int64_t stream_idle_ms = 300'000;    // no byte of a response, with nothing of it waiting for the client
+  int64_t tunnel_idle_ms = 3'600'000;  // no byte either way through a tunnel
+  int64_t ping_ms = 15'000;            // silence with streams open, after which the backend is asked; 0: never
   int64_t ping_answer_ms = 10'000;
-  int64_t shrink_ms = 10'000;         // how often a connection asks whether it is still needed
+  int64_t shrink_ms = 10'000;  // how often a connection asks whether it is still needed
   int64_t drain_ms = 30'000;
   int64_t max_age_ms = 3'600'000;
   int64_t backoff_min_ms = 20;
@@ -61,7 +61,8 @@ struct PoolCounters {
 // A stream reserved on a ready connection: pointer-like, and used up by one request.
 class Lease {
  public:
-  Lease(ConnectionPool& pool, Connection& connection) : pool_(&pool), connection_(&connection), backend_idx_(connection.backendIdx()) {}
+  Lease(ConnectionPool& pool, Connection& connection)
+      : pool_(&pool), connection_(&connection), backend_idx_(connection.backendIdx()) {}
   Lease(Lease&& other) noexcept
       : pool_(other.pool_), connection_(std::exchange(other.connection_, nullptr)), backend_idx_(other.backend_idx_) {}
   Lease& operator=(Lease&&) = delete;
@@ -77,9 +78,10 @@ class Lease {
   RequestAwaiter request(const http::RequestHead& head, const RequestOptions& options, Io& io);
 
   class PlainRequestAwaiter;
-  // The same for a request without fields of its own: an embedder's GET or POST. `host` is the authority; `body` is null
-  // for none, else it must outlive the Response. A body that is complete is announced with its length.
-  PlainRequestAwaiter request(std::string_view method, std::string_view path, std::string_view host, http::Pipe* body, Io& io);
+  // The same for a request without fields of its own: an embedder's GET or POST. `host` is the authority; `body` is
+  // null for none, else it must outlive the Response. A body that is complete is announced with its length.
+  PlainRequestAwaiter request(std::string_view method, std::string_view path, std::string_view host, http::Pipe* body,
+                              Io& io);
 
  private:
   friend class ConnectionPool;
@@ -113,8 +115,9 @@ class ConnectionPool {
     Result<Connection*> result_ = fail({});
   };
   // A stream on the least loaded ready connection of that backend; dials where there is none and waits in line where
-  // all are full. Errors: connect_failed, connect_timeout, resolve_failed, tls_failed (the backend cannot be reached, or
-  // was tried a moment ago and is left alone), pool_exhausted (no room before the queue's deadline), the token's error.
+  // all are full. Errors: connect_failed, connect_timeout, resolve_failed, tls_failed (the backend cannot be reached,
+  // or was tried a moment ago and is left alone), pool_exhausted (no room before the queue's deadline), the token's
+  // error.
   LeaseAwaiter getOrCreate(uint32_t backend_idx, Io& io, CancelToken* cancel = nullptr) {
     return LeaseAwaiter(*this, backend_idx, cancel, io);
   }
@@ -122,13 +125,17 @@ class ConnectionPool {
   void release(Lease& lease, bool success, Io& io);
 
   // True when a tunnel to that backend is possible: over HTTP/1.1, unless it was configured as h2c.
-  bool takesTunnels(uint32_t backend_idx) const { return backends_[backend_idx]->options.protocol != BackendProtocol::h2c; }
+  bool takesTunnels(uint32_t backend_idx) const {
+    return backends_[backend_idx]->options.protocol != BackendProtocol::h2c;
+  }
 
   uint32_t backendCount() const { return static_cast<uint32_t>(backends_.size()); }
   const BackendOptions& backend(uint32_t backend_idx) const { return backends_[backend_idx]->options; }
   // When the backend may be dialled again; 0 when it may be now.
   TimeNs retryAt(uint32_t backend_idx) const { return backends_[backend_idx]->not_before_ns; }
-  bool isUp(uint32_t backend_idx) const { return readyConnections(backend_idx) != 0 || backends_[backend_idx]->failures == 0; }
+  bool isUp(uint32_t backend_idx) const {
+    return readyConnections(backend_idx) != 0 || backends_[backend_idx]->failures == 0;
+  }
   uint32_t readyConnections(uint32_t backend_idx) const {
     return backends_[backend_idx]->h2.ready_count + backends_[backend_idx]->h1.ready_count;
   }
@@ -260,7 +267,8 @@ class Lease::RequestAwaiter {
 
 class Lease::PlainRequestAwaiter {
  public:
-  PlainRequestAwaiter(Lease& lease, std::string_view method, std::string_view path, std::string_view host, http::Pipe* body, Io& io);
+  PlainRequestAwaiter(Lease& lease, std::string_view method, std::string_view path, std::string_view host,
+                      http::Pipe* body, Io& io);
   bool await_ready() const { return awaiter_.await_ready(); }
   bool await_suspend(std::coroutine_handle<> handle) { return awaiter_.await_suspend(handle); }
   Result<Response> await_resume() { return awaiter_.await_resume(); }

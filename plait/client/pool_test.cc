@@ -49,7 +49,8 @@ class PoolTest : public testing::TestWithParam<IoKind> {
     if (pool) {
       Scope closing;
       closing.spawn(pool->close(*world.io), *world.io);
-      EXPECT_TRUE(world.runUntil([&] { return closing.running() == 0 && scope.running() == 0; })) << "the pool does not close";
+      EXPECT_TRUE(world.runUntil([&] { return closing.running() == 0 && scope.running() == 0; }))
+          << "the pool does not close";
       EXPECT_EQ(pool->h2Streams().used(), 0u);
       EXPECT_EQ(pool->h1Streams().used(), 0u);
       pool.reset();

@@ -31,12 +31,12 @@ class InterimSink {
 };
 
 struct RequestOptions {
-  TimeNs deadline_ns = never_ns;     // for the final response head
-  http::Pipe* body = nullptr;        // null exactly when head.end_stream; must outlive the Response
-  CancelToken* cancel = nullptr;     // ends the wait with its error; the stream is reset
-  InterimSink* interim = nullptr;    // null: interim responses are dropped
-  uint8_t* retries = nullptr;        // counts tries after the first, if not null
-  RetryClass* retry_class = nullptr; // class of the last retry, if not null
+  TimeNs deadline_ns = never_ns;      // for the final response head
+  http::Pipe* body = nullptr;         // null exactly when head.end_stream; must outlive the Response
+  CancelToken* cancel = nullptr;      // ends the wait with its error; the stream is reset
+  InterimSink* interim = nullptr;     // null: interim responses are dropped
+  uint8_t* retries = nullptr;         // counts tries after the first, if not null
+  RetryClass* retry_class = nullptr;  // class of the last retry, if not null
 };
 
 struct RequestOp {
@@ -45,7 +45,7 @@ struct RequestOp {
   uint32_t backend_idx = 0;
   uint32_t attempts = 0;
   bool unknown_retried = false;
-  bool needs_http_1_1 = false;       // a tunnel, or the backend said HTTP_1_1_REQUIRED (RFC 9113 §7)
+  bool needs_http_1_1 = false;  // a tunnel, or the backend said HTTP_1_1_REQUIRED (RFC 9113 §7)
   ListNode queue_node;
   UpstreamStream* stream = nullptr;  // where the request is now
   Connection* reserved = nullptr;    // the connection on which a stream is reserved

@@ -12,7 +12,8 @@ class Response {
  public:
   Response() = default;
   explicit Response(UpstreamStream& stream) : stream_(&stream) { stream.borrowed = true; }
-  Response(Response&& other) noexcept : stream_(std::exchange(other.stream_, nullptr)), given_(std::exchange(other.given_, 0)) {}
+  Response(Response&& other) noexcept
+      : stream_(std::exchange(other.stream_, nullptr)), given_(std::exchange(other.given_, 0)) {}
   Response& operator=(Response&& other) noexcept {
     std::swap(stream_, other.stream_);
     std::swap(given_, other.given_);

@@ -17,13 +17,14 @@ Result<std::unique_ptr<Runtime>> Runtime::make(const RuntimeOptions& options) {
   auto backend = makeBackend(options.io, runtime->buffers_, runtime->mailbox_, &runtime->resolver_, &runtime->kind_);
   if (!backend) return fail(backend.error());
   runtime->backend_ = std::move(*backend);
-  runtime->io_ = std::make_unique<Io>(*runtime->backend_, runtime->buffers_, IoConfig{.frame_count = options.limits.frames()});
+  runtime->io_ =
+      std::make_unique<Io>(*runtime->backend_, runtime->buffers_, IoConfig{.frame_count = options.limits.frames()});
   return runtime;
 }
 
 std::unique_ptr<ConnectionPool> Runtime::makePool(std::vector<BackendOptions> backends, const PoolTimeouts& timeouts) {
-  return std::make_unique<ConnectionPool>(*io_, limits_, timeouts, std::move(backends), UpstreamMemory{stream_blocks_, headers_},
-                                          send_blocks_, record_blocks_);
+  return std::make_unique<ConnectionPool>(*io_, limits_, timeouts, std::move(backends),
+                                          UpstreamMemory{stream_blocks_, headers_}, send_blocks_, record_blocks_);
 }
 
 void Runtime::run(Task<void> task) {

@@ -1,5 +1,5 @@
-// What an embedder needs to have a pool: the loop, its memory, and name lookup, made in one call. It belongs to the thread
-// that makes it. The proxy's workers build the same parts by themselves, to count and place them.
+// What an embedder needs to have a pool: the loop, its memory, and name lookup, made in one call. It belongs to the
+// thread that makes it. The proxy's workers build the same parts by themselves, to count and place them.
 #pragma once
 
 #include <memory>

@@ -17,16 +17,19 @@ struct UpstreamMemory {
 class UpstreamStream : public http::BodyProducer, public http::BodyConsumer {
  public:
   UpstreamStream(ConnectionPool& pool, uint32_t backend_idx, const UpstreamMemory& memory)
-      : response_pipe(memory.stream_blocks, memory.headers), head_block(memory.headers), pool_(pool), backend_idx_(backend_idx) {}
+      : response_pipe(memory.stream_blocks, memory.headers),
+        head_block(memory.headers),
+        pool_(pool),
+        backend_idx_(backend_idx) {}
 
   http::Pipe response_pipe;
   http::HeaderBlock head_block;
   http::ResponseHead head;
-  RequestOp* op = nullptr;         // waits for the head
+  RequestOp* op = nullptr;  // waits for the head
   http::Pipe* request_pipe = nullptr;
-  TimeNs deadline_ns = never_ns;   // for the head; afterwards for the next sign of progress
-  bool borrowed = false;           // a Response is open
-  bool closed = false;             // the protocol has nothing more to say about this stream
+  TimeNs deadline_ns = never_ns;  // for the head; afterwards for the next sign of progress
+  bool borrowed = false;          // a Response is open
+  bool closed = false;            // the protocol has nothing more to say about this stream
 
   uint32_t backendIdx() const { return backend_idx_; }
 

@@ -30,9 +30,9 @@ class BodyDecoder {
   void start(BodyFraming framing, uint64_t content_length, const Limits& limits);
 
   // Takes bytes off the front of `input` and says what they are. Only an unfinished trailer section is left unconsumed
-  // with need_more; everything else is taken as it comes, also byte by byte. `trailers` may have no memory when they are
-  // not wanted; they are validated all the same. Fields that may not be trailers are dropped (RFC 9110 §6.5.1). Trailers
-  // that exceed their memory are an error with status 431.
+  // with need_more; everything else is taken as it comes, also byte by byte. `trailers` may have no memory when they
+  // are not wanted; they are validated all the same. Fields that may not be trailers are dropped (RFC 9110 §6.5.1).
+  // Trailers that exceed their memory are an error with status 431.
   ParseResult<BodyEvent> next(Bytes& input, http::FieldList& trailers);
 
   // The peer has closed its side. An error when the body is not complete (RFC 9112 §8).

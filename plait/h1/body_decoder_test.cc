@@ -11,7 +11,8 @@ using namespace std::string_literals;
 
 class BodyDecoding : public testing::Test {
  protected:
-  // Feeds `text` in steps of `step` bytes, presenting again what was left; returns the body. `rest_` is what follows it.
+  // Feeds `text` in steps of `step` bytes, presenting again what was left; returns the body. `rest_` is what follows
+  // it.
   std::string decode(const std::string& text, size_t step) {
     trailers_ = http::FieldList(MutableBytes(memory_).first(memory_size_));
     std::string body;
@@ -107,7 +108,8 @@ TEST_F(BodyDecoding, NoBodyIsOverAtOnce) {
 }
 
 TEST_F(BodyDecoding, ChunksInAnyPieces) {
-  const std::string text = "5\r\nhello\r\n1;x=\"y\"\r\n \r\n0000a ;n\r\nto\r\nworld!\r\n0;last\r\nX-Sum: 9\r\nContent-Length: 7\r\n\r\nnext";
+  const std::string text =
+      "5\r\nhello\r\n1;x=\"y\"\r\n \r\n0000a ;n\r\nto\r\nworld!\r\n0;last\r\nX-Sum: 9\r\nContent-Length: 7\r\n\r\nnext";
   for (size_t step = 1; step <= text.size(); ++step) {
     EXPECT_EQ(decodeChunked(text, step), "hello to\r\nworld!");
     EXPECT_EQ(error_status_, 0);
@@ -131,11 +133,29 @@ TEST_F(BodyDecoding, TheLastDataSaysSoWhenTheEndIsThere) {
 }
 
 TEST_F(BodyDecoding, ChunkSyntaxIsStrict) {
-  for (const std::string& text :
-       {"\r\n"s, "g\r\n"s, "-1\r\n"s, "0x5\r\n"s, " 5\r\nhello\r\n"s, "5 \r\nhello\r\n"s, "5\nhello\r\n"s, "5\r\rhello"s, "5\r\nhello\n0"s,
-        "5\r\nhelloX\r\n"s, "5\r\nhello\rX"s, "1000000000000000\r\n"s, "ffffffffffffffffff\r\n"s, "5;a\nb\r\n"s, "5;\0\r\n"s,
-        "5;a\rb\r\n"s, "0\r\nX\r\n\r\n"s, "0\r\nX : y\r\n\r\n"s, "0\r\nX: y\n\r\n"s, "0\r\n\n"s, "0\r\n folded: x\r\n\r\n"s,
-        "0\r\nX: a\r\n b\r\n\r\n"s, ";x\r\n"s}) {
+  for (const std::string& text : {"\r\n"s,
+                                  "g\r\n"s,
+                                  "-1\r\n"s,
+                                  "0x5\r\n"s,
+                                  " 5\r\nhello\r\n"s,
+                                  "5 \r\nhello\r\n"s,
+                                  "5\nhello\r\n"s,
+                                  "5\r\rhello"s,
+                                  "5\r\nhello\n0"s,
+                                  "5\r\nhelloX\r\n"s,
+                                  "5\r\nhello\rX"s,
+                                  "1000000000000000\r\n"s,
+                                  "ffffffffffffffffff\r\n"s,
+                                  "5;a\nb\r\n"s,
+                                  "5;\0\r\n"s,
+                                  "5;a\rb\r\n"s,
+                                  "0\r\nX\r\n\r\n"s,
+                                  "0\r\nX : y\r\n\r\n"s,
+                                  "0\r\nX: y\n\r\n"s,
+                                  "0\r\n\n"s,
+                                  "0\r\n folded: x\r\n\r\n"s,
+                                  "0\r\nX: a\r\n b\r\n\r\n"s,
+                                  ";x\r\n"s}) {
     EXPECT_EQ(refusal(text), 400) << text;
   }
 }

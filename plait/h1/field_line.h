@@ -14,9 +14,9 @@ struct FieldLine {
   std::string_view value;    // without surrounding whitespace, directly behind the name
 };
 
-// Parses the line at `position` and moves behind its CRLF. Name (lower-cased) and value are copied into `memory`, so that
-// a FieldList that lent its free bytes only has to commit them. Obsolete line folding and whitespace before the colon come
-// out as not well-formed (RFC 9112 §5.1, §5.2).
+// Parses the line at `position` and moves behind its CRLF. Name (lower-cased) and value are copied into `memory`, so
+// that a FieldList that lent its free bytes only has to commit them. Obsolete line folding and whitespace before the
+// colon come out as not well-formed (RFC 9112 §5.1, §5.2).
 FieldLine parseFieldLine(Bytes section, size_t& position, MutableBytes memory);
 
 }  // namespace plait::h1

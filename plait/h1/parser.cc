@@ -13,7 +13,9 @@ using http::FieldName;
 std::unexpected<ParseError> reject(uint16_t status, ErrorCode code, const char* reason) {
   return std::unexpected(ParseError{status, connectionError(code, reason)});
 }
-std::unexpected<ParseError> malformed(const char* reason) { return reject(400, ErrorCode::malformed_message, reason); }
+std::unexpected<ParseError> malformed(const char* reason) {
+  return reject(400, ErrorCode::malformed_message, reason);
+}
 
 // What the fields of a head say about its framing.
 struct Facts {
@@ -162,8 +164,8 @@ struct Target {
   std::string_view scheme;
   std::string_view authority;
   bool has_authority = false;
-  std::string_view path;        // what follows an authority may be empty or start with '?'
-  bool needs_slash = false;     // RFC 9112 §3.2.2: an absolute-form target without a path means "/"
+  std::string_view path;     // what follows an authority may be empty or start with '?'
+  bool needs_slash = false;  // RFC 9112 §3.2.2: an absolute-form target without a path means "/"
 };
 
 ParseResult<Target> parseTarget(std::string_view method, std::string_view text) {
@@ -268,7 +270,8 @@ ParseResult<HeadParse> parseRequestHead(Bytes input, size_t& scanned, http::Requ
   const std::string_view slash = fields.keep(target->needs_slash ? "/" : "");
   const std::string_view path = fields.keep(target->path);
   const std::string_view authority = fields.keep(target->authority);
-  if (authority.data() == nullptr || path.data() == nullptr || slash.data() == nullptr || out.method.data() == nullptr) {
+  if (authority.data() == nullptr || path.data() == nullptr || slash.data() == nullptr ||
+      out.method.data() == nullptr) {
     return reject(431, ErrorCode::no_memory, no_memory_reason);
   }
   out.path = {slash.data(), slash.size() + path.size()};
@@ -311,9 +314,7 @@ ParseResult<HeadParse> parseRequestHead(Bytes input, size_t& scanned, http::Requ
 
 ParseResult<HeadParse> parseResponseHead(Bytes input, size_t& scanned, http::ResponseHead& out,
                                          std::string_view request_method, const Limits& limits) {
-  const auto asGatewayError = [](const ParseError& error) {
-    return std::unexpected(ParseError{502, error.error});
-  };
+  const auto asGatewayError = [](const ParseError& error) { return std::unexpected(ParseError{502, error.error}); };
   const ParseResult<Section> section = cutHead(input, 0, scanned, limits);
   if (!section) return asGatewayError(section.error());
   if (!section->complete) return HeadParse();
@@ -334,7 +335,8 @@ ParseResult<HeadParse> parseResponseHead(Bytes input, size_t& scanned, http::Res
 
   HeadParse head;
   Facts facts;
-  const ParseResult<void> parsed = parseFields(section->fields, false, *version, limits, out.fields, facts, head.connection);
+  const ParseResult<void> parsed =
+      parseFields(section->fields, false, *version, limits, out.fields, facts, head.connection);
   if (!parsed) return asGatewayError(parsed.error());
   const ParseResult<void> framed = checkFraming(*version, facts);
   if (!framed) return asGatewayError(framed.error());

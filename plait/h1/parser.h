@@ -4,8 +4,9 @@
 //                              ──▶ complete:  drop `consumed` bytes, read the body with BodyDecoder
 //                              ──▶ ParseError: answer with its status and close
 //
-// Strict where leniency lets two implementations disagree about where a message ends: bare LF or CR, obs-fold, whitespace
-// before a colon, Transfer-Encoding together with Content-Length, and differing lengths are errors (RFC 9112 §11.2).
+// Strict where leniency lets two implementations disagree about where a message ends: bare LF or CR, obs-fold,
+// whitespace before a colon, Transfer-Encoding together with Content-Length, and differing lengths are errors (RFC 9112
+// §11.2).
 #pragma once
 
 #include <expected>
@@ -18,11 +19,11 @@
 namespace plait::h1 {
 
 struct Limits {
-  uint32_t start_line_size = 8 * 1024;   // bytes; above it 414
-  uint32_t fields_size = 32 * 1024;      // bytes of the field section as sent; above it 431
-  uint32_t field_count = 100;            // above it 431
-  uint32_t chunk_extension_size = 256;   // bytes for one chunk
-  uint32_t trailers_size = 8 * 1024;     // bytes of a trailer section as sent; the caller's buffer must hold them
+  uint32_t start_line_size = 8 * 1024;  // bytes; above it 414
+  uint32_t fields_size = 32 * 1024;     // bytes of the field section as sent; above it 431
+  uint32_t field_count = 100;           // above it 431
+  uint32_t chunk_extension_size = 256;  // bytes for one chunk
+  uint32_t trailers_size = 8 * 1024;    // bytes of a trailer section as sent; the caller's buffer must hold them
   uint32_t trailer_count = 32;
 };
 
@@ -40,19 +41,20 @@ template <class T>
 using ParseResult = std::expected<T, ParseError>;
 
 struct HeadParse {
-  bool complete = false;        // false: more bytes are needed and nothing else here means anything
-  size_t consumed = 0;          // bytes of the input that the head took, its empty line included
+  bool complete = false;  // false: more bytes are needed and nothing else here means anything
+  size_t consumed = 0;    // bytes of the input that the head took, its empty line included
   BodyFraming framing = BodyFraming::none;
-  bool keep_alive = false;      // the connection may carry another message after this one (RFC 9112 §9.3)
-  bool expect_continue = false; // a request that waits for 100 (Continue) before its body (RFC 9110 §10.1.1)
-  bool tunnel = false;          // a response after which the connection is no longer HTTP: 101, or 2xx to CONNECT
+  bool keep_alive = false;       // the connection may carry another message after this one (RFC 9112 §9.3)
+  bool expect_continue = false;  // a request that waits for 100 (Continue) before its body (RFC 9110 §10.1.1)
+  bool tunnel = false;           // a response after which the connection is no longer HTTP: 101, or 2xx to CONNECT
   // What Connection said; its fields themselves stay in the list, and forwarders leave them out by http::isHopByHop.
   http::ConnectionTokens connection;
 };
 
 // Parses a request head at the start of `input`. `scanned` is 0 at first and then kept by the caller between calls that
-// present the same bytes again: no byte is searched twice. It is 0 again when the head is complete. `out.fields` must have been given memory and is cleared first;
-// every view in `out` points into that memory (or at static text), none into `input`.
+// present the same bytes again: no byte is searched twice. It is 0 again when the head is complete. `out.fields` must
+// have been given memory and is cleared first; every view in `out` points into that memory (or at static text), none
+// into `input`.
 //
 // Names are lower-cased. Host becomes out.authority, where the authority of an absolute-form target takes precedence
 // (RFC 9112 §3.2.2), and is not among the fields. Content-Length stays among the fields once, as a single number.

@@ -185,9 +185,10 @@ TEST_F(RequestHead, HostIsNeededOnceAndValid) {
 }
 
 TEST_F(RequestHead, RequestLinesAreStrict) {
-  for (const char* line : {"GET  / HTTP/1.1", "GET /  HTTP/1.1", "GET / HTTP/1.1 ", " GET / HTTP/1.1", "GET /", "GET", "GET / ",
-                           "GET /a b HTTP/1.1", "GET / http/1.1", "GET / HTTP/1", "GET / HTTP/1.10", "G(T / HTTP/1.1",
-                           "GET\t/ HTTP/1.1", "GET /\tx HTTP/1.1", "GET / HTTP/x.1", "\x16\x03\x01"}) {
+  for (const char* line :
+       {"GET  / HTTP/1.1", "GET /  HTTP/1.1", "GET / HTTP/1.1 ", " GET / HTTP/1.1", "GET /", "GET", "GET / ",
+        "GET /a b HTTP/1.1", "GET / http/1.1", "GET / HTTP/1", "GET / HTTP/1.10", "G(T / HTTP/1.1", "GET\t/ HTTP/1.1",
+        "GET /\tx HTTP/1.1", "GET / HTTP/x.1", "\x16\x03\x01"}) {
     EXPECT_EQ(refusal(std::string(line) + "\r\nHost: a\r\n\r\n"), 400) << line;
   }
   EXPECT_EQ(refusal("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
@@ -344,11 +345,12 @@ TEST_F(ResponseHead, BodiesMayEndWithTheConnection) {
 }
 
 TEST_F(ResponseHead, WhatIsWrongIsABadGateway) {
-  for (const char* head : {"HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/1.1 099 OK", "HTTP/2.0 200 OK", "HTTP/1.1  200 OK", "SSH-2.0",
-                           "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3",
-                           "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4", "HTTP/1.1 200 OK\r\nX: y\r\n z",
-                           "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked",
-                           "\r\nHTTP/1.1 200 OK", "HTTP/1.1 200 OK\nX: y"}) {
+  for (const char* head :
+       {"HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/1.1 099 OK", "HTTP/2.0 200 OK", "HTTP/1.1  200 OK", "SSH-2.0",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4", "HTTP/1.1 200 OK\r\nX: y\r\n z",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked",
+        "\r\nHTTP/1.1 200 OK", "HTTP/1.1 200 OK\nX: y"}) {
     EXPECT_EQ(refusal(std::string(head) + "\r\n\r\n"), 502) << head;
   }
   limits_.fields_size = 64;

@@ -9,7 +9,9 @@
 namespace plait::h1 {
 namespace {
 
-inline bool isControl(uint8_t byte) { return (byte < 0x20 && byte != '\t') || byte == 0x7f; }
+inline bool isControl(uint8_t byte) {
+  return (byte < 0x20 && byte != '\t') || byte == 0x7f;
+}
 
 }  // namespace
 

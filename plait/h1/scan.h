@@ -16,13 +16,13 @@ size_t findControlPortable(Bytes bytes, size_t from);
 
 enum class HeadScan : uint8_t {
   need_more,
-  complete,   // `scanned` is where the empty line starts: the section ends two bytes behind it, and asking again says so
+  complete,  // `scanned` is where the empty line starts: the section ends two bytes behind it, and asking again says so
   malformed,  // a control character, a CR without LF, or an LF without CR
 };
 
-// Looks for the empty line that ends a section of lines starting at `begin`, checking that lines end in CRLF and contain
-// no other control characters. `scanned` is the position up to which that is known, never below `begin`; it advances.
-// A section may consist of the empty line alone.
+// Looks for the empty line that ends a section of lines starting at `begin`, checking that lines end in CRLF and
+// contain no other control characters. `scanned` is the position up to which that is known, never below `begin`; it
+// advances. A section may consist of the empty line alone.
 HeadScan scanLines(Bytes bytes, size_t begin, size_t& scanned);
 
 }  // namespace plait::h1

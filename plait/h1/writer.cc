@@ -18,7 +18,9 @@ constexpr std::string_view crlf = "\r\n";
 // name, Connection, Upgrade's name, the framing and the empty line.
 constexpr size_t fixed_bound = 256;
 
-Error unwritable(const char* reason) { return streamError(ErrorCode::invalid_argument, reason); }
+Error unwritable(const char* reason) {
+  return streamError(ErrorCode::invalid_argument, reason);
+}
 
 // Appends after the room was checked.
 class Appender {
@@ -42,10 +44,12 @@ class Appender {
   ByteQueue& out_;
 };
 
-bool hasControl(std::string_view text) { return findControl(asBytes(text), 0) != text.size(); }
+bool hasControl(std::string_view text) {
+  return findControl(asBytes(text), 0) != text.size();
+}
 
-// Whether the field is written as it is. Framing and connection options are the writer's own, and HTTP/1.1's TE has to be
-// nominated, which writeTail does.
+// Whether the field is written as it is. Framing and connection options are the writer's own, and HTTP/1.1's TE has to
+// be nominated, which writeTail does.
 bool isPassed(const Field& field, const http::ConnectionTokens& tokens) {
   switch (field.id) {
     case FieldName::content_length:
@@ -61,7 +65,8 @@ bool isPassed(const Field& field, const http::ConnectionTokens& tokens) {
 Result<size_t> boundOf(const http::FieldList& fields) {
   size_t bound = 0;
   for (const Field& field : fields) {
-    if (field.id == FieldName::unknown && !http::isToken(field.name)) return fail(unwritable("a field name is no token"));
+    if (field.id == FieldName::unknown && !http::isToken(field.name))
+      return fail(unwritable("a field name is no token"));
     if (hasControl(field.value)) return fail(unwritable("a control character in a field value"));
     bound += field.name.size() + field.value.size() + 4;
   }
@@ -101,7 +106,9 @@ void putFraming(Appender& to, BodyFraming framing, uint64_t content_length) {
 const http::ConnectionTokens no_tokens;
 
 // Methods whose definition expects content say so even when there is none (RFC 9110 §8.6).
-bool expectsContent(std::string_view method) { return method == "POST" || method == "PUT" || method == "PATCH"; }
+bool expectsContent(std::string_view method) {
+  return method == "POST" || method == "PUT" || method == "PATCH";
+}
 
 }  // namespace
 

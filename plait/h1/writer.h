@@ -1,6 +1,6 @@
-// HTTP/1.1 messages into a send queue, both roles (RFC 9112). Everything is all-or-nothing: a bound is computed while the
-// fields are validated, and only then is anything appended. Framing is plait's own: Content-Length, Transfer-Encoding and
-// connection-specific fields among those given are left out and written anew.
+// HTTP/1.1 messages into a send queue, both roles (RFC 9112). Everything is all-or-nothing: a bound is computed while
+// the fields are validated, and only then is anything appended. Framing is plait's own: Content-Length,
+// Transfer-Encoding and connection-specific fields among those given are left out and written anew.
 #pragma once
 
 #include "plait/base/byte_queue.h"
@@ -18,23 +18,24 @@ struct RequestOptions {
 // Appends a request head: request line, Host, fields, framing. With head.protocol set it is an upgrade (RFC 9110 §7.8),
 // written as GET whichever method the head has, because an extended CONNECT (RFC 8441) becomes one. Cookie crumbs are
 // joined by "; " (RFC 9113 §8.2.3). "TE: trailers" is nominated by Connection, as RFC 9110 §10.1.4 wants.
-// Returns the framing of the body that the caller must now write: none if head.end_stream, content_length if it is known,
-// else chunked. Errors (nothing is written): no_memory when the queue has no room; invalid_argument for a method, target,
-// authority, name or value that would break the message's lines.
+// Returns the framing of the body that the caller must now write: none if head.end_stream, content_length if it is
+// known, else chunked. Errors (nothing is written): no_memory when the queue has no room; invalid_argument for a
+// method, target, authority, name or value that would break the message's lines.
 Result<BodyFraming> writeRequestHead(ByteQueue& out, const http::RequestHead& head, const RequestOptions& options = {});
 
 struct ResponseOptions {
   std::string_view request_method = "GET";  // HEAD and CONNECT decide about the body
   http::Version request_version = http::Version::http_1_1;
-  bool close = false;                       // "connection: close"; implied by the framing until_close
-  std::string_view protocol;                // for 101: the token of Upgrade
+  bool close = false;         // "connection: close"; implied by the framing until_close
+  std::string_view protocol;  // for 101: the token of Upgrade
   const http::ConnectionTokens* connection = nullptr;
 };
 
 // Appends the head of a final response or of 101. Returns the framing: none for HEAD, 204, 304, 101 and 2xx to CONNECT;
 // until_close for a body of unknown length to an HTTP/1.0 client, after which the connection must be closed. Errors as
 // with writeRequestHead.
-Result<BodyFraming> writeResponseHead(ByteQueue& out, const http::ResponseHead& head, const ResponseOptions& options = {});
+Result<BodyFraming> writeResponseHead(ByteQueue& out, const http::ResponseHead& head,
+                                      const ResponseOptions& options = {});
 
 // Appends an interim response (1xx but 101) with its fields, which may be empty. Never to an HTTP/1.0 client
 // (RFC 9110 §15.2), which the caller checks.
@@ -53,8 +54,9 @@ class BodyWriter {
   // `framing` as the head's writer returned it; `content_length` is only looked at with that framing.
   void start(BodyFraming framing, uint64_t content_length);
 
-  // Appends as much of `data` as fits, at most `limit` bytes of it, as one chunk if the body is chunked. Returns how much;
-  // 0 when there is no room. An error (invalid_argument) when that would exceed the content length or follow the end.
+  // Appends as much of `data` as fits, at most `limit` bytes of it, as one chunk if the body is chunked. Returns how
+  // much; 0 when there is no room. An error (invalid_argument) when that would exceed the content length or follow the
+  // end.
   Result<size_t> write(ByteQueue& out, Bytes data, size_t limit = SIZE_MAX);
 
   // Ends the body: the last chunk and `trailers` (may be null; dropped unless chunked). Fields that are not allowed as

@@ -101,8 +101,9 @@ TEST_F(Writing, UpgradesAndTrailersAreNominated) {
   head.end_stream = false;
   ASSERT_TRUE(head.fields.add("te", "trailers"));
   EXPECT_EQ(writeRequestHead(out_, head), BodyFraming::none);
-  EXPECT_EQ(written(),
-            "GET /p HTTP/1.1\r\nhost: a.example\r\nte: trailers\r\nupgrade: websocket\r\nconnection: upgrade, te\r\n\r\n");
+  EXPECT_EQ(
+      written(),
+      "GET /p HTTP/1.1\r\nhost: a.example\r\nte: trailers\r\nupgrade: websocket\r\nconnection: upgrade, te\r\n\r\n");
 }
 
 TEST_F(Writing, NominatedFieldsStay) {

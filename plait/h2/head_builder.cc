@@ -24,7 +24,8 @@ void HeadBuilder::add(const DecodedField& field) {
   if (!field.name.empty() && field.name[0] == ':') return addPseudo(field);
   regular_seen_ = true;
   // A name that has a number is one of ours and lower case.
-  if (field.id == FieldName::unknown && !http::isLowerCaseToken(field.name)) return reject("a malformed field name (RFC 9113 §8.2.1)");
+  if (field.id == FieldName::unknown && !http::isLowerCaseToken(field.name))
+    return reject("a malformed field name (RFC 9113 §8.2.1)");
   if (!http::isFieldValue(field.value)) return reject("a malformed field value (RFC 9113 §8.2.1)");
   if (http::isForbiddenInHttp2(field.id, field.value)) return reject("a connection-specific field (RFC 9113 §8.2.2)");
   if (field.id == FieldName::content_length && kind_ != Kind::trailers) {
@@ -43,12 +44,23 @@ void HeadBuilder::addPseudo(const DecodedField& field) {
   if (regular_seen_) return reject("a pseudo-header field behind a regular one (RFC 9113 §8.3)");
   std::string_view* target = nullptr;
   switch (field.id) {
-    case FieldName::pseudo_method: target = &request_.method; break;
-    case FieldName::pseudo_scheme: target = &request_.scheme; break;
-    case FieldName::pseudo_path: target = &request_.path; break;
-    case FieldName::pseudo_authority: target = &request_.authority; break;
-    case FieldName::pseudo_protocol: target = admits_protocol_ ? &request_.protocol : nullptr; break;
-    default: break;
+    case FieldName::pseudo_method:
+      target = &request_.method;
+      break;
+    case FieldName::pseudo_scheme:
+      target = &request_.scheme;
+      break;
+    case FieldName::pseudo_path:
+      target = &request_.path;
+      break;
+    case FieldName::pseudo_authority:
+      target = &request_.authority;
+      break;
+    case FieldName::pseudo_protocol:
+      target = admits_protocol_ ? &request_.protocol : nullptr;
+      break;
+    default:
+      break;
   }
   const bool is_known = kind_ == Kind::request ? target != nullptr : field.id == FieldName::pseudo_status;
   if (!is_known) return reject("a pseudo-header field that does not belong here (RFC 9113 §8.3)");
@@ -73,7 +85,8 @@ void HeadBuilder::addStatus(std::string_view value) {
 // smuggled (RFC 9113 §8.3.1).
 void HeadBuilder::addHost(const DecodedField& field) {
   if (!request_.authority.empty()) {
-    if (!http::equalsIgnoreCase(request_.authority, field.value)) reject("Host differs from :authority (RFC 9113 §8.3.1)");
+    if (!http::equalsIgnoreCase(request_.authority, field.value))
+      reject("Host differs from :authority (RFC 9113 §8.3.1)");
     return;
   }
   request_.authority = fields_.keep(field.value);
@@ -103,7 +116,8 @@ void HeadBuilder::finishRequest(bool ends_stream) {
     if (!http::isToken(request_.protocol)) return reject("a malformed :protocol (RFC 8441 §4)");
     if (request_.authority.empty()) return reject("an extended CONNECT without :authority (RFC 8441 §4)");
   } else if (isConnect()) {
-    const uint32_t others = 1u << static_cast<uint32_t>(FieldName::pseudo_scheme) | 1u << static_cast<uint32_t>(FieldName::pseudo_path);
+    const uint32_t others =
+        1u << static_cast<uint32_t>(FieldName::pseudo_scheme) | 1u << static_cast<uint32_t>(FieldName::pseudo_path);
     if ((pseudo_seen_ & others) != 0) return reject("CONNECT with :scheme or :path (RFC 9113 §8.5)");
     if (request_.authority.empty()) return reject("CONNECT without :authority (RFC 9113 §8.5)");
   }

@@ -13,7 +13,8 @@ class HeadBuilder {
 
   // `memory` takes the fields, `request` and `response` the head's views of it; all must outlive the builder.
   // `admits_protocol`: a request may be an extended CONNECT (RFC 8441 §4).
-  HeadBuilder(Kind kind, MutableBytes memory, bool admits_protocol, http::RequestHead& request, http::ResponseHead& response)
+  HeadBuilder(Kind kind, MutableBytes memory, bool admits_protocol, http::RequestHead& request,
+              http::ResponseHead& response)
       : kind_(kind), admits_protocol_(admits_protocol), fields_(memory), request_(request), response_(response) {}
 
   void add(const DecodedField& field);

@@ -25,8 +25,8 @@ const TableEntry& staticEntry(uint32_t index);
 
 class DynamicTable {
  public:
-  static constexpr uint32_t max_size = 4096;       // RFC 7541 §4.1: sum of name + value + 32
-  static constexpr uint32_t max_entries = 128;     // max_size / 32
+  static constexpr uint32_t max_size = 4096;    // RFC 7541 §4.1: sum of name + value + 32
+  static constexpr uint32_t max_entries = 128;  // max_size / 32
 
   uint32_t count() const { return count_; }
   uint32_t size() const { return size_; }
@@ -36,8 +36,8 @@ class DynamicTable {
 
   // Evicts what no longer fits. `limit` is at most max_size.
   void setLimit(uint32_t limit);
-  // Inserts as the newest entry, evicting old ones; an entry larger than the table empties it (RFC 7541 §4.4). The views
-  // may point into the table itself.
+  // Inserts as the newest entry, evicting old ones; an entry larger than the table empties it (RFC 7541 §4.4). The
+  // views may point into the table itself.
   void insert(std::string_view name, std::string_view value, http::FieldName id);
   // 0 is the newest; `index` < count().
   TableEntry at(uint32_t index) const {

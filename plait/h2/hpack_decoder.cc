@@ -64,7 +64,8 @@ Result<bool> HpackDecoder::next(DecodedField& field, HpackScratch& scratch) {
   while (position_ != end_ && (*position_ & 0xe0) == 0x20) {
     // A size update may only stand at the start of a block (RFC 7541 §4.2).
     uint32_t size = 0;
-    if (fields_seen_ || !readInteger(5, size) || size > max_table_size_) return broken("a bad table size update (RFC 7541 §6.3)");
+    if (fields_seen_ || !readInteger(5, size) || size > max_table_size_)
+      return broken("a bad table size update (RFC 7541 §6.3)");
     table_.setLimit(size);
   }
   if (position_ == end_) return false;

@@ -52,13 +52,20 @@ uint8_t* writeString(uint8_t* out, std::string_view text) {
 // table has several entries for four names.
 uint32_t staticNameIndex(FieldName id) {
   switch (id) {
-    case FieldName::unknown: return 0;
-    case FieldName::pseudo_authority: return 1;
-    case FieldName::pseudo_method: return 2;
-    case FieldName::pseudo_path: return 4;
-    case FieldName::pseudo_scheme: return 6;
-    case FieldName::pseudo_status: return 8;
-    default: break;
+    case FieldName::unknown:
+      return 0;
+    case FieldName::pseudo_authority:
+      return 1;
+    case FieldName::pseudo_method:
+      return 2;
+    case FieldName::pseudo_path:
+      return 4;
+    case FieldName::pseudo_scheme:
+      return 6;
+    case FieldName::pseudo_status:
+      return 8;
+    default:
+      break;
   }
   if (id < FieldName::accept_charset || id > FieldName::www_authenticate) return 0;
   return 15 + static_cast<uint32_t>(id) - static_cast<uint32_t>(FieldName::accept_charset);
@@ -69,12 +76,23 @@ uint32_t staticFieldIndex(FieldName id, std::string_view value) {
   uint32_t first = 0;
   uint32_t last = 0;
   switch (id) {
-    case FieldName::pseudo_method: first = 2, last = 3; break;
-    case FieldName::pseudo_path: first = 4, last = 5; break;
-    case FieldName::pseudo_scheme: first = 6, last = 7; break;
-    case FieldName::pseudo_status: first = 8, last = 14; break;
-    case FieldName::accept_encoding: first = last = 16; break;
-    default: return value.empty() ? staticNameIndex(id) : 0;
+    case FieldName::pseudo_method:
+      first = 2, last = 3;
+      break;
+    case FieldName::pseudo_path:
+      first = 4, last = 5;
+      break;
+    case FieldName::pseudo_scheme:
+      first = 6, last = 7;
+      break;
+    case FieldName::pseudo_status:
+      first = 8, last = 14;
+      break;
+    case FieldName::accept_encoding:
+      first = last = 16;
+      break;
+    default:
+      return value.empty() ? staticNameIndex(id) : 0;
   }
   for (uint32_t index = first; index <= last; ++index) {
     if (staticEntry(index).value == value) return index;
@@ -108,7 +126,8 @@ uint8_t* HpackEncoder::begin(uint8_t* out) {
   return out;
 }
 
-uint8_t* HpackEncoder::field(uint8_t* out, std::string_view name, std::string_view value, FieldName id, Indexing indexing) {
+uint8_t* HpackEncoder::field(uint8_t* out, std::string_view name, std::string_view value, FieldName id,
+                             Indexing indexing) {
   if (indexing != Indexing::never) {
     if (const uint32_t index = staticFieldIndex(id, value)) return writeInteger(out, 0x80, 7, index);
   }

@@ -18,7 +18,8 @@ using Fields = std::vector<std::pair<std::string, std::string>>;
 
 std::vector<uint8_t> fromHex(std::string_view hex) {
   std::vector<uint8_t> bytes;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) bytes.push_back(static_cast<uint8_t>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16)));
+  for (size_t i = 0; i + 1 < hex.size(); i += 2)
+    bytes.push_back(static_cast<uint8_t>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16)));
   return bytes;
 }
 
@@ -56,10 +57,17 @@ TEST(HpackDecoder, ReadsTheRequestsOfRfc7541AppendixC4) {
   HpackDecoder decoder(4096);
   EXPECT_EQ(*decode(decoder, fromHex("828684418cf1e3c2e5f23a6ba0ab90f4ff")),
             (Fields{{":method", "GET"}, {":scheme", "http"}, {":path", "/"}, {":authority", "www.example.com"}}));
-  EXPECT_EQ(*decode(decoder, fromHex("828684be5886a8eb10649cbf")),
-            (Fields{{":method", "GET"}, {":scheme", "http"}, {":path", "/"}, {":authority", "www.example.com"}, {"cache-control", "no-cache"}}));
+  EXPECT_EQ(*decode(decoder, fromHex("828684be5886a8eb10649cbf")), (Fields{{":method", "GET"},
+                                                                           {":scheme", "http"},
+                                                                           {":path", "/"},
+                                                                           {":authority", "www.example.com"},
+                                                                           {"cache-control", "no-cache"}}));
   EXPECT_EQ(*decode(decoder, fromHex("828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf")),
-            (Fields{{":method", "GET"}, {":scheme", "https"}, {":path", "/index.html"}, {":authority", "www.example.com"}, {"custom-key", "custom-value"}}));
+            (Fields{{":method", "GET"},
+                    {":scheme", "https"},
+                    {":path", "/index.html"},
+                    {":authority", "www.example.com"},
+                    {"custom-key", "custom-value"}}));
   EXPECT_EQ(decoder.table().size(), 164u);
 }
 
@@ -86,10 +94,12 @@ TEST(HpackEncoder, NeverIndexedStaysSoAndEntersNoTable) {
 
 // The fields of real messages repeat; drawing from a small set makes table hits, evictions and size changes frequent.
 Fields randomFields(std::mt19937& random) {
-  static const std::vector<std::string> names = {":path", "accept", "cookie", "x-request-id", "x-long-custom-name", "date", "etag", "user-agent"};
+  static const std::vector<std::string> names = {":path", "accept", "cookie",    "x-request-id", "x-long-custom-name",
+                                                 "date",  "etag",   "user-agent"};
   Fields fields;
   for (uint32_t count = random() % 20 + 1; count != 0; --count) {
-    std::string value = random() % 3 == 0 ? std::string(random() % 600, static_cast<char>('a' + random() % 26)) : std::to_string(random() % 30);
+    std::string value = random() % 3 == 0 ? std::string(random() % 600, static_cast<char>('a' + random() % 26))
+                                          : std::to_string(random() % 30);
     if (random() % 10 == 0) value.push_back(static_cast<char>(random() % 200 + 33));
     fields.emplace_back(names[random() % names.size()], std::move(value));
   }
@@ -124,7 +134,8 @@ TEST(Hpack, WhatWeEncodeNghttp2DecodesByteForByte) {
       ASSERT_GE(used, 0) << nghttp2_strerror(static_cast<int>(used));
       in += used;
       if ((flags & NGHTTP2_HD_INFLATE_EMIT) != 0) {
-        decoded.emplace_back(std::string(reinterpret_cast<char*>(nv.name), nv.namelen), std::string(reinterpret_cast<char*>(nv.value), nv.valuelen));
+        decoded.emplace_back(std::string(reinterpret_cast<char*>(nv.name), nv.namelen),
+                             std::string(reinterpret_cast<char*>(nv.value), nv.valuelen));
       }
       if ((flags & NGHTTP2_HD_INFLATE_FINAL) != 0) break;
     }
@@ -145,7 +156,8 @@ TEST(Hpack, WhatNghttp2EncodesWeDecodeByteForByte) {
     Fields fields = randomFields(random);
     std::vector<nghttp2_nv> nvs;
     for (auto& [name, value] : fields) {
-      nvs.push_back({reinterpret_cast<uint8_t*>(name.data()), reinterpret_cast<uint8_t*>(value.data()), name.size(), value.size(),
+      nvs.push_back({reinterpret_cast<uint8_t*>(name.data()), reinterpret_cast<uint8_t*>(value.data()), name.size(),
+                     value.size(),
                      static_cast<uint8_t>(random() % 4 == 0 ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE)});
     }
     std::vector<uint8_t> block(nghttp2_hd_deflate_bound(deflater, nvs.data(), nvs.size()));

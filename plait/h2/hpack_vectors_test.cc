@@ -70,9 +70,18 @@ std::string encode(HpackEncoder& encoder, const Fields& fields, Indexing indexin
   return std::string(reinterpret_cast<char*>(out.data()), static_cast<size_t>(p - out.data()));
 }
 
-const Fields first_request = {{":method", "GET"}, {":scheme", "http"}, {":path", "/"}, {":authority", "www.example.com"}};
-const Fields second_request = {{":method", "GET"}, {":scheme", "http"}, {":path", "/"}, {":authority", "www.example.com"}, {"cache-control", "no-cache"}};
-const Fields third_request = {{":method", "GET"}, {":scheme", "https"}, {":path", "/index.html"}, {":authority", "www.example.com"}, {"custom-key", "custom-value"}};
+const Fields first_request = {
+    {":method", "GET"}, {":scheme", "http"}, {":path", "/"}, {":authority", "www.example.com"}};
+const Fields second_request = {{":method", "GET"},
+                               {":scheme", "http"},
+                               {":path", "/"},
+                               {":authority", "www.example.com"},
+                               {"cache-control", "no-cache"}};
+const Fields third_request = {{":method", "GET"},
+                              {":scheme", "https"},
+                              {":path", "/index.html"},
+                              {":authority", "www.example.com"},
+                              {"custom-key", "custom-value"}};
 
 TEST(HuffmanCode, EveryByteSurvivesBothWaysAtEveryLength) {
   Random random(1);
@@ -96,7 +105,7 @@ TEST(HuffmanCode, PaddingThatIsTooLongOrNotOnesIsRefused) {
   EXPECT_EQ(huffmanDecode(asBytes(unhex("07")), out), 1);   // '0' and 111
   EXPECT_EQ(huffmanDecode(asBytes(unhex("00")), out), -1);  // '0' and 000
   EXPECT_EQ(huffmanDecode(asBytes(unhex("07ff")), out), -1);
-  EXPECT_EQ(huffmanDecode(asBytes(unhex("ffffffff")), out), -1);              // EOS
+  EXPECT_EQ(huffmanDecode(asBytes(unhex("ffffffff")), out), -1);                // EOS
   EXPECT_EQ(huffmanDecode(asBytes(unhex("fffffffcffffffffffffff")), out), -1);  // EOS ahead of the last eight bytes
   EXPECT_EQ(huffmanDecode({}, out), 0);
 }
@@ -104,13 +113,17 @@ TEST(HuffmanCode, PaddingThatIsTooLongOrNotOnesIsRefused) {
 TEST(HpackVectors, DecodesTheRequestsOfRfc7541AppendixC3AndC4) {
   for (const bool huffman : {false, true}) {
     Decoder decoder;
-    EXPECT_EQ(decoder.decode(unhex(huffman ? "8286 8441 8cf1 e3c2 e5f2 3a6b a0ab 90f4 ff" : "8286 8441 0f77 7777 2e65 7861 6d70 6c65 2e63 6f6d")), first_request);
+    EXPECT_EQ(decoder.decode(unhex(huffman ? "8286 8441 8cf1 e3c2 e5f2 3a6b a0ab 90f4 ff"
+                                           : "8286 8441 0f77 7777 2e65 7861 6d70 6c65 2e63 6f6d")),
+              first_request);
     EXPECT_EQ(decoder.decoder.table().size(), 57u);
-    EXPECT_EQ(decoder.decode(unhex(huffman ? "8286 84be 5886 a8eb 1064 9cbf" : "8286 84be 5808 6e6f 2d63 6163 6865")), second_request);
+    EXPECT_EQ(decoder.decode(unhex(huffman ? "8286 84be 5886 a8eb 1064 9cbf" : "8286 84be 5808 6e6f 2d63 6163 6865")),
+              second_request);
     EXPECT_EQ(decoder.decoder.table().size(), 110u);
-    EXPECT_EQ(decoder.decode(unhex(huffman ? "8287 85bf 4088 25a8 49e9 5ba9 7d7f 8925 a849 e95b b8e8 b4bf"
-                                           : "8287 85bf 400a 6375 7374 6f6d 2d6b 6579 0c63 7573 746f 6d2d 7661 6c75 65")),
-              third_request);
+    EXPECT_EQ(
+        decoder.decode(unhex(huffman ? "8287 85bf 4088 25a8 49e9 5ba9 7d7f 8925 a849 e95b b8e8 b4bf"
+                                     : "8287 85bf 400a 6375 7374 6f6d 2d6b 6579 0c63 7573 746f 6d2d 7661 6c75 65")),
+        third_request);
     EXPECT_EQ(decoder.decoder.table().size(), 164u);
     EXPECT_EQ(decoder.decoder.table().count(), 3u);
   }
@@ -121,12 +134,21 @@ TEST(HpackVectors, DecodesTheResponsesOfAppendixC6WithEviction) {
   const std::string date1 = "Mon, 21 Oct 2013 20:13:21 GMT";
   const std::string date2 = "Mon, 21 Oct 2013 20:13:22 GMT";
   const std::string where = "https://www.example.com";
-  EXPECT_EQ(decoder.decode(unhex("4882 6402 5885 aec3 771a 4b61 96d0 7abe 9410 54d4 44a8 2005 9504 0b81 66e0 82a6 2d1b ff6e 919d 29ad 1718 63c7 8f0b 97c8 e9ae 82ae 43d3")),
+  EXPECT_EQ(decoder.decode(unhex("4882 6402 5885 aec3 771a 4b61 96d0 7abe 9410 54d4 44a8 2005 9504 0b81 66e0 82a6 2d1b "
+                                 "ff6e 919d 29ad 1718 63c7 8f0b 97c8 e9ae 82ae 43d3")),
             (Fields{{":status", "302"}, {"cache-control", "private"}, {"date", date1}, {"location", where}}));
   EXPECT_EQ(decoder.decoder.table().size(), 222u);
-  EXPECT_EQ(decoder.decode(unhex("4883 640e ffc1 c0bf")), (Fields{{":status", "307"}, {"cache-control", "private"}, {"date", date1}, {"location", where}}));
-  EXPECT_EQ(decoder.decode(unhex("88c1 6196 d07a be94 1054 d444 a820 0595 040b 8166 e084 a62d 1bff c05a 839b d9ab 77ad 94e7 821d d7f2 e6c7 b335 dfdf cd5b 3960 d5af 2708 7f36 72c1 ab27 0fb5 291f 9587 3160 65c0 03ed 4ee5 b106 3d50 07")),
-            (Fields{{":status", "200"}, {"cache-control", "private"}, {"date", date2}, {"location", where}, {"content-encoding", "gzip"}, {"set-cookie", "foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1"}}));
+  EXPECT_EQ(decoder.decode(unhex("4883 640e ffc1 c0bf")),
+            (Fields{{":status", "307"}, {"cache-control", "private"}, {"date", date1}, {"location", where}}));
+  EXPECT_EQ(decoder.decode(unhex(
+                "88c1 6196 d07a be94 1054 d444 a820 0595 040b 8166 e084 a62d 1bff c05a 839b d9ab 77ad 94e7 821d d7f2 "
+                "e6c7 b335 dfdf cd5b 3960 d5af 2708 7f36 72c1 ab27 0fb5 291f 9587 3160 65c0 03ed 4ee5 b106 3d50 07")),
+            (Fields{{":status", "200"},
+                    {"cache-control", "private"},
+                    {"date", date2},
+                    {"location", where},
+                    {"content-encoding", "gzip"},
+                    {"set-cookie", "foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1"}}));
   EXPECT_EQ(decoder.decoder.table().size(), 215u);
 }
 
@@ -140,9 +162,11 @@ TEST(HpackVectors, EncodesTheRequestsOfAppendixC4ByteForByte) {
 TEST(HpackVectors, FieldsThatMustNotBeIndexedLeaveTheTableAlone) {
   HpackEncoder encoder;
   Decoder decoder;
-  EXPECT_EQ(decoder.decode(encode(encoder, {{"cookie", "a=b"}, {"x-thing", "1"}}, Indexing::avoid)), (Fields{{"cookie", "a=b"}, {"x-thing", "1"}}));
+  EXPECT_EQ(decoder.decode(encode(encoder, {{"cookie", "a=b"}, {"x-thing", "1"}}, Indexing::avoid)),
+            (Fields{{"cookie", "a=b"}, {"x-thing", "1"}}));
   EXPECT_EQ(decoder.never_indexed, (std::vector<bool>{false, false}));
-  EXPECT_EQ(decoder.decode(encode(encoder, {{"authorization", "secret"}}, Indexing::never)), (Fields{{"authorization", "secret"}}));
+  EXPECT_EQ(decoder.decode(encode(encoder, {{"authorization", "secret"}}, Indexing::never)),
+            (Fields{{"authorization", "secret"}}));
   EXPECT_EQ(decoder.never_indexed, (std::vector<bool>{true}));
   EXPECT_EQ(encoder.table().count(), 0u);
   EXPECT_EQ(decoder.decoder.table().count(), 0u);
@@ -154,16 +178,16 @@ TEST(HpackVectors, FieldsThatMustNotBeIndexedLeaveTheTableAlone) {
 
 TEST(HpackVectors, BrokenBlocksAreCompressionErrors) {
   const char* const broken[] = {
-      "80",                      // index 0
-      "be",                      // an index behind the static table of an empty dynamic one
-      "ff",                      // an integer without its end
-      "ff ffff ffff ff7f",       // an integer beyond 2^31
-      "40 0a 61",                // a name that is cut off
-      "40 01 61 05 61",          // a value that is cut off
-      "40",                      // nothing behind a literal's first byte
-      "82 20",                   // a table size update behind a field
-      "3f e2 1f",                // a table larger than ours (4097)
-      "00 81 00 01 61",          // Huffman padding of zeros
+      "80",                 // index 0
+      "be",                 // an index behind the static table of an empty dynamic one
+      "ff",                 // an integer without its end
+      "ff ffff ffff ff7f",  // an integer beyond 2^31
+      "40 0a 61",           // a name that is cut off
+      "40 01 61 05 61",     // a value that is cut off
+      "40",                 // nothing behind a literal's first byte
+      "82 20",              // a table size update behind a field
+      "3f e2 1f",           // a table larger than ours (4097)
+      "00 81 00 01 61",     // Huffman padding of zeros
   };
   for (const char* hex : broken) {
     Decoder decoder;

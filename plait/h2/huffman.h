@@ -1,5 +1,5 @@
-// The Huffman code of HPACK (RFC 7541 §5.2, Appendix B). The code is canonical, so the lengths of its 257 symbols define
-// it; the tables are computed from them at compile time.
+// The Huffman code of HPACK (RFC 7541 §5.2, Appendix B). The code is canonical, so the lengths of its 257 symbols
+// define it; the tables are computed from them at compile time.
 #pragma once
 
 #include "plait/base/bytes.h"
@@ -10,8 +10,8 @@ namespace plait::h2 {
 size_t huffmanSize(std::string_view text);
 // Writes huffmanSize(text) bytes to `out`, which must have 8 bytes more than that; returns the size.
 size_t huffmanEncode(std::string_view text, uint8_t* out);
-// Decodes into `out`, which must have room for `input.size() * 8 / 5 + 1` bytes. Returns the size, or -1 when the input is
-// no valid encoding: EOS inside, or padding that is longer than 7 bits or not all ones.
+// Decodes into `out`, which must have room for `input.size() * 8 / 5 + 1` bytes. Returns the size, or -1 when the input
+// is no valid encoding: EOS inside, or padding that is longer than 7 bits or not all ones.
 ptrdiff_t huffmanDecode(Bytes input, uint8_t* out);
 
 }  // namespace plait::h2

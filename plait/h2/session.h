@@ -5,8 +5,8 @@
 //   idle ─ HEADERS ─▶ open ─ END_STREAM one way ─▶ half closed ─ END_STREAM the other way ─▶ closed
 //                       └──────────────── RST_STREAM, either way ──────────────────────────────▲
 //
-// A connection error is returned by next() once; GOAWAY is then queued, and the owner flushes and closes. A stream error
-// is dealt with here (RST_STREAM is queued) and told by an event if the owner knows the stream.
+// A connection error is returned by next() once; GOAWAY is then queued, and the owner flushes and closes. A stream
+// error is dealt with here (RST_STREAM is queued) and told by an event if the owner knows the stream.
 #pragma once
 
 #include "plait/base/byte_queue.h"
@@ -26,18 +26,18 @@ enum class Role : uint8_t { client, server };
 
 struct SessionConfig {
   uint32_t max_concurrent_streams = 128;
-  uint32_t stream_window = default_window;       // what we announce for each stream
-  uint32_t connection_window = default_window;   // what we grant for all of them, at least 65,535
-  uint32_t max_header_list_size = 32 * 1024;     // RFC 9113 §6.5.2's measure
+  uint32_t stream_window = default_window;      // what we announce for each stream
+  uint32_t connection_window = default_window;  // what we grant for all of them, at least 65,535
+  uint32_t max_header_list_size = 32 * 1024;    // RFC 9113 §6.5.2's measure
   uint32_t max_fields = 100;
   uint32_t max_continuations = 8;
-  uint32_t max_settings_entries = 32;            // in one SETTINGS frame; each may have to visit every stream
+  uint32_t max_settings_entries = 32;  // in one SETTINGS frame; each may have to visit every stream
   uint32_t max_queued_control_frames = 64;
   // Tokens for streams that end by a reset of either side; ENHANCE_YOUR_CALM when they are used up.
   uint32_t reset_burst = 1000;
   uint32_t resets_per_second = 100;
-  size_t send_queue_limit = 128 * 1024;          // DATA waits while more than this is queued
-  bool enable_connect_protocol = false;          // server: announces and admits :protocol (RFC 8441)
+  size_t send_queue_limit = 128 * 1024;  // DATA waits while more than this is queued
+  bool enable_connect_protocol = false;  // server: announces and admits :protocol (RFC 8441)
 };
 
 // Memory that all sessions of a worker share, because it is used only within one call.
@@ -61,8 +61,8 @@ struct Stream {
   bool is_tunnel = false;        // CONNECT: what follows a 2xx head is no content, and has no length (RFC 9110 §9.3.6)
   FlowWindow send_window;
   FlowWindow receive_window;
-  uint32_t receive_window_size = 0;  // what receive_window is refilled to
-  uint32_t credit = 0;           // bytes the owner is done with and the peer has not been told about
+  uint32_t receive_window_size = 0;              // what receive_window is refilled to
+  uint32_t credit = 0;                           // bytes the owner is done with and the peer has not been told about
   uint64_t content_left = http::unknown_length;  // of the announced Content-Length
   Stream* hash_next = nullptr;
   ListNode node;
@@ -247,7 +247,7 @@ class Session {
   uint8_t header_[frame_header_size];
   uint32_t header_filled_ = 0;
   FrameHeader frame_{};
-  uint32_t frame_left_ = 0;    // payload bytes not taken yet
+  uint32_t frame_left_ = 0;  // payload bytes not taken yet
   uint32_t padding_left_ = 0;
   Stream* data_stream_ = nullptr;
   // An unfinished payload, behind an unfinished header block. What is small, as every control frame is, stays in the
@@ -255,7 +255,7 @@ class Session {
   uint8_t* carry_ = nullptr;
   uint8_t small_carry_[128];
   uint32_t carry_filled_ = 0;
-  uint32_t block_size_ = 0;    // bytes of the header block at the start of carry_
+  uint32_t block_size_ = 0;  // bytes of the header block at the start of carry_
   uint32_t block_stream_id_ = 0;
   uint32_t continuations_ = 0;
   bool block_ends_stream_ = false;

@@ -9,25 +9,29 @@ namespace plait::h2 {
 Status Session::onHeaders(Bytes payload, Event& event) {
   uint32_t padding = 0;
   if (frame_.has(flags::padded)) {
-    if (payload.empty()) return fail(H2Error::frame_size_error, "padded HEADERS without a padding length (RFC 9113 §6.2)");
+    if (payload.empty())
+      return fail(H2Error::frame_size_error, "padded HEADERS without a padding length (RFC 9113 §6.2)");
     padding = payload[0];
     payload = payload.subspan(1);
   }
   if (frame_.has(flags::priority)) {
-    if (payload.size() < 5) return fail(H2Error::frame_size_error, "HEADERS is too short for its priority (RFC 9113 §6.2)");
+    if (payload.size() < 5)
+      return fail(H2Error::frame_size_error, "HEADERS is too short for its priority (RFC 9113 §6.2)");
     if ((loadBe32(payload.data()) & max_stream_id) == frame_.stream_id) {
       return fail(H2Error::protocol_error, "a stream depends on itself (RFC 7540 §5.3.1)");
     }
     payload = payload.subspan(5);
   }
-  if (padding > payload.size()) return fail(H2Error::protocol_error, "padding is longer than its HEADERS frame (RFC 9113 §6.2)");
+  if (padding > payload.size())
+    return fail(H2Error::protocol_error, "padding is longer than its HEADERS frame (RFC 9113 §6.2)");
   payload = payload.first(payload.size() - padding);
   block_stream_id_ = frame_.stream_id;
   block_ends_stream_ = frame_.has(flags::end_stream);
   if (frame_.has(flags::end_headers)) return onHeaderBlock(payload, event);
   continuations_ = 0;
   awaiting_continuation_ = true;
-  if (!takeCarry(carry_blocks_.blockSize())) return fail(H2Error::enhance_your_calm, "no memory is left for a header block");
+  if (!takeCarry(carry_blocks_.blockSize()))
+    return fail(H2Error::enhance_your_calm, "no memory is left for a header block");
   if (!payload.empty()) std::memmove(carry_, payload.data(), payload.size());
   block_size_ = static_cast<uint32_t>(payload.size());
   return {};
@@ -37,7 +41,8 @@ Status Session::onContinuation(Bytes payload, Event& event) {
   if (++continuations_ > config_.max_continuations) {
     return fail(H2Error::enhance_your_calm, "a header block of too many CONTINUATION frames");
   }
-  if (block_size_ + payload.size() > carry_blocks_.blockSize()) return fail(H2Error::enhance_your_calm, "a header block is too large");
+  if (block_size_ + payload.size() > carry_blocks_.blockSize())
+    return fail(H2Error::enhance_your_calm, "a header block is too large");
   if (!payload.empty()) std::memmove(carry_ + block_size_, payload.data(), payload.size());
   block_size_ += static_cast<uint32_t>(payload.size());
   if (!frame_.has(flags::end_headers)) return {};
@@ -65,8 +70,11 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   event.request = {};
   event.response = {};
   const bool is_trailers = stream != nullptr && stream->head_received;
-  const auto kind = is_request ? HeadBuilder::Kind::request : is_trailers ? HeadBuilder::Kind::trailers : HeadBuilder::Kind::response;
-  HeadBuilder head(kind, {scratch_.fields, SessionScratch::header_memory}, config_.enable_connect_protocol, event.request, event.response);
+  const auto kind = is_request    ? HeadBuilder::Kind::request
+                    : is_trailers ? HeadBuilder::Kind::trailers
+                                  : HeadBuilder::Kind::response;
+  HeadBuilder head(kind, {scratch_.fields, SessionScratch::header_memory}, config_.enable_connect_protocol,
+                   event.request, event.response);
   size_t list_size = 0;
   uint32_t field_count = 0;
   decoder_.begin(block);
@@ -83,21 +91,25 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   }
   if (is_dropped) {
     if (stream == nullptr || (stream->is_reset && !stream->reset_by_peer)) return {};
-    // RFC 9113 §5.1 asks for a stream error, §5.4.1 lets it be one of the connection. A client harms only itself by it; a
-    // backend's connection carries the streams of others. After RST_STREAM the owner has heard all there is.
-    if (role_ == Role::server && !stream->is_reset) return fail(H2Error::stream_closed, "HEADERS after END_STREAM (RFC 9113 §5.1)");
-    return streamFailed(stream->is_reset ? nullptr : stream, id, H2Error::stream_closed, "HEADERS after the stream's end (RFC 9113 §5.1)", event);
+    // RFC 9113 §5.1 asks for a stream error, §5.4.1 lets it be one of the connection. A client harms only itself by it;
+    // a backend's connection carries the streams of others. After RST_STREAM the owner has heard all there is.
+    if (role_ == Role::server && !stream->is_reset)
+      return fail(H2Error::stream_closed, "HEADERS after END_STREAM (RFC 9113 §5.1)");
+    return streamFailed(stream->is_reset ? nullptr : stream, id, H2Error::stream_closed,
+                        "HEADERS after the stream's end (RFC 9113 §5.1)", event);
   }
   head.finish(block_ends_stream_);
   event.fields = head.fields();
-  const bool is_too_large = head.isTooLarge() || list_size > config_.max_header_list_size || field_count > config_.max_fields;
+  const bool is_too_large =
+      head.isTooLarge() || list_size > config_.max_header_list_size || field_count > config_.max_fields;
   if (is_request) {
     // A stream beyond what we announced is refused before anything else is held against it (RFC 9113 §5.1.2).
     if (id > refuse_above_ || stream_count_ >= config_.max_concurrent_streams) {
       sendResetById(id, H2Error::refused_stream);
       return {};
     }
-    if (is_too_large) return streamFailed(nullptr, id, H2Error::enhance_your_calm, "the request's fields are too large", event);
+    if (is_too_large)
+      return streamFailed(nullptr, id, H2Error::enhance_your_calm, "the request's fields are too large", event);
     if (head.fault() != nullptr) return streamFailed(nullptr, id, H2Error::protocol_error, head.fault(), event);
     onRequest(head, event);
     return {};

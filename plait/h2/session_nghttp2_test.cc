@@ -31,14 +31,16 @@ struct Oracle {
           static_cast<Oracle*>(self)->messages[id].received.append(reinterpret_cast<const char*>(data), size);
           return 0;
         });
-    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, [](nghttp2_session*, const nghttp2_frame* frame, void* self) {
-      static_cast<Oracle*>(self)->onFrame(*frame);
-      return 0;
-    });
-    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, [](nghttp2_session*, const nghttp2_frame*, int code, void*) {
-      ADD_FAILURE() << nghttp2_strerror(code);
-      return 0;
-    });
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks,
+                                                         [](nghttp2_session*, const nghttp2_frame* frame, void* self) {
+                                                           static_cast<Oracle*>(self)->onFrame(*frame);
+                                                           return 0;
+                                                         });
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(
+        callbacks, [](nghttp2_session*, const nghttp2_frame*, int code, void*) {
+          ADD_FAILURE() << nghttp2_strerror(code);
+          return 0;
+        });
     if (role == Role::server) {
       nghttp2_session_server_new(&session, callbacks, this);
     } else {
@@ -53,26 +55,30 @@ struct Oracle {
   void onFrame(const nghttp2_frame& frame) {
     Message& message = messages[frame.hd.stream_id];
     if (frame.hd.type == NGHTTP2_HEADERS) message.head_seen = true;
-    if (frame.hd.type == NGHTTP2_RST_STREAM || frame.hd.type == NGHTTP2_GOAWAY) ADD_FAILURE() << "frame " << int{frame.hd.type};
+    if (frame.hd.type == NGHTTP2_RST_STREAM || frame.hd.type == NGHTTP2_GOAWAY)
+      ADD_FAILURE() << "frame " << int{frame.hd.type};
     const bool has_end = frame.hd.type == NGHTTP2_HEADERS || frame.hd.type == NGHTTP2_DATA;
     if (!has_end || (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return;
     message.ended = true;
     if (nghttp2_session_check_server_session(session)) respond(frame.hd.stream_id);
   }
   static nghttp2_nv field(std::string_view name, std::string_view value) {
-    return {const_cast<uint8_t*>(asBytes(name).data()), const_cast<uint8_t*>(asBytes(value).data()), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE};
+    return {const_cast<uint8_t*>(asBytes(name).data()), const_cast<uint8_t*>(asBytes(value).data()), name.size(),
+            value.size(), NGHTTP2_NV_FLAG_NONE};
   }
   nghttp2_data_provider bodyOf(int32_t id) {
     nghttp2_data_provider provider{};
     provider.source.fd = id;
-    provider.read_callback = [](nghttp2_session* s, int32_t stream_id, uint8_t* out, size_t room, uint32_t* data_flags, nghttp2_data_source*, void* self) -> ssize_t {
+    provider.read_callback = [](nghttp2_session* s, int32_t stream_id, uint8_t* out, size_t room, uint32_t* data_flags,
+                                nghttp2_data_source*, void* self) -> ssize_t {
       Message& message = static_cast<Oracle*>(self)->messages[stream_id];
       const size_t count = std::min(room, message.body.size() - message.body_sent);
       std::memcpy(out, message.body.data() + message.body_sent, count);
       message.body_sent += count;
       if (message.body_sent == message.body.size()) {
         *data_flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
-        const nghttp2_nv trailer = field("x-checksum", std::to_string(message.body.size()).size() > 3 ? "long" : "short");
+        const nghttp2_nv trailer =
+            field("x-checksum", std::to_string(message.body.size()).size() > 3 ? "long" : "short");
         nghttp2_submit_trailer(s, stream_id, &trailer, 1);
       }
       return static_cast<ssize_t>(count);
@@ -88,17 +94,21 @@ struct Oracle {
   void request(const std::string& body) {
     const auto id = static_cast<int32_t>(nghttp2_session_get_next_stream_id(session));
     messages[id].body = body;
-    const nghttp2_nv head[] = {field(":method", "POST"), field(":scheme", "https"), field(":path", "/a?b"), field(":authority", "example.com"), field("cookie", "a=b")};
+    const nghttp2_nv head[] = {field(":method", "POST"), field(":scheme", "https"), field(":path", "/a?b"),
+                               field(":authority", "example.com"), field("cookie", "a=b")};
     const nghttp2_data_provider provider = bodyOf(id);
     EXPECT_EQ(nghttp2_submit_request(session, nullptr, head, std::size(head), &provider, nullptr), id);
   }
   Wire takeOutput() {
     Wire bytes;
     const uint8_t* data = nullptr;
-    for (ssize_t count; (count = nghttp2_session_mem_send(session, &data)) > 0;) bytes.insert(bytes.end(), data, data + count);
+    for (ssize_t count; (count = nghttp2_session_mem_send(session, &data)) > 0;)
+      bytes.insert(bytes.end(), data, data + count);
     return bytes;
   }
-  void feed(const Wire& bytes) { ASSERT_EQ(nghttp2_session_mem_recv(session, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size())); }
+  void feed(const Wire& bytes) {
+    ASSERT_EQ(nghttp2_session_mem_recv(session, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  }
 
   nghttp2_session* session = nullptr;
   std::map<int32_t, Message> messages;

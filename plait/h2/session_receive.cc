@@ -134,7 +134,8 @@ Status Session::takePayload(Bytes& input, Event& event) {
 Status Session::onFrameHeader() {
   const uint32_t length = frame_.length;
   const uint32_t id = frame_.stream_id;
-  if (length > default_max_frame_size) return fail(H2Error::frame_size_error, "a frame is longer than our SETTINGS_MAX_FRAME_SIZE (RFC 9113 §4.2)");
+  if (length > default_max_frame_size)
+    return fail(H2Error::frame_size_error, "a frame is longer than our SETTINGS_MAX_FRAME_SIZE (RFC 9113 §4.2)");
   if (awaiting_continuation_ && (frame_.type != FrameType::continuation || id != block_stream_id_)) {
     return fail(H2Error::protocol_error, "a header block is interrupted by another frame (RFC 9113 §6.10)");
   }
@@ -153,7 +154,8 @@ Status Session::onFrameHeader() {
     case FrameType::priority:
       if (id == 0) return fail(H2Error::protocol_error, "PRIORITY on stream 0 (RFC 9113 §6.3)");
       // RST_STREAM must not be sent on an idle stream, so there the stream error becomes one of the connection.
-      if (length != 5 && isIdle(id)) return fail(H2Error::frame_size_error, "PRIORITY is not 5 bytes long (RFC 9113 §6.3)");
+      if (length != 5 && isIdle(id))
+        return fail(H2Error::frame_size_error, "PRIORITY is not 5 bytes long (RFC 9113 §6.3)");
       break;
     case FrameType::rst_stream:
       if (id == 0) return fail(H2Error::protocol_error, "RST_STREAM on stream 0 (RFC 9113 §6.4)");
@@ -165,7 +167,8 @@ Status Session::onFrameHeader() {
       if (length % 6 != 0 || (frame_.has(flags::ack) && length != 0)) {
         return fail(H2Error::frame_size_error, "SETTINGS has a wrong length (RFC 9113 §6.5)");
       }
-      if (length / 6 > config_.max_settings_entries) return fail(H2Error::enhance_your_calm, "SETTINGS has too many entries");
+      if (length / 6 > config_.max_settings_entries)
+        return fail(H2Error::enhance_your_calm, "SETTINGS has too many entries");
       break;
     case FrameType::push_promise:
       return fail(H2Error::protocol_error, "PUSH_PROMISE, which nobody allowed (RFC 9113 §8.4)");
@@ -179,10 +182,12 @@ Status Session::onFrameHeader() {
       break;
     case FrameType::window_update:
       if (length != 4) return fail(H2Error::frame_size_error, "WINDOW_UPDATE is not 4 bytes long (RFC 9113 §6.9)");
-      if (id != 0 && isIdle(id)) return fail(H2Error::protocol_error, "WINDOW_UPDATE on an idle stream (RFC 9113 §5.1)");
+      if (id != 0 && isIdle(id))
+        return fail(H2Error::protocol_error, "WINDOW_UPDATE on an idle stream (RFC 9113 §5.1)");
       break;
     case FrameType::continuation:
-      if (!awaiting_continuation_) return fail(H2Error::protocol_error, "CONTINUATION without a header block (RFC 9113 §6.10)");
+      if (!awaiting_continuation_)
+        return fail(H2Error::protocol_error, "CONTINUATION without a header block (RFC 9113 §6.10)");
       break;
     default:
       phase_ = frame_left_ == 0 ? Phase::header : Phase::skip;  // unknown frames are ignored (RFC 9113 §4.1)
@@ -217,10 +222,12 @@ Status Session::onDataHeader(Event& event) {
     return streamFailed(stream, id, H2Error::stream_closed, "DATA after END_STREAM (RFC 9113 §5.1)", event);
   }
   if (!stream->head_received) {
-    return streamFailed(stream, id, H2Error::protocol_error, "DATA before the response's HEADERS (RFC 9113 §8.1)", event);
+    return streamFailed(stream, id, H2Error::protocol_error, "DATA before the response's HEADERS (RFC 9113 §8.1)",
+                        event);
   }
   if (length > stream->receive_window.available()) {
-    return streamFailed(stream, id, H2Error::flow_control_error, "DATA exceeds the stream's window (RFC 9113 §6.9.1)", event);
+    return streamFailed(stream, id, H2Error::flow_control_error, "DATA exceeds the stream's window (RFC 9113 §6.9.1)",
+                        event);
   }
   stream->receive_window.consume(length);
   data_stream_ = stream;
@@ -292,7 +299,8 @@ Status Session::onPayload(Bytes payload, Event& event) {
       // Priorities are ignored (RFC 9113 §5.3.2), faults in them are not.
       const uint32_t id = frame_.stream_id;
       if (payload.size() != 5) {
-        return streamFailed(find(id), id, H2Error::frame_size_error, "PRIORITY is not 5 bytes long (RFC 9113 §6.3)", event);
+        return streamFailed(find(id), id, H2Error::frame_size_error, "PRIORITY is not 5 bytes long (RFC 9113 §6.3)",
+                            event);
       }
       if ((loadBe32(payload.data()) & max_stream_id) != id) return {};
       if (isIdle(id)) return fail(H2Error::protocol_error, "a stream depends on itself (RFC 7540 §5.3.1)");
@@ -329,22 +337,27 @@ Status Session::onSettings(Bytes payload, Event& event) {
         encoder_.setPeerTableSize(value);
         break;
       case SettingId::enable_push:
-        if (value > 1 || (role_ == Role::client && value == 1)) return fail(H2Error::protocol_error, "SETTINGS_ENABLE_PUSH has a wrong value (RFC 9113 §6.5.2)");
+        if (value > 1 || (role_ == Role::client && value == 1))
+          return fail(H2Error::protocol_error, "SETTINGS_ENABLE_PUSH has a wrong value (RFC 9113 §6.5.2)");
         break;
       case SettingId::max_concurrent_streams:
         peer_.max_concurrent_streams = value;
         break;
       case SettingId::initial_window_size: {
-        if (value > FlowWindow::max_size) return fail(H2Error::flow_control_error, "SETTINGS_INITIAL_WINDOW_SIZE is above 2^31-1 (RFC 9113 §6.5.2)");
+        if (value > FlowWindow::max_size)
+          return fail(H2Error::flow_control_error, "SETTINGS_INITIAL_WINDOW_SIZE is above 2^31-1 (RFC 9113 §6.5.2)");
         const int64_t delta = int64_t{value} - peer_.initial_window_size;
         for (Stream* stream = streams_.front(); stream != nullptr; stream = streams_.next(*stream)) {
-          if (!stream->send_window.grow(delta)) return fail(H2Error::flow_control_error, "SETTINGS_INITIAL_WINDOW_SIZE overflows a window (RFC 9113 §6.9.2)");
+          if (!stream->send_window.grow(delta))
+            return fail(H2Error::flow_control_error,
+                        "SETTINGS_INITIAL_WINDOW_SIZE overflows a window (RFC 9113 §6.9.2)");
         }
         peer_.initial_window_size = value;
         break;
       }
       case SettingId::max_frame_size:
-        if (value < default_max_frame_size || value > 0xffffff) return fail(H2Error::protocol_error, "SETTINGS_MAX_FRAME_SIZE is out of range (RFC 9113 §6.5.2)");
+        if (value < default_max_frame_size || value > 0xffffff)
+          return fail(H2Error::protocol_error, "SETTINGS_MAX_FRAME_SIZE is out of range (RFC 9113 §6.5.2)");
         peer_.max_frame_size = value;
         break;
       case SettingId::max_header_list_size:
@@ -382,7 +395,8 @@ Status Session::onWindowUpdate(Bytes payload, Event& event) {
   const uint32_t increment = loadBe32(payload.data()) & max_stream_id;
   if (frame_.stream_id == 0) {
     if (increment == 0) return fail(H2Error::protocol_error, "WINDOW_UPDATE of 0 (RFC 9113 §6.9)");
-    if (!send_window_.grow(increment)) return fail(H2Error::flow_control_error, "the connection's window exceeds 2^31-1 (RFC 9113 §6.9.1)");
+    if (!send_window_.grow(increment))
+      return fail(H2Error::flow_control_error, "the connection's window exceeds 2^31-1 (RFC 9113 §6.9.1)");
     event.kind = Event::Kind::window;
     event.stream = nullptr;
     return {};
@@ -393,7 +407,8 @@ Status Session::onWindowUpdate(Bytes payload, Event& event) {
     return streamFailed(stream, stream->id, H2Error::protocol_error, "WINDOW_UPDATE of 0 (RFC 9113 §6.9)", event);
   }
   if (!stream->send_window.grow(increment)) {
-    return streamFailed(stream, stream->id, H2Error::flow_control_error, "the stream's window exceeds 2^31-1 (RFC 9113 §6.9.1)", event);
+    return streamFailed(stream, stream->id, H2Error::flow_control_error,
+                        "the stream's window exceeds 2^31-1 (RFC 9113 §6.9.1)", event);
   }
   event.kind = Event::Kind::window;
   event.stream = stream;

@@ -15,7 +15,9 @@ const Wire get_block = {0x82, 0x86, 0x84, 0x01, 0x01, 'a'};
 const Wire post_block = {0x83, 0x86, 0x84, 0x01, 0x01, 'a'};
 const Wire ok_block = {0x88};
 
-Wire opening(Role role) { return (role == Role::server ? text(client_preface) : Wire()) + frame(FrameType::settings, 0, 0); }
+Wire opening(Role role) {
+  return (role == Role::server ? text(client_preface) : Wire()) + frame(FrameType::settings, 0, 0);
+}
 
 struct Peer : End {
   explicit Peer(Role role, const SessionConfig& config = {}) : End(role, config) {
@@ -28,11 +30,14 @@ struct Peer : End {
   H2Error sentCode(FrameType type) {
     H2Error code = H2Error::no_error;
     for (const Sent& one : sent()) {
-      if (one.header.type == type) code = static_cast<H2Error>(loadBe32(one.payload.data() + (type == FrameType::goaway ? 4 : 0)));
+      if (one.header.type == type)
+        code = static_cast<H2Error>(loadBe32(one.payload.data() + (type == FrameType::goaway ? 4 : 0)));
     }
     return code;
   }
-  bool request(uint32_t id, const Wire& block = get_block, uint8_t frame_flags = end_both) { return feed(frame(FrameType::headers, frame_flags, id, block)); }
+  bool request(uint32_t id, const Wire& block = get_block, uint8_t frame_flags = end_both) {
+    return feed(frame(FrameType::headers, frame_flags, id, block));
+  }
 };
 
 TEST(SessionRules, ASchemeThatIsNoSchemeNeverReachesTheOwner) {
@@ -65,7 +70,8 @@ TEST(SessionRules, ConnectHasAnAuthorityAndNothingElse) {
     EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error);
     ASSERT_TRUE(peer.request(5, connect + field(":authority", "a:1"), end_headers));
     EXPECT_EQ(peer.log, "request 5 CONNECT  a:1 \n");
-    ASSERT_TRUE(peer.request(7, connect + field(":protocol", "websocket") + Wire{0x84, 0x86} + field(":authority", "a"), end_headers));
+    ASSERT_TRUE(peer.request(7, connect + field(":protocol", "websocket") + Wire{0x84, 0x86} + field(":authority", "a"),
+                             end_headers));
     EXPECT_EQ(peer.sentCode(FrameType::rst_stream), extended ? H2Error::no_error : H2Error::protocol_error);
     if (extended) EXPECT_EQ(peer.last.request.protocol, "websocket");
     ASSERT_TRUE(peer.request(9, get_block + field(":protocol", "x")));
@@ -102,7 +108,8 @@ TEST(SessionRules, ABackendThatSpeaksAfterTheEndDoesNotTakeOtherStreamsWithIt) {
   Peer peer(Role::client);
   peer.open(false);
   peer.open(true);
-  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 1, ok_block) + frame(FrameType::headers, end_both, 1, ok_block) +
+  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 1, ok_block) +
+                        frame(FrameType::headers, end_both, 1, ok_block) +
                         frame(FrameType::headers, end_both, 3, ok_block)));
   EXPECT_EQ(peer.log, "response 1 200 |end\nerror 1 5\nresponse 3 200 |end\n");
 }
@@ -126,7 +133,9 @@ TEST(SessionRules, AnswersThatCrossManyCancellationsAreIgnored) {
   }
   peer.takeOutput();
   for (uint32_t id = 1; id < 600; id += 2) {
-    ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_headers, id, ok_block) + frame(FrameType::data, flags::end_stream, id, text("x")))) << id;
+    ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_headers, id, ok_block) +
+                          frame(FrameType::data, flags::end_stream, id, text("x"))))
+        << id;
   }
   EXPECT_EQ(peer.log, "");
   EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::no_error);
@@ -139,7 +148,8 @@ TEST(SessionRules, ProvokedResetsCostTokensAsSentOnesDo) {
     Peer peer(Role::server, config);
     uint32_t id = 1;
     for (bool alive = true; alive && id < 1000; id += 2) {
-      alive = malformed ? peer.request(id, Wire{0x82}) : peer.request(id) && peer.feed(frame(FrameType::window_update, 0, id, be32(0)));
+      alive = malformed ? peer.request(id, Wire{0x82})
+                        : peer.request(id) && peer.feed(frame(FrameType::window_update, 0, id, be32(0)));
       if (alive && !malformed) peer.session.release(*peer.streams.back());
     }
     EXPECT_EQ(id, 23u);
@@ -155,7 +165,8 @@ TEST(SessionRules, PriorityIsIgnoredUnlessItIsBroken) {
   EXPECT_EQ(idle.sentCode(FrameType::goaway), H2Error::frame_size_error);
   Peer peer(Role::server);
   ASSERT_TRUE(peer.request(1) && peer.request(3) && peer.request(5));
-  ASSERT_TRUE(peer.feed(frame(FrameType::priority, 0, 1, be32(0)) + frame(FrameType::priority, 0, 3, be32(3) + Wire{1})));
+  ASSERT_TRUE(
+      peer.feed(frame(FrameType::priority, 0, 1, be32(0)) + frame(FrameType::priority, 0, 3, be32(3) + Wire{1})));
   EXPECT_TRUE(peer.log.ends_with("error 1 6\nerror 3 1\n")) << peer.log;
 }
 
@@ -268,17 +279,24 @@ TEST(SessionRules, ResponsesWithoutContentMayNameALength) {
   peer.open(false, "CONNECT");
   peer.open(true);
   const Wire length = field("content-length", "42");
-  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 1, ok_block + length) + frame(FrameType::headers, end_headers, 3, ok_block + length) +
-                        frame(FrameType::data, flags::end_stream, 3, text("tunnel")) + frame(FrameType::headers, end_both, 5, Wire{0x8b} + length)));
-  EXPECT_EQ(peer.log, "response 1 200 content-length=42 |end\nresponse 3 200 content-length=42\ndata 3 tunnel|end\nresponse 5 304 content-length=42 |end\n");
+  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 1, ok_block + length) +
+                        frame(FrameType::headers, end_headers, 3, ok_block + length) +
+                        frame(FrameType::data, flags::end_stream, 3, text("tunnel")) +
+                        frame(FrameType::headers, end_both, 5, Wire{0x8b} + length)));
+  EXPECT_EQ(peer.log,
+            "response 1 200 content-length=42 |end\nresponse 3 200 content-length=42\ndata 3 tunnel|end\nresponse 5 "
+            "304 content-length=42 |end\n");
 }
 
 TEST(SessionRules, MalformedResponsesResetTheirStream) {
   const std::vector<Wire> blocks = {
-      field("a", "b"),                      // no :status
-      field(":status", "20"), field(":status", "2x0"), field(":status", "600"), field(":status", "101"),
-      {0x88, 0x88},                         // :status twice
-      {0x88, 0x82},                         // :method in a response
+      field("a", "b"),  // no :status
+      field(":status", "20"),
+      field(":status", "2x0"),
+      field(":status", "600"),
+      field(":status", "101"),
+      {0x88, 0x88},  // :status twice
+      {0x88, 0x82},  // :method in a response
       ok_block + field("transfer-encoding", "chunked"),
       ok_block + field("content-length", "1") + field("content-length", "2"),
       ok_block + field("content-length", "5"),  // and END_STREAM
@@ -297,7 +315,8 @@ TEST(SessionRules, TrailersEndTheStreamAndHoldNoPseudoFields) {
   for (const bool pseudo : {false, true}) {
     Peer peer(Role::server);
     ASSERT_TRUE(peer.request(1, post_block, end_headers));
-    ASSERT_TRUE(pseudo ? peer.feed(frame(FrameType::headers, end_both, 1, ok_block)) : peer.feed(frame(FrameType::headers, end_headers, 1, field("a", "b"))));
+    ASSERT_TRUE(pseudo ? peer.feed(frame(FrameType::headers, end_both, 1, ok_block))
+                       : peer.feed(frame(FrameType::headers, end_headers, 1, field("a", "b"))));
     EXPECT_TRUE(peer.log.ends_with("error 1 1\n"));
   }
 }
@@ -329,18 +348,30 @@ TEST(SessionRules, HowBytesAreCutMakesNoDifference) {
     Wire wire = opening(role);
     for (int i = 0; i < 30; ++i) {
       const uint32_t id = random.below(20) == 0 ? random.below(4) : 2 * random.below(8) + 1;
-      const auto frame_flags = static_cast<uint8_t>(random.below(3) == 0 ? random.below(64) : random.below(2) + (random.below(8) != 0 ? 4 : 0));
+      const auto frame_flags = static_cast<uint8_t>(
+          random.below(3) == 0 ? random.below(64) : random.below(2) + (random.below(8) != 0 ? 4 : 0));
       Wire payload;
       FrameType type = FrameType::data;
       switch (random.below(8)) {
-        case 0: case 1: case 2:
+        case 0:
+        case 1:
+        case 2:
           type = FrameType::headers;
           payload = (role == Role::server ? get_block : ok_block) + field("x", "y");
           break;
-        case 3: case 4: payload = Wire(random.below(300), 'd'); break;
-        case 5: type = FrameType::window_update, payload = be32(random.below(100'000)); break;
-        case 6: type = random.below(2) == 0 ? FrameType::ping : FrameType::goaway, payload = Wire(8); break;
-        default: type = static_cast<FrameType>(random.below(12)), payload = Wire(random.below(12)); break;
+        case 3:
+        case 4:
+          payload = Wire(random.below(300), 'd');
+          break;
+        case 5:
+          type = FrameType::window_update, payload = be32(random.below(100'000));
+          break;
+        case 6:
+          type = random.below(2) == 0 ? FrameType::ping : FrameType::goaway, payload = Wire(8);
+          break;
+        default:
+          type = static_cast<FrameType>(random.below(12)), payload = Wire(random.below(12));
+          break;
       }
       wire = wire + frame(type, frame_flags, id, payload);
     }

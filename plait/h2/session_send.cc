@@ -5,7 +5,8 @@
 
 namespace plait::h2 {
 
-Session::Session(Role role, const SessionConfig& config, ByteQueue& output, BlockSlab& carry_blocks, SessionScratch& scratch)
+Session::Session(Role role, const SessionConfig& config, ByteQueue& output, BlockSlab& carry_blocks,
+                 SessionScratch& scratch)
     : role_(role),
       phase_(role == Role::server ? Phase::preface : Phase::header),
       config_(config),
@@ -71,7 +72,8 @@ void Session::link(Stream& stream, uint32_t id) {
   stream.send_window = FlowWindow(peer_.initial_window_size);
   // A client may have sent before it read our SETTINGS. A server cannot: they went ahead of the request it answers.
   const bool knows_window = role_ == Role::client || settings_acknowledged_;
-  stream.receive_window = FlowWindow(knows_window ? config_.stream_window : std::max(config_.stream_window, default_window));
+  stream.receive_window =
+      FlowWindow(knows_window ? config_.stream_window : std::max(config_.stream_window, default_window));
   stream.receive_window_size = config_.stream_window;
   stream.credit = 0;
   stream.hash_next = buckets_[bucketOf(id)];
@@ -122,7 +124,8 @@ void Session::beginHeaders() {
 }
 
 void Session::addField(std::string_view name, std::string_view value, http::FieldName id, Indexing indexing) {
-  PLAIT_ASSERT(encode_position_ + HpackEncoder::bound(name.size(), value.size()) <= scratch_.encoded + SessionScratch::encode_memory);
+  PLAIT_ASSERT(encode_position_ + HpackEncoder::bound(name.size(), value.size()) <=
+               scratch_.encoded + SessionScratch::encode_memory);
   encode_position_ = encoder_.field(encode_position_, name, value, id, indexing);
   if (id == http::FieldName::pseudo_method) {
     encodes_head_method_ = value == "HEAD";
@@ -176,7 +179,8 @@ size_t Session::sendData(Stream& stream, Bytes data, bool end_stream) {
     if (count == 0) break;
     const bool last = end_stream && taken + count == data.size();
     uint8_t header[frame_header_size];
-    FrameHeader{static_cast<uint32_t>(count), FrameType::data, last ? flags::end_stream : uint8_t{0}, stream.id}.write(header);
+    FrameHeader{static_cast<uint32_t>(count), FrameType::data, last ? flags::end_stream : uint8_t{0}, stream.id}.write(
+        header);
     PLAIT_ASSERT(output_.append(header));
     // room() was counted in blocks, so both appends succeed or neither was tried.
     PLAIT_ASSERT(output_.append(data.subspan(taken, count)));

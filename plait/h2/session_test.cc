@@ -1,11 +1,11 @@
 // Dialogues of frames with the session, in both roles.
+#include "plait/h2/session.h"
+
 #include <gtest/gtest.h>
 
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "plait/h2/session.h"
 
 namespace plait::h2 {
 namespace {
@@ -33,7 +33,9 @@ Wire operator+(Wire a, const Wire& b) {
   a.insert(a.end(), b.begin(), b.end());
   return a;
 }
-Wire text(std::string_view t) { return {t.begin(), t.end()}; }
+Wire text(std::string_view t) {
+  return {t.begin(), t.end()};
+}
 
 // GET / over http with :authority "a", out of the static table and one literal.
 const Wire get_block = {0x82, 0x86, 0x84, 0x01, 0x01, 'a'};
@@ -47,8 +49,7 @@ struct Sent {
 
 class Peer {
  public:
-  explicit Peer(Role role, SessionConfig config = {})
-      : session(role, config, output, carry, *scratch) {
+  explicit Peer(Role role, SessionConfig config = {}) : session(role, config, output, carry, *scratch) {
     session.start();
     sent();
     if (role == Role::server) opening = text(client_preface);
@@ -104,7 +105,8 @@ class Peer {
     while (at < wire.size()) {
       Sent one{FrameHeader::parse(wire.data() + at), {}};
       at += frame_header_size;
-      one.payload.assign(wire.begin() + static_cast<ptrdiff_t>(at), wire.begin() + static_cast<ptrdiff_t>(at + one.header.length));
+      one.payload.assign(wire.begin() + static_cast<ptrdiff_t>(at),
+                         wire.begin() + static_cast<ptrdiff_t>(at + one.header.length));
       at += one.header.length;
       frames.push_back(std::move(one));
     }
@@ -113,7 +115,8 @@ class Peer {
   // The code of the only RST_STREAM or GOAWAY among what was sent since.
   H2Error code(FrameType type) {
     for (const Sent& one : sent()) {
-      if (one.header.type == type) return static_cast<H2Error>(loadBe32(one.payload.data() + (type == FrameType::goaway ? 4 : 0)));
+      if (one.header.type == type)
+        return static_cast<H2Error>(loadBe32(one.payload.data() + (type == FrameType::goaway ? 4 : 0)));
     }
     ADD_FAILURE() << "no such frame";
     return H2Error::no_error;
@@ -141,11 +144,12 @@ TEST(Session, ARequestWithBodyAndTrailersArrivesTheSameByteByByte) {
     Peer peer(Role::server);
     const Wire trailers = {0x00, 0x01, 'x', 0x01, 'y'};
     const Wire padded = Wire{2} + text("hello") + Wire{0, 0};
-    ASSERT_TRUE(peer.say(frame(FrameType::headers, 0, 1, Wire(post_block.begin(), post_block.begin() + 2)) +
-                             frame(FrameType::continuation, end_headers, 1, Wire(post_block.begin() + 2, post_block.end())) +
-                             frame(FrameType::data, flags::padded, 1, padded) + frame(FrameType::data, 0, 1, text(" world")) +
-                             frame(FrameType::headers, end_both, 1, trailers),
-                         step));
+    ASSERT_TRUE(
+        peer.say(frame(FrameType::headers, 0, 1, Wire(post_block.begin(), post_block.begin() + 2)) +
+                     frame(FrameType::continuation, end_headers, 1, Wire(post_block.begin() + 2, post_block.end())) +
+                     frame(FrameType::data, flags::padded, 1, padded) + frame(FrameType::data, 0, 1, text(" world")) +
+                     frame(FrameType::headers, end_both, 1, trailers),
+                 step));
     EXPECT_EQ(peer.method, "POST");
     EXPECT_EQ(peer.data, "hello world");
     EXPECT_EQ(peer.last.kind, Event::Kind::trailers);
@@ -165,7 +169,8 @@ TEST(Session, ConnectionErrorsGetTheCodeThatTheRfcNames) {
       {frame(FrameType::data, 0, 1, text("x")), H2Error::protocol_error, "DATA on an idle stream"},
       {frame(FrameType::headers, end_both, 2, get_block), H2Error::protocol_error, "an even id"},
       {get + frame(FrameType::headers, end_both, 1, get_block), H2Error::stream_closed, "HEADERS after END_STREAM"},
-      {frame(FrameType::headers, 0, 1, get_block) + frame(FrameType::ping, 0, 0, Wire(8)), H2Error::protocol_error, "an interrupted block"},
+      {frame(FrameType::headers, 0, 1, get_block) + frame(FrameType::ping, 0, 0, Wire(8)), H2Error::protocol_error,
+       "an interrupted block"},
       {frame(FrameType::continuation, end_headers, 1, get_block), H2Error::protocol_error, "CONTINUATION alone"},
       {frame(FrameType::rst_stream, 0, 1, be32(8)), H2Error::protocol_error, "RST_STREAM on idle"},
       {frame(FrameType::rst_stream, 0, 1, Wire(3)), H2Error::frame_size_error, "a short RST_STREAM"},
@@ -173,16 +178,20 @@ TEST(Session, ConnectionErrorsGetTheCodeThatTheRfcNames) {
       {frame(FrameType::settings, 0, 0, Wire(5)), H2Error::frame_size_error, "SETTINGS of 5 bytes"},
       {frame(FrameType::settings, flags::ack, 0, Wire(6)), H2Error::frame_size_error, "an ACK with payload"},
       {frame(FrameType::settings, 0, 0, setting(SettingId::enable_push, 2)), H2Error::protocol_error, "ENABLE_PUSH 2"},
-      {frame(FrameType::settings, 0, 0, setting(SettingId::initial_window_size, 0x80000000)), H2Error::flow_control_error, "a huge window"},
-      {frame(FrameType::settings, 0, 0, setting(SettingId::max_frame_size, 100)), H2Error::protocol_error, "a small MAX_FRAME_SIZE"},
+      {frame(FrameType::settings, 0, 0, setting(SettingId::initial_window_size, 0x80000000)),
+       H2Error::flow_control_error, "a huge window"},
+      {frame(FrameType::settings, 0, 0, setting(SettingId::max_frame_size, 100)), H2Error::protocol_error,
+       "a small MAX_FRAME_SIZE"},
       {frame(FrameType::push_promise, end_headers, 1, be32(2)), H2Error::protocol_error, "PUSH_PROMISE"},
       {frame(FrameType::ping, 0, 0, Wire(7)), H2Error::frame_size_error, "a short PING"},
       {frame(FrameType::ping, 0, 1, Wire(8)), H2Error::protocol_error, "PING on a stream"},
       {frame(FrameType::window_update, 0, 0, be32(0)), H2Error::protocol_error, "WINDOW_UPDATE of 0"},
       {frame(FrameType::window_update, 0, 0, be32(0x7fffffff)), H2Error::flow_control_error, "a window above 2^31-1"},
       {frame(FrameType::window_update, 0, 1, be32(1)), H2Error::protocol_error, "WINDOW_UPDATE on idle"},
-      {frame(FrameType::headers, end_both, 1, Wire{0xff, 0xff, 0xff, 0xff, 0x7f}), H2Error::compression_error, "a bad index"},
-      {frame(FrameType::headers, end_both | flags::padded, 1, Wire{9, 0x82}), H2Error::protocol_error, "too much padding"},
+      {frame(FrameType::headers, end_both, 1, Wire{0xff, 0xff, 0xff, 0xff, 0x7f}), H2Error::compression_error,
+       "a bad index"},
+      {frame(FrameType::headers, end_both | flags::padded, 1, Wire{9, 0x82}), H2Error::protocol_error,
+       "too much padding"},
       {frame(FrameType::data, 0, 1, Wire(16'385)), H2Error::frame_size_error, "a frame above MAX_FRAME_SIZE"},
   };
   for (const Case& one : cases) {
@@ -194,16 +203,16 @@ TEST(Session, ConnectionErrorsGetTheCodeThatTheRfcNames) {
 
 TEST(Session, MalformedRequestsAreResetAndTheConnectionLivesOn) {
   const std::vector<Wire> blocks = {
-      {0x86, 0x84},                                              // no :method
-      {0x82, 0x84},                                              // no :scheme
-      {0x82, 0x86},                                              // no :path
-      {0x82, 0x82, 0x86, 0x84},                                  // :method twice
-      {0x82, 0x86, 0x84, 0x00, 0x01, 'A', 0x01, 'b'},            // an upper-case name
-      {0x82, 0x86, 0x84, 0x00, 0x01, 'a', 0x02, 'b', '\n'},      // a line break in a value
-      {0x82, 0x86, 0x84, 0x00, 0x02, 't', 'e', 0x01, 'x'},       // TE that is not "trailers"
+      {0x86, 0x84},                                          // no :method
+      {0x82, 0x84},                                          // no :scheme
+      {0x82, 0x86},                                          // no :path
+      {0x82, 0x82, 0x86, 0x84},                              // :method twice
+      {0x82, 0x86, 0x84, 0x00, 0x01, 'A', 0x01, 'b'},        // an upper-case name
+      {0x82, 0x86, 0x84, 0x00, 0x01, 'a', 0x02, 'b', '\n'},  // a line break in a value
+      {0x82, 0x86, 0x84, 0x00, 0x02, 't', 'e', 0x01, 'x'},   // TE that is not "trailers"
       Wire{0x82, 0x86, 0x84, 0x00, 0x0a} + text("connection") + Wire{0x01, 'x'},
-      {0x82, 0x86, 0x84, 0x00, 0x01, 'a', 0x01, 'b', 0x82},      // a pseudo-header field last
-      {0x82, 0x86, 0x84, 0x88},                                  // :status in a request
+      {0x82, 0x86, 0x84, 0x00, 0x01, 'a', 0x01, 'b', 0x82},  // a pseudo-header field last
+      {0x82, 0x86, 0x84, 0x88},                              // :status in a request
   };
   for (size_t i = 0; i < blocks.size(); ++i) {
     Peer peer(Role::server);
@@ -216,9 +225,11 @@ TEST(Session, MalformedRequestsAreResetAndTheConnectionLivesOn) {
 
 TEST(Session, DataMustAddUpToContentLength) {
   const Wire block = post_block + Wire{0x0f, 0x0d, 0x01, '3'};
-  for (const auto& [data, end, ok] : std::vector<std::tuple<std::string, bool, bool>>{{"abc", true, true}, {"ab", true, false}, {"abcd", false, false}}) {
+  for (const auto& [data, end, ok] : std::vector<std::tuple<std::string, bool, bool>>{
+           {"abc", true, true}, {"ab", true, false}, {"abcd", false, false}}) {
     Peer peer(Role::server);
-    ASSERT_TRUE(peer.say(frame(FrameType::headers, end_headers, 1, block) + frame(FrameType::data, end ? flags::end_stream : 0, 1, text(data))));
+    ASSERT_TRUE(peer.say(frame(FrameType::headers, end_headers, 1, block) +
+                         frame(FrameType::data, end ? flags::end_stream : 0, 1, text(data))));
     EXPECT_EQ(peer.last.kind == Event::Kind::data, ok) << data;
     if (!ok) EXPECT_EQ(peer.code(FrameType::rst_stream), H2Error::protocol_error);
   }
@@ -229,7 +240,8 @@ TEST(Session, AStreamBeyondTheLimitIsRefusedAndTheTablesStayInStep) {
   config.max_concurrent_streams = 1;
   Peer peer(Role::server, config);
   const Wire indexed = Wire{0x82, 0x86, 0x84, 0x41, 0x01, 'a'};
-  ASSERT_TRUE(peer.say(frame(FrameType::headers, end_both, 1, get_block) + frame(FrameType::headers, end_both, 3, indexed)));
+  ASSERT_TRUE(
+      peer.say(frame(FrameType::headers, end_both, 1, get_block) + frame(FrameType::headers, end_both, 3, indexed)));
   EXPECT_EQ(peer.code(FrameType::rst_stream), H2Error::refused_stream);
   peer.session.release(*peer.streams[0]);
   ASSERT_TRUE(peer.say(frame(FrameType::headers, end_both, 5, {0x82, 0x86, 0x84, 0xbe})));
@@ -243,7 +255,8 @@ TEST(Session, AWindowThatASettingMadeNegativeHoldsDataBack) {
   ASSERT_TRUE(peer.say(frame(FrameType::settings, 0, 0, setting(SettingId::initial_window_size, 16'384))));
   EXPECT_EQ(stream.send_window.size(), 5'535 - 49'151);
   EXPECT_EQ(peer.session.sendable(stream), 0u);
-  ASSERT_TRUE(peer.say(frame(FrameType::window_update, 0, 1, be32(43'616)) + frame(FrameType::window_update, 0, 0, be32(100'000))));
+  ASSERT_TRUE(peer.say(frame(FrameType::window_update, 0, 1, be32(43'616)) +
+                       frame(FrameType::window_update, 0, 0, be32(100'000))));
   EXPECT_EQ(peer.session.sendable(stream), 0u);
   ASSERT_TRUE(peer.say(frame(FrameType::window_update, 0, 1, be32(10))));
   peer.sent();
@@ -268,9 +281,12 @@ TEST(Session, CreditForDataOnADeadStreamGoesBackToTheConnection) {
 TEST(Session, AClientSeesInterimAndFinalHeadsAndGoaway) {
   Peer peer(Role::client);
   Stream& stream = peer.open(true);
-  ASSERT_TRUE(peer.say(frame(FrameType::headers, end_headers, 1, {0x08, 0x03, '1', '0', '3'}) + frame(FrameType::headers, end_headers, 1, ok_block) +
-                       frame(FrameType::data, flags::end_stream, 1, text("hi")) + frame(FrameType::goaway, 0, 0, be32(1) + be32(0))));
-  EXPECT_EQ(peer.events, (std::vector{Event::Kind::settings, Event::Kind::interim, Event::Kind::response, Event::Kind::data, Event::Kind::goaway}));
+  ASSERT_TRUE(peer.say(frame(FrameType::headers, end_headers, 1, {0x08, 0x03, '1', '0', '3'}) +
+                       frame(FrameType::headers, end_headers, 1, ok_block) +
+                       frame(FrameType::data, flags::end_stream, 1, text("hi")) +
+                       frame(FrameType::goaway, 0, 0, be32(1) + be32(0))));
+  EXPECT_EQ(peer.events, (std::vector{Event::Kind::settings, Event::Kind::interim, Event::Kind::response,
+                                      Event::Kind::data, Event::Kind::goaway}));
   EXPECT_TRUE(stream.isClosed());
   EXPECT_FALSE(peer.session.canOpenStream());
 }
@@ -298,7 +314,8 @@ TEST(Session, AFloodOfContinuationsOrResetsEndsTheConnection) {
   Peer rapid(Role::server, config);
   bool alive = true;
   for (uint32_t id = 1; alive && id < 2000; id += 2) {
-    alive = rapid.say(frame(FrameType::headers, end_both, id, get_block) + frame(FrameType::rst_stream, 0, id, be32(8)));
+    alive =
+        rapid.say(frame(FrameType::headers, end_both, id, get_block) + frame(FrameType::rst_stream, 0, id, be32(8)));
     if (alive) rapid.session.release(*rapid.streams.back());
   }
   EXPECT_FALSE(alive);

@@ -16,7 +16,9 @@ inline Wire operator+(Wire a, const Wire& b) {
   a.insert(a.end(), b.begin(), b.end());
   return a;
 }
-inline Wire text(std::string_view t) { return {t.begin(), t.end()}; }
+inline Wire text(std::string_view t) {
+  return {t.begin(), t.end()};
+}
 inline Wire be32(uint32_t value) {
   Wire bytes(4);
   storeBe32(bytes.data(), value);
@@ -35,7 +37,8 @@ inline Wire settings(SettingId id, uint32_t value) {
 }
 // A literal without indexing and without Huffman, both strings shorter than 127 bytes.
 inline Wire field(std::string_view name, std::string_view value) {
-  return Wire{0, static_cast<uint8_t>(name.size())} + text(name) + Wire{static_cast<uint8_t>(value.size())} + text(value);
+  return Wire{0, static_cast<uint8_t>(name.size())} + text(name) + Wire{static_cast<uint8_t>(value.size())} +
+         text(value);
 }
 
 struct Sent {
@@ -51,7 +54,8 @@ struct End {
   bool feed(Bytes bytes, size_t step = SIZE_MAX) {
     while (!bytes.empty()) {
       // A copy of its own size: reading behind its end is then seen by ASan.
-      const std::vector<uint8_t> piece(bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(std::min(step, bytes.size())));
+      const std::vector<uint8_t> piece(bytes.begin(),
+                                       bytes.begin() + static_cast<ptrdiff_t>(std::min(step, bytes.size())));
       bytes = bytes.subspan(piece.size());
       Bytes input = piece;
       while (true) {
@@ -75,8 +79,9 @@ struct End {
     const std::string id = std::to_string(event.stream_id);
     switch (event.kind) {
       case Event::Kind::request:
-        log += "request " + id + " " + std::string(event.request.method) + " " + std::string(event.request.scheme) + " " +
-               std::string(event.request.authority) + " " + std::string(event.request.path) + fieldsOf(event) + "\n";
+        log += "request " + id + " " + std::string(event.request.method) + " " + std::string(event.request.scheme) +
+               " " + std::string(event.request.authority) + " " + std::string(event.request.path) + fieldsOf(event) +
+               "\n";
         streams.push_back(std::make_unique<Stream>());
         session.accept(*streams.back());
         break;
@@ -97,7 +102,8 @@ struct End {
         if (credits) session.credit(event.stream, event.data.size());
         return;
       case Event::Kind::stream_error:
-        log += (event.by_peer ? "reset " : "error ") + id + " " + std::to_string(static_cast<uint32_t>(event.error_code)) + "\n";
+        log += (event.by_peer ? "reset " : "error ") + id + " " +
+               std::to_string(static_cast<uint32_t>(event.error_code)) + "\n";
         break;
       default:
         log += "event " + std::to_string(static_cast<int>(event.kind)) + "\n";
@@ -138,7 +144,8 @@ struct End {
     while (at < bytes.size()) {
       const FrameHeader header = FrameHeader::parse(bytes.data() + at);
       at += frame_header_size;
-      frames.push_back({header, Wire(bytes.begin() + static_cast<ptrdiff_t>(at), bytes.begin() + static_cast<ptrdiff_t>(at + header.length))});
+      frames.push_back({header, Wire(bytes.begin() + static_cast<ptrdiff_t>(at),
+                                     bytes.begin() + static_cast<ptrdiff_t>(at + header.length))});
       at += header.length;
     }
     return frames;

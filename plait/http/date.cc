@@ -11,7 +11,9 @@ constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 constexpr int64_t day_s = 86'400;
 constexpr int64_t last_s = 253'402'300'799;  // 9999-12-31 23:59:59
 
-constexpr bool isLeap(int64_t year) { return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0); }
+constexpr bool isLeap(int64_t year) {
+  return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
 
 // Days of all whole years before `year`, counted from 1970.
 constexpr int64_t daysBefore(int64_t year) {

@@ -2,7 +2,8 @@
 
 namespace plait::http {
 
-FieldList::FieldList(MutableBytes memory) : memory_(memory.data()), size_(static_cast<uint32_t>(memory.size() & ~size_t{7})) {
+FieldList::FieldList(MutableBytes memory)
+    : memory_(memory.data()), size_(static_cast<uint32_t>(memory.size() & ~size_t{7})) {
   PLAIT_ASSERT(reinterpret_cast<uintptr_t>(memory.data()) % 8 == 0);
   PLAIT_ASSERT(memory.size() < UINT32_MAX);
 }
@@ -82,7 +83,8 @@ bool FieldList::copyFrom(const FieldList& other) {
   PLAIT_ASSERT(&other != this && count_ == 0 && used_ == 0);
   if (other.heldBytes() > size_) return false;
   if (other.used_ != 0) std::memcpy(memory_, other.memory_, other.used_);
-  if (other.count_ != 0) std::memcpy(entry(other.count_ - 1), other.entry(other.count_ - 1), other.count_ * sizeof(Entry));
+  if (other.count_ != 0)
+    std::memcpy(entry(other.count_ - 1), other.entry(other.count_ - 1), other.count_ * sizeof(Entry));
   used_ = other.used_;
   count_ = other.count_;
   list_size_ = other.list_size_;

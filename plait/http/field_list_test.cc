@@ -164,8 +164,10 @@ TEST(FieldList, AnOverlayTakesFieldsWithoutTheirBytesAndLeavesTheListBelowAlone)
   EXPECT_EQ(over[2].value, "2.0 plait");
   EXPECT_EQ(over.listSize(), 6 + 3 + 32 + 8 + 1 + 32 + 3 + 9 + 32u);
   over.clear();
-  while (over.add("a", "b")) {}
-  while (over.addFrom(below, 1)) {}
+  while (over.add("a", "b")) {
+  }
+  while (over.addFrom(below, 1)) {
+  }
   ASSERT_EQ(below.count(), 3u);
   EXPECT_EQ(below[0].name, "accept");
   EXPECT_EQ(below[0].value, "*/*");

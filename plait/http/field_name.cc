@@ -6,10 +6,9 @@
 namespace plait::http {
 namespace {
 
-constexpr std::array<std::string_view, field_name_count> names = {
-    "",
+constexpr std::array<std::string_view, field_name_count> names = {"",
 #define PLAIT_FIELD_NAME_TEXT(enumerator, text) text,
-    PLAIT_FIELD_NAMES(PLAIT_FIELD_NAME_TEXT)
+                                                                  PLAIT_FIELD_NAMES(PLAIT_FIELD_NAME_TEXT)
 #undef PLAIT_FIELD_NAME_TEXT
 };
 
@@ -18,7 +17,8 @@ constexpr size_t longest = 27;  // "access-control-allow-origin"
 
 constexpr uint32_t load4(const char* p) {
   return static_cast<uint32_t>(static_cast<uint8_t>(p[0])) | static_cast<uint32_t>(static_cast<uint8_t>(p[1])) << 8 |
-         static_cast<uint32_t>(static_cast<uint8_t>(p[2])) << 16 | static_cast<uint32_t>(static_cast<uint8_t>(p[3])) << 24;
+         static_cast<uint32_t>(static_cast<uint8_t>(p[2])) << 16 |
+         static_cast<uint32_t>(static_cast<uint8_t>(p[3])) << 24;
 }
 
 constexpr size_t slot_bits = 9;

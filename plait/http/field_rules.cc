@@ -6,7 +6,9 @@
 namespace plait::http {
 namespace {
 
-constexpr bool among(char c, std::string_view set) { return set.find(c) != std::string_view::npos; }
+constexpr bool among(char c, std::string_view set) {
+  return set.find(c) != std::string_view::npos;
+}
 
 constexpr auto makeClasses() {
   std::array<uint8_t, 256> table{};
@@ -43,9 +45,13 @@ bool isAllOfClass(std::string_view text, uint8_t classes) {
   return true;
 }
 
-constexpr bool isWhitespace(char c) { return c == ' ' || c == '\t'; }
+constexpr bool isWhitespace(char c) {
+  return c == ' ' || c == '\t';
+}
 
-constexpr char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+constexpr char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+}
 
 bool isRegName(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
@@ -114,7 +120,9 @@ bool nextListElement(std::string_view& list, std::string_view& element) {
   return false;
 }
 
-bool isToken(std::string_view text) { return !text.empty() && isAllOfClass(text, class_token); }
+bool isToken(std::string_view text) {
+  return !text.empty() && isAllOfClass(text, class_token);
+}
 
 bool isLowerCaseToken(std::string_view text) {
   for (const char c : text) {
@@ -140,7 +148,8 @@ bool isFieldValue(std::string_view text) {
   if (text.empty()) return true;
   if (isWhitespace(text.front()) || isWhitespace(text.back())) return false;
   if (text.size() < sizeof(uint64_t)) return isAllOfClass(text, class_field_value);
-  // Eight bytes at a time, the last eight perhaps twice; what is not plain is looked at again byte by byte (a tab is allowed).
+  // Eight bytes at a time, the last eight perhaps twice; what is not plain is looked at again byte by byte (a tab is
+  // allowed).
   for (size_t i = 0;; i = std::min(i + sizeof(uint64_t), text.size() - sizeof(uint64_t))) {
     uint64_t word;
     std::memcpy(&word, text.data() + i, sizeof(word));
@@ -304,7 +313,9 @@ bool isSafe(std::string_view method) {
   return method == "GET" || method == "HEAD" || method == "OPTIONS" || method == "TRACE";
 }
 
-bool isIdempotent(std::string_view method) { return isSafe(method) || method == "PUT" || method == "DELETE"; }
+bool isIdempotent(std::string_view method) {
+  return isSafe(method) || method == "PUT" || method == "DELETE";
+}
 
 bool isIpv6Address(std::string_view text) {
   size_t groups = 0;
@@ -369,7 +380,9 @@ std::optional<Authority> parseAuthority(std::string_view text) {
   return authority;
 }
 
-bool isOriginForm(std::string_view path) { return path.starts_with('/') && isAllOfClass(path, class_target); }
+bool isOriginForm(std::string_view path) {
+  return path.starts_with('/') && isAllOfClass(path, class_target);
+}
 
 bool isPath(std::string_view path, std::string_view method) {
   return isOriginForm(path) || (path == "*" && method == "OPTIONS");

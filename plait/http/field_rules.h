@@ -26,7 +26,9 @@ extern const std::array<uint8_t, 256> byte_classes;
 // A token byte in lower case, 0 for a byte that no token contains.
 extern const std::array<uint8_t, 256> lower_token_bytes;
 
-inline bool isOfClass(char c, uint8_t classes) { return (byte_classes[static_cast<uint8_t>(c)] & classes) != 0; }
+inline bool isOfClass(char c, uint8_t classes) {
+  return (byte_classes[static_cast<uint8_t>(c)] & classes) != 0;
+}
 
 // ASCII only, as everything in HTTP that ignores case.
 bool equalsIgnoreCase(std::string_view a, std::string_view b);
@@ -63,9 +65,9 @@ struct ConnectionTokens {
   bool nominates(std::string_view name) const;
 };
 
-// Adds the options of one Connection value. A name that this file's list knows is never recorded: each of them is either
-// always hop-by-hop or meant for all recipients, and nominating Authorization or X-Forwarded-For would strip what the
-// backend relies upon. False when a token is malformed or more than max_nominated names are given.
+// Adds the options of one Connection value. A name that this file's list knows is never recorded: each of them is
+// either always hop-by-hop or meant for all recipients, and nominating Authorization or X-Forwarded-For would strip
+// what the backend relies upon. False when a token is malformed or more than max_nominated names are given.
 bool parseConnectionValue(std::string_view value, ConnectionTokens& tokens);
 
 // Connection, Keep-Alive, Proxy-Connection, Transfer-Encoding, Upgrade and HTTP2-Settings, which concern one hop only.
@@ -99,7 +101,9 @@ struct Authority {
 // host[:port] (RFC 3986 §3.2 without userinfo, which RFC 9110 §4.2.4 deprecates). Nothing when malformed or when the
 // host is empty. The views point into `text`.
 std::optional<Authority> parseAuthority(std::string_view text);
-inline bool isAuthority(std::string_view text) { return parseAuthority(text).has_value(); }
+inline bool isAuthority(std::string_view text) {
+  return parseAuthority(text).has_value();
+}
 // A literal IPv6 address without brackets and zone (RFC 4291 §2.2).
 bool isIpv6Address(std::string_view text);
 

@@ -25,7 +25,8 @@ TEST(FieldRules, EveryByteOfAValueCountsWhereverItStands) {
 
 TEST(FieldRules, TokensAndValues) {
   EXPECT_TRUE(isToken("X-Custom!#$%&'*+.^_`|~"));
-  for (const std::string_view bad : {""sv, "a b"sv, "a:"sv, "a\0b"sv, "\x80"sv, "a("sv, "a/b"sv}) EXPECT_FALSE(isToken(bad));
+  for (const std::string_view bad : {""sv, "a b"sv, "a:"sv, "a\0b"sv, "\x80"sv, "a("sv, "a/b"sv})
+    EXPECT_FALSE(isToken(bad));
   EXPECT_TRUE(isLowerCaseToken("x-custom-1"));
   for (const std::string_view bad : {""sv, "X"sv, ":path"sv, "a\0"sv, "a b"sv}) EXPECT_FALSE(isLowerCaseToken(bad));
   for (const std::string_view good : {""sv, "a b\tc"sv, "\xc3\xbc"sv, "!"sv}) EXPECT_TRUE(isFieldValue(good));
@@ -51,7 +52,9 @@ TEST(FieldRules, ListsSkipEmptyElementsAndRespectQuotes) {
   EXPECT_FALSE(nextListElement(list, element));
 }
 
-Field fieldOf(std::string_view name, std::string_view value) { return {name, value, fieldNameOf(name), false}; }
+Field fieldOf(std::string_view name, std::string_view value) {
+  return {name, value, fieldNameOf(name), false};
+}
 
 TEST(FieldRules, ConnectionNominatesOnlyWhatItMay) {
   ConnectionTokens tokens;
@@ -98,7 +101,8 @@ TEST(FieldRules, ContentLengthIsOneNumber) {
 }
 
 TEST(FieldRules, Methods) {
-  for (const std::string_view method : {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}) EXPECT_TRUE(isIdempotent(method));
+  for (const std::string_view method : {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+    EXPECT_TRUE(isIdempotent(method));
   for (const std::string_view method : {"POST", "PATCH", "CONNECT", "get", ""}) EXPECT_FALSE(isIdempotent(method));
   EXPECT_FALSE(isSafe("PUT"));
 }
@@ -113,28 +117,31 @@ TEST(FieldRules, Authorities) {
   EXPECT_EQ(six->host, "2001:db8::1");
   EXPECT_TRUE(six->is_ipv6);
   EXPECT_EQ(six->port, 443);
-  for (const std::string_view good : {"a", "a_b", "a:", "127.0.0.1", "%41b", "[::]", "a.b.:1"}) EXPECT_TRUE(isAuthority(good)) << good;
-  for (const std::string_view bad : {"", ":80", "user@host", "a:b", "a:65536", "a:1:2", "a b", "a/b", "[::1", "[::1]x", "[]",
-                                     "::1", "%4", "%zz", "a,b\x80", "a\"", "[fe80::1%25eth0]", "a:99999999999999999999"}) {
+  for (const std::string_view good : {"a", "a_b", "a:", "127.0.0.1", "%41b", "[::]", "a.b.:1"})
+    EXPECT_TRUE(isAuthority(good)) << good;
+  for (const std::string_view bad :
+       {"", ":80", "user@host", "a:b", "a:65536", "a:1:2", "a b", "a/b", "[::1", "[::1]x", "[]", "::1", "%4", "%zz",
+        "a,b\x80", "a\"", "[fe80::1%25eth0]", "a:99999999999999999999"}) {
     EXPECT_FALSE(isAuthority(bad)) << bad;
   }
 }
 
 TEST(FieldRules, Ipv6Addresses) {
-  for (const std::string_view good : {"::", "::1", "1::", "1:2:3:4:5:6:7:8", "::ffff:1.2.3.4", "1:2:3:4:5:6:1.2.3.4",
-                                      "1:2:3::7:8", "2001:DB8::"}) {
+  for (const std::string_view good :
+       {"::", "::1", "1::", "1:2:3:4:5:6:7:8", "::ffff:1.2.3.4", "1:2:3:4:5:6:1.2.3.4", "1:2:3::7:8", "2001:DB8::"}) {
     EXPECT_TRUE(isIpv6Address(good)) << good;
   }
-  for (const std::string_view bad : {"", ":", "1:", ":1", ":::", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1::2::3", "12345::",
-                                     "::1.2.3", "::1.2.3.256", "1:2:3:4:5:6:7:1.2.3.4", "::01.2.3.4", "g::", "1.2.3.4",
-                                     "1:2:3:4:5:6:7:8::"}) {
+  for (const std::string_view bad :
+       {"", ":", "1:", ":1", ":::", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1::2::3", "12345::", "::1.2.3",
+        "::1.2.3.256", "1:2:3:4:5:6:7:1.2.3.4", "::01.2.3.4", "g::", "1.2.3.4", "1:2:3:4:5:6:7:8::"}) {
     EXPECT_FALSE(isIpv6Address(bad)) << bad;
   }
 }
 
 TEST(FieldRules, Paths) {
   for (const std::string_view good : {"/", "/a?b=c", "/\xc3\xbc", "/a|b"}) EXPECT_TRUE(isPath(good, "GET")) << good;
-  for (const std::string_view bad : {"", "a", "*", "/a b", "/a#b", "/\r", "/\x7f", "http://a/"}) EXPECT_FALSE(isPath(bad, "GET"));
+  for (const std::string_view bad : {"", "a", "*", "/a b", "/a#b", "/\r", "/\x7f", "http://a/"})
+    EXPECT_FALSE(isPath(bad, "GET"));
   EXPECT_TRUE(isPath("*", "OPTIONS"));
 }
 

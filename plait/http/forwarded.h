@@ -1,8 +1,8 @@
 // Telling the backend who the client is: X-Forwarded-*, Forwarded (RFC 7239) and Via (RFC 9110 §7.6.3).
 //
 // A peer that is trusted (another proxy of ours) has its values kept and the next hop appended; the values of any other
-// peer are dropped, since it could claim to be anybody. Each function writes into the caller's buffer and returns a view
-// of it, or an empty view when it does not fit; a value is never empty.
+// peer are dropped, since it could claim to be anybody. Each function writes into the caller's buffer and returns a
+// view of it, or an empty view when it does not fit; a value is never empty.
 #pragma once
 
 #include <string_view>

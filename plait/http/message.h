@@ -22,7 +22,7 @@ struct RequestHead {
   FieldList fields;            // without pseudo-header fields and without Host
   uint64_t content_length = unknown_length;
   Version version = Version::http_2;
-  bool end_stream = false;     // the message has no body and no trailers
+  bool end_stream = false;  // the message has no body and no trailers
 };
 
 struct ResponseHead {

@@ -30,8 +30,8 @@ bool Pipe::push(Bytes bytes, bool last) {
     }
   }
   ended_ = last;
-  // An end without bytes is pump()'s to say, by onBodyEnd: that it took no byte does not tell whether a consumer had room
-  // for the end.
+  // An end without bytes is pump()'s to say, by onBodyEnd: that it took no byte does not tell whether a consumer had
+  // room for the end.
   if (!bytes.empty() && consumer_ != nullptr && buffered_.empty() && replay_budget_ == nullptr && !pumping_) {
     pumping_ = true;
     const size_t taken = consumer_->onBody(bytes, last);

@@ -31,7 +31,8 @@ class BodyProducer {
 class BodyConsumer {
  public:
   // Takes some of `bytes`, which are never none, and returns how many. `last`: nothing follows them, neither bytes nor
-  // trailers; taking all of them then also ends the body. A consumer that takes less calls Pipe::pump when it has room again.
+  // trailers; taking all of them then also ends the body. A consumer that takes less calls Pipe::pump when it has room
+  // again.
   virtual size_t onBody(Bytes bytes, bool last) = 0;
   // The end of a body that did not end with the last bytes; `trailers` may be null. False: no room now, pump later.
   virtual bool onBodyEnd(const FieldList* trailers) = 0;
@@ -77,13 +78,15 @@ class Pipe {
   void enableReplay(ReplayBudget& budget, size_t limit);
   void disableReplay();
   // True when every byte the consumer took can be given to another one.
-  bool canReplay() const { return consumed_ == 0 || (replay_budget_ != nullptr && consumed_ == buffered_.retainedBytes()); }
+  bool canReplay() const {
+    return consumed_ == 0 || (replay_budget_ != nullptr && consumed_ == buffered_.retainedBytes());
+  }
   // Starts over for another consumer. Only if canReplay().
   void rewind();
 
   // -- what anybody may ask
-  bool isEnded() const { return ended_; }          // the producer has said all
-  bool isFinished() const { return finished_; }    // the consumer has all
+  bool isEnded() const { return ended_; }        // the producer has said all
+  bool isFinished() const { return finished_; }  // the consumer has all
   bool isAborted() const { return error_.has_value(); }
   const std::optional<Error>& error() const { return error_; }
   size_t bufferedBytes() const { return buffered_.size(); }

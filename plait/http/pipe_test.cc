@@ -36,7 +36,8 @@ struct Consumer final : BodyConsumer {
     EXPECT_FALSE(ended);
     if (!takes_end) return false;
     ended = true;
-    if (trailers != nullptr) trailer = std::string((*trailers->begin()).name) + "=" + std::string((*trailers->begin()).value);
+    if (trailers != nullptr)
+      trailer = std::string((*trailers->begin()).name) + "=" + std::string((*trailers->begin()).value);
     return true;
   }
   void onBodyAborted(const Error& error) override { aborted = error.code; }

@@ -15,8 +15,12 @@ class BufferPool {
  public:
   // `count` must be a power of two of at most 32768.
   BufferPool(uint32_t count, uint32_t buffer_size)
-      : count_(count), buffer_size_(buffer_size), memory_(size_t{count} * buffer_size),
-        references_(new uint8_t[count]()), returned_(new uint16_t[count]), chain_(new Chained[count]()) {
+      : count_(count),
+        buffer_size_(buffer_size),
+        memory_(size_t{count} * buffer_size),
+        references_(new uint8_t[count]()),
+        returned_(new uint16_t[count]),
+        chain_(new Chained[count]()) {
     PLAIT_ASSERT(count != 0 && count <= 32768 && (count & (count - 1)) == 0);
     for (uint32_t id = 0; id < count; ++id) returned_[id] = static_cast<uint16_t>(count - 1 - id);
     returned_count_ = count;
@@ -46,8 +50,8 @@ class BufferPool {
   bool isShort() const { return lent_ >= count_ / 2; }
 
   // Whoever a recv has told -ENOBUFS waits here instead of asking again and again; on_buffer is called once, first come
-  // first served, when one is back, and returns whether it is wanted. A waiter that later finds that it needs none calls
-  // wakeWaiter() for the next one.
+  // first served, when one is back, and returns whether it is wanted. A waiter that later finds that it needs none
+  // calls wakeWaiter() for the next one.
   struct Waiter {
     ListNode node;
     bool (*on_buffer)(void* owner) = nullptr;

@@ -32,8 +32,12 @@ struct Descriptor {
 class EpollBackend final : public IoBackend {
  public:
   EpollBackend(BufferPool& buffers, Mailbox& mailbox, ResolveService* resolver)
-      : buffers_(buffers), mailbox_(mailbox), resolver_(resolver), memory_(sizeof(Descriptor) * max_descriptors),
-        pending_(max_descriptors), finished_(max_descriptors / 8) {
+      : buffers_(buffers),
+        mailbox_(mailbox),
+        resolver_(resolver),
+        memory_(sizeof(Descriptor) * max_descriptors),
+        pending_(max_descriptors),
+        finished_(max_descriptors / 8) {
     epoll_fd_ = ::epoll_create1(EPOLL_CLOEXEC);
     epoll_event event{.events = EPOLLIN, .data = {.fd = mailbox.wakeFd()}};
     ::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, mailbox.wakeFd(), &event);
@@ -121,7 +125,8 @@ class EpollBackend final : public IoBackend {
         if (tryWrite(descriptor, completion)) completions[count++] = completion;
       }
       // A few buffers at once: what one turn reads leaves in one send.
-      for (uint32_t reads = 0; reads != reads_per_turn && descriptor.readable && descriptor.reader != nullptr; ++reads) {
+      for (uint32_t reads = 0; reads != reads_per_turn && descriptor.readable && descriptor.reader != nullptr;
+           ++reads) {
         if (count == completions.size()) break;
         Completion completion;
         if (tryRead(descriptor, completion)) completions[count++] = completion;
@@ -185,16 +190,16 @@ class EpollBackend final : public IoBackend {
     if ((event.events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) descriptor.readable = true;
     if ((event.events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) descriptor.writable = true;
     if ((event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) descriptor.hung_up = true;
-    const bool wanted = (descriptor.readable && descriptor.reader != nullptr) ||
-                        (descriptor.writable && descriptor.writer != nullptr);
+    const bool wanted =
+        (descriptor.readable && descriptor.reader != nullptr) || (descriptor.writable && descriptor.writer != nullptr);
     if (wanted) enqueue(event.data.fd);
   }
 
   void startConnect(Op& op) {
     op.fd = socket_backend::makeSocket(op);
     int error = op.fd < 0 ? -op.fd : 0;
-    if (error == 0 && ::connect(op.fd, reinterpret_cast<sockaddr*>(op.address),
-                                socket_backend::addressSize(*op.address)) != 0) {
+    if (error == 0 &&
+        ::connect(op.fd, reinterpret_cast<sockaddr*>(op.address), socket_backend::addressSize(*op.address)) != 0) {
       error = errno;
     }
     if (error == EINPROGRESS) {

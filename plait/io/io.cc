@@ -20,7 +20,9 @@ Io::Io(IoBackend& backend, BufferPool& buffers, const IoConfig& config)
   PLAIT_ASSERT((ready_capacity_ & (ready_capacity_ - 1)) == 0);
 }
 
-Io::~Io() { PLAIT_ASSERT(ready_head_ == ready_tail_); }
+Io::~Io() {
+  PLAIT_ASSERT(ready_head_ == ready_tail_);
+}
 
 void Io::runReady() {
   // A coroutine that makes another ready extends this round: a request that can go on does not wait for the kernel.

@@ -1,7 +1,8 @@
 // Io: what a worker thread has of the outside world. Everything that waits, looks at the clock or draws a random number
 // takes an Io&; there is no other way to any of them.
 //
-// One turn of run():   poll → (deliver a completion → resume ready coroutines)* → fire timers → resume → flush sockets → (poll)
+// One turn of run():   poll → (deliver a completion → resume ready coroutines)* → fire timers → resume → flush sockets
+// → (poll)
 //
 // What one completion sets off is done before the next is delivered: a request's memory is then still in the caches.
 #pragma once

@@ -67,7 +67,9 @@ TEST_P(IoTest, TimeMovesWithTheTurnsOnly) {
   EXPECT_GE(io.nowNs(), before + 2 * ns_per_ms);
 }
 
-TEST_P(IoTest, EntropyIsNotTheSameTwice) { EXPECT_NE(io.entropy(), io.entropy()); }
+TEST_P(IoTest, EntropyIsNotTheSameTwice) {
+  EXPECT_NE(io.entropy(), io.entropy());
+}
 
 TEST_P(IoTest, AConnectToAPortWhereNobodyListensFails) {
   sockaddr_storage address;
@@ -321,7 +323,9 @@ TEST_P(IoTest, OtherThreadsCompleteOpsThroughTheMailbox) {
   for (Op& op : ops) {
     op.kind = OpKind::message;
     op.owner = &box;
-    op.on_complete = [](void* self, const Completion& completion) { static_cast<Box*>(self)->arrived += completion.result; };
+    op.on_complete = [](void* self, const Completion& completion) {
+      static_cast<Box*>(self)->arrived += completion.result;
+    };
     io.submit(op);
   }
   std::thread threads[2];

@@ -19,7 +19,8 @@ namespace plait::io_test {
 
 struct IoTest : testing::TestWithParam<IoKind> {
   explicit IoTest(uint32_t buffer_count = 8)
-      : buffers(buffer_count, 4096), backend(std::move(*makeBackend(GetParam(), buffers, mailbox, nullptr))),
+      : buffers(buffer_count, 4096),
+        backend(std::move(*makeBackend(GetParam(), buffers, mailbox, nullptr))),
         io(*backend, buffers, {.frame_count = 256, .ready_count = 4096}) {}
   ~IoTest() override {
     EXPECT_EQ(io.frames().used(), 0u);
@@ -44,7 +45,8 @@ struct IoTest : testing::TestWithParam<IoKind> {
 
   int listenOn(sockaddr_storage& address) {
     address = {};
-    reinterpret_cast<sockaddr_in&>(address) = {.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+    reinterpret_cast<sockaddr_in&>(address) = {
+        .sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
     Op op;
     op.kind = OpKind::listen;
     op.address = &address;

@@ -6,9 +6,13 @@
 
 namespace plait {
 
-Mailbox::Mailbox() : wake_fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) { PLAIT_ASSERT(wake_fd_ >= 0); }
+Mailbox::Mailbox() : wake_fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+  PLAIT_ASSERT(wake_fd_ >= 0);
+}
 
-Mailbox::~Mailbox() { ::close(wake_fd_); }
+Mailbox::~Mailbox() {
+  ::close(wake_fd_);
+}
 
 void Mailbox::post(Op& op, int32_t result) {
   const std::lock_guard lock(mutex_);

@@ -18,9 +18,10 @@ struct ResolveAnswer;
 // What the backend reports about an Op. Completions are queued while reaping and delivered afterwards, in order.
 struct Completion {
   Op* op = nullptr;
-  int32_t result = 0;      // as the system call: >= 0, or -errno
-  int32_t buffer_id = -1;  // recv: the lent buffer that holds `result` bytes, see BufferPool; the receiver gives it back
-  bool more = false;       // a stream op that stays armed
+  int32_t result = 0;  // as the system call: >= 0, or -errno
+  int32_t buffer_id =
+      -1;             // recv: the lent buffer that holds `result` bytes, see BufferPool; the receiver gives it back
+  bool more = false;  // a stream op that stays armed
 };
 
 enum class OpKind : uint8_t {
@@ -32,19 +33,19 @@ enum class OpKind : uint8_t {
   resolve,  // looks `host` up; `answer` is filled, result 0 or -errno
   message,  // completes when another thread posts it (Mailbox::post); result 0
   // Synchronous: `result` is set when submit() returns, and there is no completion.
-  listen,   // result is a listening descriptor bound to `address`; `address` becomes the bound one
+  listen,          // result is a listening descriptor bound to `address`; `address` becomes the bound one
   accept_waiting,  // takes one connection that is waiting to be accepted; result is its descriptor or -EAGAIN
-  peer,     // `address` becomes the peer's
-  shutdown, // half-closes the sending side
+  peer,            // `address` becomes the peer's
+  shutdown,        // half-closes the sending side
   close,
 };
 
 struct Op {
   OpKind kind = OpKind::message;
-  // From submit until the last completion has been delivered: set by the backend, cleared by Io. Not at the time when the
-  // kernel is done with it, for what follows from that has not happened yet.
+  // From submit until the last completion has been delivered: set by the backend, cleared by Io. Not at the time when
+  // the kernel is done with it, for what follows from that has not happened yet.
   bool armed = false;
-  bool cancelled = false; // cancel() was asked for; kept by the backend
+  bool cancelled = false;       // cancel() was asked for; kept by the backend
   bool single = false;          // recv: completes once, with one buffer at most
   bool reaped = false;          // the last completion is on its way to the owner; kept by Io
   bool reset_on_close = false;  // close: sends RST instead of FIN
@@ -63,8 +64,8 @@ struct Op {
   void (*on_complete)(void* owner, const Completion& completion) = nullptr;
   void* owner = nullptr;
 
-  msghdr message{};   // storage for the backend
-  Op* next = nullptr; // storage for the backend and the mailbox
+  msghdr message{};    // storage for the backend
+  Op* next = nullptr;  // storage for the backend and the mailbox
 
   bool isSynchronous() const { return kind >= OpKind::listen; }
 };

@@ -74,10 +74,11 @@ class IoCondition {
 // Waits until a point in time.
 class SleepAwaiter {
  public:
-  SleepAwaiter(Io& io, TimeNs until_ns) : io_(io), until_ns_(until_ns), timer_(this, [](void* self) {
-    auto* sleeper = static_cast<SleepAwaiter*>(self);
-    sleeper->io_.ready(sleeper->handle_);
-  }) {}
+  SleepAwaiter(Io& io, TimeNs until_ns)
+      : io_(io), until_ns_(until_ns), timer_(this, [](void* self) {
+          auto* sleeper = static_cast<SleepAwaiter*>(self);
+          sleeper->io_.ready(sleeper->handle_);
+        }) {}
   bool await_ready() const { return io_.nowNs() >= until_ns_; }
   void await_suspend(std::coroutine_handle<> handle) {
     handle_ = handle;
@@ -91,6 +92,8 @@ class SleepAwaiter {
   Timer timer_;
   std::coroutine_handle<> handle_;
 };
-inline SleepAwaiter sleepUntil(TimeNs until_ns, Io& io) { return SleepAwaiter(io, until_ns); }
+inline SleepAwaiter sleepUntil(TimeNs until_ns, Io& io) {
+  return SleepAwaiter(io, until_ns);
+}
 
 }  // namespace plait

@@ -1,7 +1,7 @@
 // Lazy coroutines with one owner. A Task runs when it is awaited or given to a Scope, and its frame comes from the
 // FrameSlab of the Io& among its arguments. Whatever waits is resumed through Io's ready list: the stack stays flat and
-// the order of execution is a decision of Io, which a simulator needs. Calling and returning are not waiting: an awaited
-// task begins at once, and its end goes straight on in its caller, while what both use is still in the caches.
+// the order of execution is a decision of Io, which a simulator needs. Calling and returning are not waiting: an
+// awaited task begins at once, and its end goes straight on in its caller, while what both use is still in the caches.
 //
 // Rules that keep the frames safe: parameters are integers, spans, or references to objects that outlive the task; no
 // capturing coroutine lambdas; a Task that takes references to its caller's locals is awaited in the same expression.

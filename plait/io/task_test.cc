@@ -7,12 +7,16 @@ namespace {
 struct TaskTest : IoTest {};
 INSTANTIATE_TEST_SUITE_P(Backends, TaskTest, testing::Values(IoKind::uring, IoKind::epoll), backendName);
 
-Task<int> add(int a, int b, Io&) { co_return a + b; }
+Task<int> add(int a, int b, Io&) {
+  co_return a + b;
+}
 Task<int> sumTo(int n, Io& io) {
   if (n == 0) co_return 0;
   co_return n + co_await sumTo(n - 1, io);
 }
-Task<void> storeSum(int n, int& out, Io& io) { out = co_await sumTo(n, io) + co_await add(1, 2, io); }
+Task<void> storeSum(int n, int& out, Io& io) {
+  out = co_await sumTo(n, io) + co_await add(1, 2, io);
+}
 
 TEST_P(TaskTest, ATaskAwaitsOthersAndItsFramesGoBack) {
   Scope scope;
@@ -40,7 +44,9 @@ TEST_P(TaskTest, SpawnedTasksRunInTheOrderOfSpawningAndNotAtOnce) {
 
 TEST_P(TaskTest, ATaskThatIsNeverStartedGivesItsFrameBack) {
   std::vector<int> order;
-  { auto task = append(order, 1, io); }
+  {
+    auto task = append(order, 1, io);
+  }
   EXPECT_TRUE(order.empty());
   EXPECT_EQ(io.frames().used(), 0u);
 }

@@ -13,10 +13,11 @@ namespace {
 constexpr TimeNs tick = TimerWheel::tick_ns;
 
 struct Probe {
-  explicit Probe(std::vector<int>& fired, int number) : order(&fired), id(number), timer(this, [](void* self) {
-    auto* probe = static_cast<Probe*>(self);
-    probe->order->push_back(probe->id);
-  }) {}
+  explicit Probe(std::vector<int>& fired, int number)
+      : order(&fired), id(number), timer(this, [](void* self) {
+          auto* probe = static_cast<Probe*>(self);
+          probe->order->push_back(probe->id);
+        }) {}
   std::vector<int>* order;
   int id;
   Timer timer;
@@ -114,11 +115,11 @@ TEST(Timers, OneThatIsArmedWhileOthersFireWaitsForItsOwnTime) {
     int count = 0;
     TimeNs next = 0;
     Timer timer{this, [](void* self) {
-      auto* again = static_cast<Again*>(self);
-      again->count += 1;
-      again->next += 3 * tick;
-      again->wheel.arm(again->timer, again->next);
-    }};
+                  auto* again = static_cast<Again*>(self);
+                  again->count += 1;
+                  again->next += 3 * tick;
+                  again->wheel.arm(again->timer, again->next);
+                }};
   } again{wheel};
   wheel.arm(again.timer, again.next);
   for (int i = 0; i <= 31; ++i) wheel.advance(i * tick);

@@ -1,11 +1,10 @@
 // The order in which one turn does things, with a backend that completes what it is told to.
-#include "plait/io/io.h"
-
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
+#include "plait/io/io.h"
 #include "plait/io/op_awaiter.h"
 #include "plait/io/scope.h"
 

@@ -36,7 +36,8 @@ class UringBackend final : public IoBackend {
   // 0 or -errno.
   int start() {
     io_uring_params params{};
-    params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL;
+    params.flags =
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL;
     params.cq_entries = completion_entries;
     if (const int result = io_uring_queue_init_params(submission_entries, &ring_, &params); result < 0) return result;
     ring_ready_ = true;
@@ -79,7 +80,8 @@ class UringBackend final : public IoBackend {
           return;
         }
         io_uring_sqe* sqe = entry(&op);
-        io_uring_prep_connect(sqe, op.fd, reinterpret_cast<sockaddr*>(op.address), socket_backend::addressSize(*op.address));
+        io_uring_prep_connect(sqe, op.fd, reinterpret_cast<sockaddr*>(op.address),
+                              socket_backend::addressSize(*op.address));
         setData(sqe, &op);
         return;
       }

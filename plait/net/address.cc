@@ -10,8 +10,12 @@
 namespace plait {
 namespace {
 
-const sockaddr_in& v4(const sockaddr_storage& address) { return reinterpret_cast<const sockaddr_in&>(address); }
-const sockaddr_in6& v6(const sockaddr_storage& address) { return reinterpret_cast<const sockaddr_in6&>(address); }
+const sockaddr_in& v4(const sockaddr_storage& address) {
+  return reinterpret_cast<const sockaddr_in&>(address);
+}
+const sockaddr_in6& v6(const sockaddr_storage& address) {
+  return reinterpret_cast<const sockaddr_in6&>(address);
+}
 
 std::optional<uint16_t> parsePort(std::string_view text) {
   uint16_t port = 0;

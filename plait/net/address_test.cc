@@ -65,8 +65,8 @@ TEST(Address, TakesNamesAndPortsApart) {
 }
 
 TEST(Address, RefusesWhatIsNoAddress) {
-  for (const char* text : {"", "[", "[]", "[]:80", "[::1", "[::1]80", "[::1]:", "host:", "host:x", "host:-1", "host:65536",
-                           "host:80x", "host: 80"}) {
+  for (const char* text : {"", "[", "[]", "[]:80", "[::1", "[::1]80", "[::1]:", "host:", "host:x", "host:-1",
+                           "host:65536", "host:80x", "host: 80"}) {
     EXPECT_FALSE(splitHostPort(text)) << text;
   }
   for (const char* text : {"host", "host:80", "1.2.3", "1.2.3.4.5", "256.0.0.1", ":::", "12345::", ":80"}) {

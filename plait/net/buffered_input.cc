@@ -38,7 +38,8 @@ Status BufferedInput::keepUnread() {
     return fail(connectionError(ErrorCode::message_too_large, "a message's head exceeds the largest block"));
   }
   if (bytes_.data() == block_) return {};
-  if (!reserve(bytes_.size() + 1)) return fail(connectionError(ErrorCode::no_memory, "no block is left for a message's head"));
+  if (!reserve(bytes_.size() + 1))
+    return fail(connectionError(ErrorCode::no_memory, "no block is left for a message's head"));
   return {};
 }
 

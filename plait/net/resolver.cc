@@ -209,7 +209,8 @@ struct Resolver::State {
       answer.ttl_s = max_ttl_s;
       return question.finish(0, answer);
     }
-    if (name.empty() || name.size() > max_host_size || name.find('\0') != name.npos) return question.finish(-EINVAL, {});
+    if (name.empty() || name.size() > max_host_size || name.find('\0') != name.npos)
+      return question.finish(-EINVAL, {});
     if (channel == nullptr) return question.finish(-EHOSTUNREACH, {});
     auto entry = cache.find(name);
     if (entry == cache.end()) {
@@ -228,7 +229,8 @@ struct Resolver::State {
 
   void dropExpired() {
     const int64_t now_s = nowSeconds();
-    std::erase_if(cache, [now_s](const auto& item) { return !item.second.is_asking && item.second.expires_s <= now_s; });
+    std::erase_if(cache,
+                  [now_s](const auto& item) { return !item.second.is_asking && item.second.expires_s <= now_s; });
   }
 
   static void onAnswer(void* argument, int status, int, ares_addrinfo* info) {
@@ -310,7 +312,8 @@ int Resolver::resolveNow(std::string_view host, uint16_t port, ResolveAnswer& an
   answer.count = 0;
   if (!state_->ask(std::move(question))) return -EAGAIN;
   std::unique_lock lock(wait->mutex);
-  if (!wait->answered.wait_for(lock, std::chrono::milliseconds(resolve_now_timeout_ms), [&] { return wait->is_done; })) {
+  if (!wait->answered.wait_for(lock, std::chrono::milliseconds(resolve_now_timeout_ms),
+                               [&] { return wait->is_done; })) {
     return -ETIMEDOUT;
   }
   answer = wait->answer;

@@ -24,11 +24,12 @@ class Resolver final : public ResolveService {
   static constexpr int64_t resolve_now_timeout_ms = 5000;
 
   Resolver();
-  // Completes what still waits with -ECANCELED. Mailboxes and ops that wait must still be there; no call may come later.
+  // Completes what still waits with -ECANCELED. Mailboxes and ops that wait must still be there; no call may come
+  // later.
   ~Resolver() override;
 
-  // Thread-safe, and allocates nothing on the caller's thread. `op.host` and `*op.answer` must stay until the op completes;
-  // `op.host` may be an address literal.
+  // Thread-safe, and allocates nothing on the caller's thread. `op.host` and `*op.answer` must stay until the op
+  // completes; `op.host` may be an address literal.
   void resolve(Op& op, Mailbox& mailbox) override;
 
   // For start-up: blocks until the answer is there, at most resolve_now_timeout_ms. Returns the result.

@@ -114,7 +114,8 @@ TEST(Resolver, AnswersEveryoneWhenItGoesAway) {
   std::vector<std::unique_ptr<Asked>> asked;
   {
     Resolver resolver;
-    for (int i = 0; i < 20; ++i) asked.push_back(std::make_unique<Asked>(resolver, mailbox, "no-such-host.invalid", 80));
+    for (int i = 0; i < 20; ++i)
+      asked.push_back(std::make_unique<Asked>(resolver, mailbox, "no-such-host.invalid", 80));
   }
   size_t posted = 0;
   while (mailbox.take() != nullptr) ++posted;

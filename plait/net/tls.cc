@@ -5,10 +5,10 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <unistd.h>
 #include <utility>
 
 #include "plait/net/tls_warm_up.h"
@@ -17,8 +17,8 @@ namespace plait {
 namespace {
 
 constexpr size_t max_record_plaintext = 16 * 1024;
-// What a record takes besides its plaintext: header, explicit nonce or content type, and tag are at most 29 bytes in the
-// cipher suites offered; the rest is for a KeyUpdate that TLS puts in front of it.
+// What a record takes besides its plaintext: header, explicit nonce or content type, and tag are at most 29 bytes in
+// the cipher suites offered; the rest is for a KeyUpdate that TLS puts in front of it.
 constexpr size_t record_overhead = 128;
 // A peer that lets TLS answer this much without reading any of it is not after a connection.
 constexpr size_t max_own_answers = 16 * 1024;
@@ -80,12 +80,13 @@ struct TlsCallbacks {
                         unsigned in_size, void* argument) {
     const auto& context = *static_cast<const TlsContext*>(argument);
     unsigned char* chosen = nullptr;
-    if (SSL_select_next_proto(&chosen, out_size, context.alpn_list_.data(), static_cast<unsigned>(context.alpn_list_size_),
-                              in, in_size) != OPENSSL_NPN_NEGOTIATED) {
+    if (SSL_select_next_proto(&chosen, out_size, context.alpn_list_.data(),
+                              static_cast<unsigned>(context.alpn_list_size_), in, in_size) != OPENSSL_NPN_NEGOTIATED) {
       // Old clients that name HTTP/1.0 speak HTTP/1.1 as well. Any other has come to the wrong server, which must not
       // lend it our certificate's name (RFC 7301 §3.2).
       static constexpr unsigned char http_1_0[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '0'};
-      const bool is_old = SSL_select_next_proto(&chosen, out_size, http_1_0, sizeof(http_1_0), in, in_size) == OPENSSL_NPN_NEGOTIATED;
+      const bool is_old =
+          SSL_select_next_proto(&chosen, out_size, http_1_0, sizeof(http_1_0), in, in_size) == OPENSSL_NPN_NEGOTIATED;
       return is_old ? SSL_TLSEXT_ERR_NOACK : SSL_TLSEXT_ERR_ALERT_FATAL;
     }
     *out = chosen;
@@ -338,7 +339,8 @@ void TlsSession::setServerName(std::string_view given) {
   name[given.size()] = '\0';
   // The handshake must not go on unverified because a small allocation failed: each of these is checked.
   if (isAddress(name)) {
-    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl_), name) != 1) setup_error_ = "the server's address cannot be verified";
+    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl_), name) != 1)
+      setup_error_ = "the server's address cannot be verified";
     return;
   }
   if (SSL_set_tlsext_host_name(ssl_, name) != 1 || SSL_set1_host(ssl_, name) != 1) {
@@ -363,7 +365,8 @@ Error TlsSession::lastError(const char* reason) {
   if (ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE || ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE) {
     return connectionError(ErrorCode::no_memory, "TLS has no memory left");
   }
-  if (context_.verifies_ && ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
+  if (context_.verifies_ && ERR_GET_LIB(code) == ERR_LIB_SSL &&
+      ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
     const long result = SSL_get_verify_result(ssl_);
     return connectionError(ErrorCode::tls_failed, X509_verify_cert_error_string(result), static_cast<uint32_t>(result));
   }
@@ -436,7 +439,8 @@ Result<size_t> TlsSession::write(Bytes plaintext) {
     if (result != 1) {
       const int error = SSL_get_error(ssl_, result);
       if (error == SSL_ERROR_WANT_READ) break;  // the handshake is not done
-      if (error == SSL_ERROR_WANT_WRITE) return failWith(connectionError(ErrorCode::no_memory, "no send block is left for a TLS record"));
+      if (error == SSL_ERROR_WANT_WRITE)
+        return failWith(connectionError(ErrorCode::no_memory, "no send block is left for a TLS record"));
       return failWith(lastError("TLS could not encrypt"));
     }
     taken += written;
@@ -459,8 +463,12 @@ std::string_view TlsSession::alpn() const {
   return {reinterpret_cast<const char*>(name), size};
 }
 
-bool TlsSession::isResumed() const { return ssl_ != nullptr && SSL_session_reused(ssl_) == 1; }
+bool TlsSession::isResumed() const {
+  return ssl_ != nullptr && SSL_session_reused(ssl_) == 1;
+}
 
-const char* TlsSession::version() const { return ssl_ == nullptr ? "" : SSL_get_version(ssl_); }
+const char* TlsSession::version() const {
+  return ssl_ == nullptr ? "" : SSL_get_version(ssl_);
+}
 
 }  // namespace plait

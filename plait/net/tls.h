@@ -1,5 +1,6 @@
-// TLS as a filter: ciphertext in → plaintext out, and back. It knows no socket; a custom BIO reads from the lent receive
-// buffer and writes into the connection's cipher queue, so OpenSSL neither copies into buffers of its own nor grows any.
+// TLS as a filter: ciphertext in → plaintext out, and back. It knows no socket; a custom BIO reads from the lent
+// receive buffer and writes into the connection's cipher queue, so OpenSSL neither copies into buffers of its own nor
+// grows any.
 //
 //   feed() → [ view of the lent buffer ] → handshake() / read() → plaintext
 //   plaintext → write() / handshake() / closeNotify() → [ cipher_out ] → the kernel
@@ -23,8 +24,8 @@ struct ssl_st;
 namespace plait {
 
 struct TlsServerOptions {
-  std::string cert_file;  // PEM, the chain in order
-  std::string key_file;   // PEM, not encrypted
+  std::string cert_file;                            // PEM, the chain in order
+  std::string key_file;                             // PEM, not encrypted
   std::vector<std::string> alpn{"h2", "http/1.1"};  // the server's order decides
   std::string client_ca_file;  // PEM; where set, clients must show a certificate that it vouches for
 };
@@ -52,7 +53,7 @@ class TlsContext {
  private:
   friend class TlsSession;
   friend struct TlsCallbacks;
-  static constexpr size_t max_name = 256;        // longer than any DNS name, with its terminator
+  static constexpr size_t max_name = 256;  // longer than any DNS name, with its terminator
   static constexpr size_t max_alpn_list = 256;
 
   // A session that the server of that name let us resume. Kept by name, because a resumed handshake shows no
@@ -80,17 +81,18 @@ class TlsContext {
 // What a client offers by ALPN: what its context says, or HTTP/1.1 alone, for what cannot be done over HTTP/2.
 enum class AlpnOffer : uint8_t { all, http_1_1 };
 
-// One connection's TLS, made in place. Belongs to one thread at a time; does not allocate outside OpenSSL. After an error
-// only the destructor and alpn() may follow, and what is in `cipher_out` (the alert) is still worth sending.
+// One connection's TLS, made in place. Belongs to one thread at a time; does not allocate outside OpenSSL. After an
+// error only the destructor and alpn() may follow, and what is in `cipher_out` (the alert) is still worth sending.
 class TlsSession {
  public:
   enum class Step : uint8_t { want_read, done };
 
-  // Ciphertext to be sent is appended to `cipher_out`, which must outlive the session. `server_name` counts in the client
-  // role alone, where it is sent as SNI and verified; an IP address (brackets allowed) is verified as such and not sent
-  // (RFC 6066 §3). What cannot be set up, a name that is empty while the context verifies among it, is reported by
-  // handshake().
-  TlsSession(TlsContext& context, ByteQueue& cipher_out, std::string_view server_name, AlpnOffer offer = AlpnOffer::all);
+  // Ciphertext to be sent is appended to `cipher_out`, which must outlive the session. `server_name` counts in the
+  // client role alone, where it is sent as SNI and verified; an IP address (brackets allowed) is verified as such and
+  // not sent (RFC 6066 §3). What cannot be set up, a name that is empty while the context verifies among it, is
+  // reported by handshake().
+  TlsSession(TlsContext& context, ByteQueue& cipher_out, std::string_view server_name,
+             AlpnOffer offer = AlpnOffer::all);
   ~TlsSession();
   TlsSession(const TlsSession&) = delete;
   TlsSession& operator=(const TlsSession&) = delete;
@@ -108,8 +110,8 @@ class TlsSession {
   size_t unread() const { return input_.size(); }
 
   // Decrypts at most one record into `plaintext`; 0 means that all ciphertext given is used up, or atEnd(). Errors:
-  // tls_failed for a record that is broken or an alert; stalled for a peer that keeps TLS itself answering (key updates)
-  // and does not read the answers; no_memory.
+  // tls_failed for a record that is broken or an alert; stalled for a peer that keeps TLS itself answering (key
+  // updates) and does not read the answers; no_memory.
   Result<size_t> read(MutableBytes plaintext);
   // The peer said close_notify: nothing follows.
   bool atEnd() const { return at_end_; }
@@ -117,8 +119,8 @@ class TlsSession {
   // Encrypts all of `plaintext`, or as much as the queue has room for; returns how much was taken. Errors: tls_failed,
   // no_memory.
   Result<size_t> write(Bytes plaintext);
-  // Says that nothing more will be written. Does nothing before the handshake is done, after an error, and when there is
-  // no room.
+  // Says that nothing more will be written. Does nothing before the handshake is done, after an error, and when there
+  // is no room.
   void closeNotify();
 
   // What was negotiated: "h2", "http/1.1" or "". Lives as long as the session.

@@ -56,8 +56,12 @@ struct Free {
   Free* next;
 };
 
-Header* headerOf(void* memory) { return reinterpret_cast<Header*>(static_cast<uint8_t*>(memory) - header_size); }
-Free* freeOf(Header* header) { return reinterpret_cast<Free*>(header + 1); }
+Header* headerOf(void* memory) {
+  return reinterpret_cast<Header*>(static_cast<uint8_t*>(memory) - header_size);
+}
+Free* freeOf(Header* header) {
+  return reinterpret_cast<Free*>(header + 1);
+}
 
 }  // namespace
 
@@ -86,7 +90,8 @@ struct TlsArena::Core {
   }
 
   void* take(size_t size) {
-    if (remote.load(std::memory_order_relaxed) != nullptr) [[unlikely]] collectRemote();
+    if (remote.load(std::memory_order_relaxed) != nullptr) [[unlikely]]
+      collectRemote();
     const size_t wanted = size > max_block ? class_count : classOf(size + header_size);
     Header* header = wanted == class_count ? nullptr : takeBlock(wanted);
     if (header == nullptr) [[unlikely]] {
@@ -235,11 +240,23 @@ void TlsArena::bind(TlsArena* arena) {
   bound = arena->core_;
 }
 
-size_t TlsArena::liveBytes() const { return core_->live.load(std::memory_order_relaxed); }
-size_t TlsArena::peakBytes() const { return core_->peak.load(std::memory_order_relaxed); }
-uint64_t TlsArena::allocations() const { return core_->allocations.load(std::memory_order_relaxed); }
-uint64_t TlsArena::refusals() const { return core_->refusals.load(std::memory_order_relaxed); }
-size_t TlsArena::reservedBytes() const { return core_->memory.size(); }
-void TlsArena::prefault() { core_->memory.prefault(); }
+size_t TlsArena::liveBytes() const {
+  return core_->live.load(std::memory_order_relaxed);
+}
+size_t TlsArena::peakBytes() const {
+  return core_->peak.load(std::memory_order_relaxed);
+}
+uint64_t TlsArena::allocations() const {
+  return core_->allocations.load(std::memory_order_relaxed);
+}
+uint64_t TlsArena::refusals() const {
+  return core_->refusals.load(std::memory_order_relaxed);
+}
+size_t TlsArena::reservedBytes() const {
+  return core_->memory.size();
+}
+void TlsArena::prefault() {
+  core_->memory.prefault();
+}
 
 }  // namespace plait

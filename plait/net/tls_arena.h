@@ -13,8 +13,8 @@
 
 namespace plait {
 
-// Makes OpenSSL allocate here. Call it before anything else of OpenSSL; later calls change nothing. False when OpenSSL had
-// allocated already and stays with malloc.
+// Makes OpenSSL allocate here. Call it before anything else of OpenSSL; later calls change nothing. False when OpenSSL
+// had allocated already and stays with malloc.
 bool installTlsArena();
 
 class TlsArena {
@@ -26,12 +26,12 @@ class TlsArena {
   explicit TlsArena(size_t size);
   TlsArena(const TlsArena&) = delete;
   TlsArena& operator=(const TlsArena&) = delete;
-  // On the thread it is bound to, or when it is bound to none. OpenSSL keeps some blocks until the process ends, so memory
-  // that still holds live ones stays mapped; contexts and sessions may therefore outlive the arena.
+  // On the thread it is bound to, or when it is bound to none. OpenSSL keeps some blocks until the process ends, so
+  // memory that still holds live ones stays mapped; contexts and sessions may therefore outlive the arena.
   ~TlsArena();
 
-  // From here on OpenSSL's allocations of the calling thread come from `arena`; null means malloc. An arena is bound to one
-  // thread at a time. Unbinding gives back what OpenSSL kept for this thread.
+  // From here on OpenSSL's allocations of the calling thread come from `arena`; null means malloc. An arena is bound to
+  // one thread at a time. Unbinding gives back what OpenSSL kept for this thread.
   static void bind(TlsArena* arena);
 
   // Counters, readable from any thread. Bytes are whole blocks; what other threads freed counts as live until the owner

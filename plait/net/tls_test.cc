@@ -376,7 +376,8 @@ TEST(Tls, ResumesASessionWithTheSameNameOnly) {
 
 // A client of OpenSSL's own, for what TlsSession does not do.
 struct RawClient {
-  explicit RawClient(const char* name = "localhost") : context(SSL_CTX_new(TLS_client_method())), ssl(SSL_new(context)) {
+  explicit RawClient(const char* name = "localhost")
+      : context(SSL_CTX_new(TLS_client_method())), ssl(SSL_new(context)) {
     SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
     SSL_set_tlsext_host_name(ssl, name);
     SSL_set_connect_state(ssl);
@@ -496,7 +497,8 @@ TEST(TlsContext, SaysWhichFileIsWrongAndWhy) {
             "cannot read the clients' CA file " + missing + ": No such file or directory");
   const auto client_made = TlsContext::makeClient({.ca_file = missing});
   ASSERT_FALSE(client_made);
-  EXPECT_NE(client_made.error().find("cannot read the CA file " + missing + ": "), std::string::npos) << client_made.error();
+  EXPECT_NE(client_made.error().find("cannot read the CA file " + missing + ": "), std::string::npos)
+      << client_made.error();
 }
 
 TEST(TlsContext, DoesNotAskForAPassphraseOnTheTerminal) {
@@ -506,7 +508,8 @@ TEST(TlsContext, DoesNotAskForAPassphraseOnTheTerminal) {
   PEM_write_PKCS8PrivateKey(file, key, EVP_aes_128_cbc(), "secret", 6, nullptr, nullptr);
   std::fclose(file);
   EVP_PKEY_free(key);
-  EXPECT_NE(serverError({certs().path("server.pem"), path}).find("cannot read the private key " + path), std::string::npos);
+  EXPECT_NE(serverError({certs().path("server.pem"), path}).find("cannot read the private key " + path),
+            std::string::npos);
 }
 
 }  // namespace

@@ -38,7 +38,8 @@ class TestCerts {
   std::string path(const std::string& name) const { return (directory_ / name).string(); }
 
  private:
-  static X509* make(const char* name, const std::string& alternatives, EVP_PKEY* key, X509* issuer, EVP_PKEY* issuer_key) {
+  static X509* make(const char* name, const std::string& alternatives, EVP_PKEY* key, X509* issuer,
+                    EVP_PKEY* issuer_key) {
     X509* cert = X509_new();
     X509_set_version(cert, X509_VERSION_3);
     static long serial = 1;

@@ -1,6 +1,6 @@
 // OpenSSL sets itself up lazily: tables, algorithms, locks, each once in a process. Where such a first time meets an
-// arena that is at its end, the failure is remembered for good and no handshake of the process succeeds again. So all of
-// it is brought forward to the start of the process, where memory comes from malloc.
+// arena that is at its end, the failure is remembered for good and no handshake of the process succeeds again. So all
+// of it is brought forward to the start of the process, where memory comes from malloc.
 #pragma once
 
 namespace plait {

@@ -6,7 +6,8 @@ namespace plait {
 namespace {
 
 Error lost(int32_t result) {
-  return connectionError(ErrorCode::connection_lost, result == 0 ? "the peer closed the connection" : "the connection broke",
+  return connectionError(ErrorCode::connection_lost,
+                         result == 0 ? "the peer closed the connection" : "the connection broke",
                          static_cast<uint32_t>(-result));
 }
 
@@ -76,9 +77,10 @@ Task<Status> UltraSock::connect(const ResolveAnswer& addresses, TimeNs deadline_
       adopt(result);
       co_return Status();
     }
-    last = limit.passed ? backendError(ErrorCode::connect_timeout, "no connection within the connect timeout")
-                        : backendError(ErrorCode::connect_failed, "the connection was refused or the host cannot be reached",
-                                       static_cast<uint32_t>(-result));
+    last = limit.passed
+               ? backendError(ErrorCode::connect_timeout, "no connection within the connect timeout")
+               : backendError(ErrorCode::connect_failed, "the connection was refused or the host cannot be reached",
+                              static_cast<uint32_t>(-result));
   }
   co_return fail(last);
 }
@@ -90,7 +92,7 @@ void UltraSock::adopt(int fd) {
 }
 
 Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_name, TimeNs deadline_ns, Io& io,
-                                  AlpnOffer offer) {
+                                 AlpnOffer offer) {
   tls_.emplace(context, cipher_, server_name, offer);
   armDeadline(deadline_ns);
   const auto feedCurrent = [this, &io] {
@@ -106,7 +108,8 @@ Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_na
     releaseCurrent();
     while (!nextBuffer()) {
       if (error_) {
-        if (deadline_passed_) co_return fail(connectionError(ErrorCode::connect_timeout, "the TLS handshake took too long"));
+        if (deadline_passed_)
+          co_return fail(connectionError(ErrorCode::connect_timeout, "the TLS handshake took too long"));
         co_return fail(*error_);
       }
       if (receive_end_ <= 0) co_return fail(lost(receive_end_));

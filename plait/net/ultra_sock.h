@@ -5,8 +5,8 @@
 //
 // Everything that a turn appends to output() leaves in one send at the end of the turn (flushLater). Receiving is armed
 // once and completes many times; a socket nobody reads from stops after a few buffers, and at once where half of the
-// worker's buffers are out: that is back-pressure, and no number of slow readers can take the buffers of the others. Any
-// failure, from either side or from abort(), is remembered once and reported by every later call.
+// worker's buffers are out: that is back-pressure, and no number of slow readers can take the buffers of the others.
+// Any failure, from either side or from abort(), is remembered once and reported by every later call.
 #pragma once
 
 #include <optional>
@@ -47,8 +47,8 @@ class UltraSock {
   void adopt(int fd);
   void setOwner(Owner* owner) { owner_ = owner; }
   // Performs the TLS handshake; `server_name` is for SNI and verification in the client role, where `offer` may narrow
-  // what ALPN offers. Bytes that the last recv() delivered are taken as the handshake's beginning, so that a listener can
-  // look at the first byte. Errors: tls_failed, connect_timeout, connection_lost.
+  // what ALPN offers. Bytes that the last recv() delivered are taken as the handshake's beginning, so that a listener
+  // can look at the first byte. Errors: tls_failed, connect_timeout, connection_lost.
   Task<Status> startTls(TlsContext& context, std::string_view server_name, TimeNs deadline_ns, Io& io,
                         AlpnOffer offer = AlpnOffer::all);
   bool isTls() const { return tls_.has_value(); }
@@ -75,7 +75,8 @@ class UltraSock {
   };
   // The next bytes, valid until the next call; empty at the peer's end of stream. One reader at a time.
   RecvAwaiter recv() { return RecvAwaiter(*this); }
-  // The bytes of the last recv() are done with: whoever is going to wait for something else gives their buffer back now.
+  // The bytes of the last recv() are done with: whoever is going to wait for something else gives their buffer back
+  // now.
   void doneReading();
   // From now on recv() finds the end of the stream. What waits in it does so at once; output is not concerned.
   void stopReading();
@@ -102,8 +103,8 @@ class UltraSock {
   // Drains, says close_notify and FIN, waits for the peer's FIN (so that a reset does not overtake our last words), and
   // closes. Waiting ends at the deadline.
   Task<void> closeGracefully(TimeNs deadline_ns, Io& io);
-  // Cancels what is under way, waits for the kernel to let go of it, and closes. Whoever waits on the socket ends with an
-  // error first.
+  // Cancels what is under way, waits for the kernel to let go of it, and closes. Whoever waits on the socket ends with
+  // an error first.
   Task<void> close(Io& io);
 
   bool isOpen() const { return fd_ >= 0; }
@@ -174,18 +175,18 @@ class UltraSock {
   std::optional<Error> error_;
 
   int fd_ = -1;
-  int32_t current_ = -1;         // the buffer whose bytes the reader has
-  int32_t first_pending_ = -1;   // buffers that arrived and were not read yet
+  int32_t current_ = -1;        // the buffer whose bytes the reader has
+  int32_t first_pending_ = -1;  // buffers that arrived and were not read yet
   int32_t last_pending_ = -1;
   uint32_t pending_count_ = 0;
-  int32_t receive_end_ = 1;      // 1 while receiving, then the result that ended it: 0 or -errno
+  int32_t receive_end_ = 1;  // 1 while receiving, then the result that ended it: 0 or -errno
   bool deadline_passed_ = false;
   bool reading_stopped_ = false;
   // Much may wait in the kernel, and all of it would come at once: what was not read in time, or before the first read.
   // Then one buffer is asked for at a time, until one is not filled.
   bool careful_ = true;
   size_t low_water_ = 64 * 1024;
-  uint64_t consumed_ = 0;        // bytes that have left output()
+  uint64_t consumed_ = 0;  // bytes that have left output()
   uint64_t offered_ = 0;
   enum class OutputEnd : uint8_t { open, wanted, notified, shut };
   OutputEnd output_end_ = OutputEnd::open;

@@ -23,7 +23,8 @@ struct SockOwner final : UltraSock::Owner {
 
 // One end: a socket, who owns it, and a reader whose pace the test decides.
 struct Side {
-  Side(Io& used, BlockSlab& send_blocks, BlockSlab& record_blocks) : io(used), sock(used, send_blocks, record_blocks, &owner) {}
+  Side(Io& used, BlockSlab& send_blocks, BlockSlab& record_blocks)
+      : io(used), sock(used, send_blocks, record_blocks, &owner) {}
   static Task<void> readAll(Side& side, Io&) {
     while (!side.stop_reading) {
       auto bytes = co_await side.sock.recv();
@@ -55,7 +56,8 @@ struct Side {
   static Task<void> connectTo(Side& side, const ResolveAnswer& answer, TimeNs deadline_ns, Io& task_io) {
     side.status = co_await side.sock.connect(answer, deadline_ns, task_io);
   }
-  static Task<void> startTlsNow(Side& side, TlsContext& context, std::string_view name, TimeNs deadline_ns, Io& task_io) {
+  static Task<void> startTlsNow(Side& side, TlsContext& context, std::string_view name, TimeNs deadline_ns,
+                                Io& task_io) {
     side.status = co_await side.sock.startTls(context, name, deadline_ns, task_io);
   }
   void read(Scope& scope) {
@@ -82,7 +84,8 @@ struct Side {
 
 struct Loop {
   explicit Loop(IoKind kind, uint32_t buffer_count = 64)
-      : buffers(buffer_count, 16 * 1024), backend(std::move(*makeBackend(kind, buffers, mailbox, nullptr))),
+      : buffers(buffer_count, 16 * 1024),
+        backend(std::move(*makeBackend(kind, buffers, mailbox, nullptr))),
         io(*backend, buffers, {.frame_count = 256, .ready_count = 1024}) {}
   ~Loop() {
     EXPECT_EQ(io.frames().used(), 0u);
@@ -111,8 +114,12 @@ struct Loop {
 };
 
 struct SockTest : testing::TestWithParam<Kind>, Loop {
-  explicit SockTest(uint32_t buffer_count = 64) : Loop(GetParam().io, buffer_count), client(io, send_blocks, record_blocks), server(io, send_blocks, record_blocks) {
-    reinterpret_cast<sockaddr_in&>(address) = {.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  explicit SockTest(uint32_t buffer_count = 64)
+      : Loop(GetParam().io, buffer_count),
+        client(io, send_blocks, record_blocks),
+        server(io, send_blocks, record_blocks) {
+    reinterpret_cast<sockaddr_in&>(address) = {
+        .sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
     Op listen;
     listen.kind = OpKind::listen;
     listen.address = &address;
@@ -171,7 +178,8 @@ std::string kindName(const testing::TestParamInfo<Kind>& info) {
   return std::string(info.param.io == IoKind::uring ? "uring" : "epoll") + (info.param.tls ? "Tls" : "Plain");
 }
 INSTANTIATE_TEST_SUITE_P(Backends, SockTest,
-                         testing::Values(Kind{IoKind::uring, false}, Kind{IoKind::uring, true}, Kind{IoKind::epoll, false}, Kind{IoKind::epoll, true}),
+                         testing::Values(Kind{IoKind::uring, false}, Kind{IoKind::uring, true},
+                                         Kind{IoKind::epoll, false}, Kind{IoKind::epoll, true}),
                          kindName);
 
 TEST_P(SockTest, WhatOneTurnWritesArrivesOnceAndInOrder) {
@@ -391,7 +399,8 @@ struct ScarceTest : SockTest {
   ScarceTest() : SockTest(8) {}
 };
 INSTANTIATE_TEST_SUITE_P(Backends, ScarceTest,
-                         testing::Values(Kind{IoKind::uring, false}, Kind{IoKind::uring, true}, Kind{IoKind::epoll, false}, Kind{IoKind::epoll, true}),
+                         testing::Values(Kind{IoKind::uring, false}, Kind{IoKind::uring, true},
+                                         Kind{IoKind::epoll, false}, Kind{IoKind::epoll, true}),
                          kindName);
 
 TEST_P(ScarceTest, SlowReadersDoNotTakeTheBuffersOfTheOthers) {

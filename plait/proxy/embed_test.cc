@@ -107,8 +107,10 @@ struct EmbedTest : testing::TestWithParam<Way> {
   std::unique_ptr<ConnectionPool> pool;
 };
 INSTANTIATE_TEST_SUITE_P(Ways, EmbedTest,
-                         testing::Values(Way{IoKind::uring, BackendProtocol::h2c}, Way{IoKind::epoll, BackendProtocol::h2c},
-                                         Way{IoKind::epoll, BackendProtocol::h1}, Way{IoKind::uring, BackendProtocol::probe}),
+                         testing::Values(Way{IoKind::uring, BackendProtocol::h2c},
+                                         Way{IoKind::epoll, BackendProtocol::h2c},
+                                         Way{IoKind::epoll, BackendProtocol::h1},
+                                         Way{IoKind::uring, BackendProtocol::probe}),
                          [](const testing::TestParamInfo<Way>& info) { return "Way" + std::to_string(info.index); });
 
 TEST_P(EmbedTest, ARequestIsOneLineAndItsAnswerIsReadWhole) {

@@ -13,7 +13,8 @@ void chooseAuthority(Exchange& exchange, const ForwardOptions& options, uint32_t
   if (out.authority.empty()) out.authority = backend.own;
 }
 
-bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::HeaderBlock& block, http::RequestHead& out) {
+bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::HeaderBlock& block,
+                    http::RequestHead& out) {
   const http::RequestHead& in = exchange.request();
   // Three forwarded values and Via come on top, each with what a client may have sent already. Mostly the block of the
   // client's own head has room for them, and the fields that go on are not copied.
@@ -37,8 +38,8 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::Hea
     switch (field.id) {
       case FieldName::expect:  // answered at this hop
         continue;
-      // Ours follow where they are switched on. Those of a client that is no proxy of ours are claims of anybody, and go even
-      // where nothing takes their place.
+      // Ours follow where they are switched on. Those of a client that is no proxy of ours are claims of anybody, and
+      // go even where nothing takes their place.
       case FieldName::x_forwarded_for:
       case FieldName::x_forwarded_proto:
       case FieldName::x_forwarded_host:
@@ -76,7 +77,8 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::Hea
 Task<Result<Outcome>> forwardResponse(Exchange& exchange, Response& response, Io&) {
   Outcome outcome{response.status(), response.backendIdx(), false};
   const bool no_content = exchange.request().method == "HEAD" || response.status() == 204 || response.status() == 304;
-  const bool ends = no_content || (response.pipe().isEnded() && response.pipe().bufferedBytes() == 0 && response.pipe().trailers() == nullptr);
+  const bool ends = no_content || (response.pipe().isEnded() && response.pipe().bufferedBytes() == 0 &&
+                                   response.pipe().trailers() == nullptr);
   if (!exchange.sendHead(response.head(), ends)) {
     co_return fail(streamError(ErrorCode::cancelled, "the client is gone, or has no room for the response's head"));
   }

@@ -32,9 +32,10 @@ struct Outcome {
 };
 
 // Builds the request that goes to the backend: without hop-by-hop fields (RFC 9110 §7.6.1), with what tells the backend
-// who asks. The fields live in `block`. False when memory for them has run out. The authority is that of the backend, so
-// chooseAuthority comes before each try.
-bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::HeaderBlock& block, http::RequestHead& out);
+// who asks. The fields live in `block`. False when memory for them has run out. The authority is that of the backend,
+// so chooseAuthority comes before each try.
+bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::HeaderBlock& block,
+                    http::RequestHead& out);
 
 // Gives `out` the authority for that backend; the views are the exchange's or the options'.
 void chooseAuthority(Exchange& exchange, const ForwardOptions& options, uint32_t backend_idx, http::RequestHead& out);

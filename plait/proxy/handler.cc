@@ -16,7 +16,9 @@ Task<Result<Outcome>> proxyHttp2(ProxyRequest& request, ConnectionPool& pool, ui
 
 namespace {
 
-bool mayTryAnotherBackend(const Error& error) { return error.reach == Reach::backend; }
+bool mayTryAnotherBackend(const Error& error) {
+  return error.reach == Reach::backend;
+}
 
 uint16_t statusOf(const Error& error) {
   switch (error.code) {
@@ -34,9 +36,12 @@ uint16_t statusOf(const Error& error) {
 
 std::string_view textOf(uint16_t status) {
   switch (status) {
-    case 503: return "no backend has room for this request\n";
-    case 504: return "the backend did not answer in time\n";
-    default: return "the backend could not be reached or broke off\n";
+    case 503:
+      return "no backend has room for this request\n";
+    case 504:
+      return "the backend did not answer in time\n";
+    default:
+      return "the backend could not be reached or broke off\n";
   }
 }
 

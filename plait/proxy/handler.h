@@ -34,7 +34,12 @@ class ProxyHandler final : public Handler {
   // References must outlive the handler; `log` may be null.
   ProxyHandler(ConnectionPool& pool, http::HeaderSlab& headers, const ForwardOptions& options, int64_t response_head_ms,
                ProxyCounters& counters, AccessRing* log)
-      : pool_(pool), headers_(headers), options_(options), response_head_ms_(response_head_ms), counters_(counters), log_(log) {}
+      : pool_(pool),
+        headers_(headers),
+        options_(options),
+        response_head_ms_(response_head_ms),
+        counters_(counters),
+        log_(log) {}
   Task<void> handle(Exchange& exchange, Io& io) override;
 
  private:

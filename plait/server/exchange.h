@@ -1,6 +1,6 @@
-// One request and its response, as the handler sees them, whatever the client speaks. An Exchange produces the request's
-// body and consumes the response's; it lives in its server connection until the handler has called end() and the client
-// side is over.
+// One request and its response, as the handler sees them, whatever the client speaks. An Exchange produces the
+// request's body and consumes the response's; it lives in its server connection until the handler has called end() and
+// the client side is over.
 #pragma once
 
 #include <optional>

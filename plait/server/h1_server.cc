@@ -12,7 +12,8 @@ constexpr int64_t tunnel_close_ms = 2000;
 }  // namespace
 
 H1Exchange::H1Exchange(H1Server& server, ServerConnection& connection)
-    : Exchange(connection.server().io, connection.client(), connection.server().upload_blocks, connection.server().headers),
+    : Exchange(connection.server().io, connection.client(), connection.server().upload_blocks,
+               connection.server().headers),
       server_(server) {
   request_pipe_.setProducer(this);
 }
@@ -40,8 +41,8 @@ size_t H1Exchange::onBody(Bytes bytes, bool last) {
   response_bytes_ += *taken;
   sock.flushLater();
   if (last && *taken == bytes.size() && !onBodyEnd(nullptr)) {
-    // The last chunk did not fit behind its data. A byte that was not taken would be sent again, so the room for the end
-    // of a body is part of what the queue's limit leaves free; without it the response cannot be completed.
+    // The last chunk did not fit behind its data. A byte that was not taken would be sent again, so the room for the
+    // end of a body is part of what the queue's limit leaves free; without it the response cannot be completed.
     const Error error = connectionError(ErrorCode::no_memory, "no block is left for the end of a response");
     abort(error);
     bodyDone(error);
@@ -85,8 +86,10 @@ bool H1Exchange::sendHead(const http::ResponseHead& head, bool end_stream) {
   const bool unread = !request_.end_stream && request_.protocol.empty() && !request_pipe_.isEnded();
   if (!parse_.keep_alive || unread || server_.connection_.server().isDraining()) server_.close_after_ = true;
   auto framing = h1::writeResponseHead(sock.output(), own,
-                                       {.request_method = request_.method, .request_version = request_.version,
-                                        .close = server_.close_after_, .protocol = request_.protocol});
+                                       {.request_method = request_.method,
+                                        .request_version = request_.version,
+                                        .close = server_.close_after_,
+                                        .protocol = request_.protocol});
   if (!framing) return false;
   if (is_tunnel_) framing = h1::BodyFraming::until_close;
   if (*framing == h1::BodyFraming::until_close) server_.close_after_ = true;
@@ -198,7 +201,8 @@ Task<bool> H1Server::readBody(Io& io) {
       connection_.expectBy(io.nowNs() + connection_.server().timeouts.stall_ms * ns_per_ms);
       const auto more = co_await input_.more();
       if (!more || !*more) {
-        if (exchange_ != nullptr) exchange_->clientGone(connectionError(ErrorCode::cancelled, "the client's request broke off"));
+        if (exchange_ != nullptr)
+          exchange_->clientGone(connectionError(ErrorCode::cancelled, "the client's request broke off"));
         co_return false;
       }
       connection_.expectBy(never_ns);
@@ -229,7 +233,8 @@ Task<void> H1Server::readTunnel(Io&) {
   while (exchange_ != nullptr) {
     http::Pipe& pipe = exchange_->request_pipe_;
     if (!input_.empty()) {
-      while (connection_.server().uploadsAreShort() && !connection_.sock().isAborted()) co_await connection_.uploadRoom();
+      while (connection_.server().uploadsAreShort() && !connection_.sock().isAborted())
+        co_await connection_.uploadRoom();
       if (exchange_ == nullptr) break;
       const Bytes bytes = std::exchange(input_.bytes(), Bytes());
       if (!pipe.push(bytes, false)) {
@@ -260,7 +265,8 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
   http::RequestHead head;
   size_t scanned = 0;
   h1::HeadParse parse;
-  connection_.expectBy(io.nowNs() + (input_.empty() ? server.timeouts.client_idle_ms : server.timeouts.client_header_ms) * ns_per_ms);
+  connection_.expectBy(
+      io.nowNs() + (input_.empty() ? server.timeouts.client_idle_ms : server.timeouts.client_header_ms) * ns_per_ms);
   uint16_t refused = 0;
   bool ended = false;
   while (true) {
@@ -310,7 +316,8 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
   // The head's own memory is gone; what Connection nominated is looked up again in the exchange's copy.
   exchange.parse_.connection = {};
   for (const http::Field field : exchange.request_.fields) {
-    if (field.id == http::FieldName::connection) (void)http::parseConnectionValue(field.value, exchange.parse_.connection);
+    if (field.id == http::FieldName::connection)
+      (void)http::parseConnectionValue(field.value, exchange.parse_.connection);
   }
   decoder_.start(parse.framing, head.content_length, limits_);
   connection_.scope().spawn(server.handler.handle(exchange, io), io);

@@ -44,7 +44,10 @@ class H1Server {
   void onPeerClosed();
   // The connection was ended by this side: whoever works for its client is told.
   void onAborted(const Error& error);
-  void drain() { close_after_ = true; wake(); }
+  void drain() {
+    close_after_ = true;
+    wake();
+  }
   // Between two requests, with no byte of the next.
   bool isIdle() const { return exchange_ == nullptr && input_.empty(); }
 

@@ -45,7 +45,8 @@ h2::Indexing indexingOf(const http::Field& field) {
 }  // namespace
 
 H2Exchange::H2Exchange(H2Server& server, ServerConnection& connection)
-    : Exchange(connection.server().io, connection.client(), connection.server().upload_blocks, connection.server().headers),
+    : Exchange(connection.server().io, connection.client(), connection.server().upload_blocks,
+               connection.server().headers),
       server_(server) {
   request_pipe_.setProducer(this);
 }
@@ -98,7 +99,8 @@ bool H2Exchange::onBodyEnd(const http::FieldList* trailers) {
   } else if (session.canSendHeaders(trailers->listSize(), trailers->count())) {
     session.beginHeaders();
     for (const http::Field field : *trailers) {
-      if (!http::isForbiddenInTrailers(field.id)) session.addField(field.name, field.value, field.id, indexingOf(field));
+      if (!http::isForbiddenInTrailers(field.id))
+        session.addField(field.name, field.value, field.id, indexingOf(field));
     }
     session.endHeaders(*this, true);
     sent = true;
@@ -119,7 +121,9 @@ void H2Exchange::onBodyAborted(const Error& error) {
 
 bool H2Exchange::writeHead(const http::ResponseHead& head, bool end_stream) {
   h2::Session& session = server_.session_;
-  if (id == 0 || isClosed() || local_ended || !session.canSendHeaders(head.fields.listSize() + 16, head.fields.count() + 1)) return false;
+  if (id == 0 || isClosed() || local_ended ||
+      !session.canSendHeaders(head.fields.listSize() + 16, head.fields.count() + 1))
+    return false;
   session.beginHeaders();
   const char digits[3] = {static_cast<char>('0' + head.status / 100), static_cast<char>('0' + head.status / 10 % 10),
                           static_cast<char>('0' + head.status % 10)};
@@ -134,7 +138,9 @@ bool H2Exchange::writeHead(const http::ResponseHead& head, bool end_stream) {
   return true;
 }
 
-bool H2Exchange::sendInterim(const http::ResponseHead& head) { return !head_sent_ && writeHead(head, false); }
+bool H2Exchange::sendInterim(const http::ResponseHead& head) {
+  return !head_sent_ && writeHead(head, false);
+}
 
 bool H2Exchange::sendHead(const http::ResponseHead& head, bool end_stream) {
   if (head_sent_ || !writeHead(head, end_stream)) return false;
@@ -303,7 +309,8 @@ void H2Server::resetStalled(TimeNs now_ns) {
     }
     // After the response's head both sides may take their time: a stream of messages is silent for as long as it likes.
     const bool client_may_send = exchange.receive_window.available() != 0 && session_.receiveWindow() > 0;
-    const bool waits_for_body = !exchange.remote_ended && !exchange.head_sent_ && exchange.request_pipe_.bufferedBytes() == 0;
+    const bool waits_for_body =
+        !exchange.remote_ended && !exchange.head_sent_ && exchange.request_pipe_.bufferedBytes() == 0;
     if (waits_for_body && client_may_send && now_ns - exchange.received_ns_ >= stall_ns) {
       stall(exchange, "the request's body stopped");
     }
@@ -378,7 +385,8 @@ void H2Server::onEvent(h2::Event& event, Io& io) {
       }
       return;
     case h2::Event::Kind::stream_error:
-      if (exchange != nullptr) exchange->clientGone(streamError(ErrorCode::cancelled, event.reason, static_cast<uint32_t>(event.error_code)));
+      if (exchange != nullptr)
+        exchange->clientGone(streamError(ErrorCode::cancelled, event.reason, static_cast<uint32_t>(event.error_code)));
       return;
     case h2::Event::Kind::window:
       if (exchange == nullptr) return pumpBlocked();

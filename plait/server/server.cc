@@ -4,9 +4,9 @@
 
 namespace plait {
 
-Server::Server(Io& server_io, const Limits& server_limits, const ServerTimeouts& server_timeouts, Handler& server_handler,
-               BlockSlab& server_send_blocks, BlockSlab& server_record_blocks, BlockSlab& server_stream_blocks,
-               http::HeaderSlab& server_headers)
+Server::Server(Io& server_io, const Limits& server_limits, const ServerTimeouts& server_timeouts,
+               Handler& server_handler, BlockSlab& server_send_blocks, BlockSlab& server_record_blocks,
+               BlockSlab& server_stream_blocks, http::HeaderSlab& server_headers)
     : io(server_io),
       limits(server_limits),
       timeouts(server_timeouts),
@@ -23,9 +23,13 @@ Server::Server(Io& server_io, const Limits& server_limits, const ServerTimeouts&
       accepted_(max_accepted_waiting),
       accept_timer_(this, [](void* self) { static_cast<Server*>(self)->resumeAccepting(); }) {}
 
-Server::~Server() { PLAIT_ASSERT(all_.empty()); }
+Server::~Server() {
+  PLAIT_ASSERT(all_.empty());
+}
 
-size_t Server::connectionBytes(const Limits& limits) { return Slab<ServerConnection>::bytesFor(limits.client_connections); }
+size_t Server::connectionBytes(const Limits& limits) {
+  return Slab<ServerConnection>::bytesFor(limits.client_connections);
+}
 
 size_t Server::exchangeBytes(const Limits& limits) {
   return Slab<H2Exchange>::bytesFor(limits.exchanges) + Slab<H1Exchange>::bytesFor(limits.exchanges);
@@ -62,7 +66,8 @@ int Server::listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first
 }
 
 size_t Server::reservedBytes() const {
-  return upload_blocks.reservedBytes() + h2_exchanges.reservedBytes() + h1_exchanges.reservedBytes() + connections_.reservedBytes();
+  return upload_blocks.reservedBytes() + h2_exchanges.reservedBytes() + h1_exchanges.reservedBytes() +
+         connections_.reservedBytes();
 }
 
 void Server::noteUploadRoom() {
@@ -156,7 +161,8 @@ Task<void> Server::drain(Io& drain_io) {
     for (io.submit(waiting); waiting.result >= 0; io.submit(waiting)) adopt(*listener, waiting.result);
     closeNow(listener->op.fd);
   }
-  for (ServerConnection* connection = all_.front(); connection != nullptr; connection = all_.next(*connection)) connection->drain();
+  for (ServerConnection* connection = all_.front(); connection != nullptr; connection = all_.next(*connection))
+    connection->drain();
   const TimeNs deadline_ns = drain_io.nowNs() + timeouts.drain_ms * ns_per_ms;
   Timer deadline(this, [](void* self) {
     auto* server = static_cast<Server*>(self);

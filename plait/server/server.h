@@ -16,8 +16,8 @@ namespace plait {
 struct ServerTimeouts {
   int64_t client_header_ms = 10'000;  // from the first byte of a header block to its last
   int64_t client_idle_ms = 75'000;    // without a request in progress
-  // Without a byte of progress that is the client's to make: its window stays closed, it does not read, or its request's
-  // body stops before there is an answer. Seen a quarter of it too late at most.
+  // Without a byte of progress that is the client's to make: its window stays closed, it does not read, or its
+  // request's body stops before there is an answer. Seen a quarter of it too late at most.
   int64_t stall_ms = 60'000;
   int64_t drain_ms = 30'000;
 };
@@ -27,9 +27,9 @@ struct ServerCounters {
   uint64_t connections_refused = 0;
   uint64_t requests_h1 = 0;
   uint64_t requests_h2 = 0;
-  uint64_t requests_refused = 0;    // no exchange or no memory for its head was free
-  uint64_t accept_pauses = 0;       // accepting stopped: every connection in use, or the system out of descriptors
-  uint64_t upload_pauses = 0;       // a client was not read because the memory for request bodies was used up
+  uint64_t requests_refused = 0;  // no exchange or no memory for its head was free
+  uint64_t accept_pauses = 0;     // accepting stopped: every connection in use, or the system out of descriptors
+  uint64_t upload_pauses = 0;     // a client was not read because the memory for request bodies was used up
   uint64_t stalled_streams = 0;
   uint64_t stalled_connections = 0;
   uint64_t header_timeouts = 0;
@@ -93,8 +93,8 @@ class ServerConnection final : public UltraSock::Owner {
   // The connection's only timer. It is not moved with every request: it fires, looks, and is armed for the rest.
   Timer timer_;
   TimeNs deadline_ns_ = never_ns;
-  uint64_t sent_seen_ = 0;      // what had been sent at the last look,
-  TimeNs moved_ns_ = 0;         // and when output had last been seen to move
+  uint64_t sent_seen_ = 0;  // what had been sent at the last look,
+  TimeNs moved_ns_ = 0;     // and when output had last been seen to move
   bool had_unsent_ = false;
   TimeNs paused_since_ns_ = 0;  // waits for upload room; 0 while it does not
   std::coroutine_handle<> room_waiter_;
@@ -108,11 +108,11 @@ class Server {
          BlockSlab& record_blocks, BlockSlab& stream_blocks, http::HeaderSlab& headers);
   ~Server();
 
-  // Listens on `address`, which becomes the bound one. `tls` null: plain. With `tls_by_first_byte` each client chooses: a
-  // connection that begins with a TLS handshake is TLS, any other plain. 0 or -errno.
+  // Listens on `address`, which becomes the bound one. `tls` null: plain. With `tls_by_first_byte` each client chooses:
+  // a connection that begins with a TLS handshake is TLS, any other plain. 0 or -errno.
   int listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte = false);
-  // Takes what already waits to be accepted, stops listening, and asks every client to go; returns when all are gone, at
-  // the latest a moment after the drain deadline, when those that are left are cut off.
+  // Takes what already waits to be accepted, stops listening, and asks every client to go; returns when all are gone,
+  // at the latest a moment after the drain deadline, when those that are left are cut off.
   Task<void> drain(Io& io);
 
   bool isDraining() const { return draining_; }

@@ -132,7 +132,9 @@ Task<void> ServerConnection::run(int fd, Io& io) {
     }
   }
   const TimeNs hello_by_ns = io.nowNs() + server_.timeouts.client_header_ms * ns_per_ms;
-  const auto helloBy = [&] { return server_.isDraining() ? std::min(hello_by_ns, io.nowNs() + ns_per_s) : hello_by_ns; };
+  const auto helloBy = [&] {
+    return server_.isDraining() ? std::min(hello_by_ns, io.nowNs() + ns_per_s) : hello_by_ns;
+  };
   bool speaks_h2 = false;
   std::optional<Result<Bytes>> first;
   client_.is_tls = tls_ != nullptr;

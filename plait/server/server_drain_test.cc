@@ -75,7 +75,8 @@ TEST_P(DrainTest, ClientsInTheListenQueueAreServedBeforeTheListenerGoes) {
   world.drain();
   for (auto& client : waiting) {
     EXPECT_TRUE(client->seesText("hello"));
-    EXPECT_TRUE(client->seesText("connection: close") || client->received.find("Connection: close") != std::string::npos);
+    EXPECT_TRUE(client->seesText("connection: close") ||
+                client->received.find("Connection: close") != std::string::npos);
     EXPECT_TRUE(client->sees([&] { return client->is_closed; }));
     client->close();
   }

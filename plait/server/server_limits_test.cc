@@ -7,7 +7,9 @@ namespace {
 using LimitsTest = ServerTest;
 INSTANTIATE_TEST_SUITE_P(Backends, LimitsTest, testing::Values(IoKind::uring, IoKind::epoll), backendName);
 
-ServerTimeouts hasty() { return {.client_header_ms = 200, .client_idle_ms = 60'000, .stall_ms = 200, .drain_ms = 5'000}; }
+ServerTimeouts hasty() {
+  return {.client_header_ms = 200, .client_idle_ms = 60'000, .stall_ms = 200, .drain_ms = 5'000};
+}
 
 TEST_P(LimitsTest, AnEndOfAResponseThatFindsNoBlockIsSentOnceThereIsOne) {
   World world(GetParam());
@@ -56,7 +58,8 @@ TEST_P(LimitsTest, AConnectionThatIsNotReadIsClosed) {
   client.send(frame(FrameType::window_update, 0, 0, be32(0x7fffffff - 65'535)));
   // More than the kernel's buffers of both sides hold.
   client.send(get(1, "/big?8000000"));
-  EXPECT_TRUE(world.turnUntil([&] { return world.server.connectionCount() == 0 && world.server.counters().connections_total == 1; }));
+  EXPECT_TRUE(world.turnUntil(
+      [&] { return world.server.connectionCount() == 0 && world.server.counters().connections_total == 1; }));
   EXPECT_EQ(world.server.counters().stalled_connections, 1u);
   EXPECT_TRUE(world.handler.relay_failed);
 }
@@ -65,7 +68,8 @@ TEST_P(LimitsTest, AnHttp1ClientThatDoesNotReadIsCutOff) {
   World world(GetParam(), smallLimits(), hasty());
   RawClient client(world, 4096);
   client.send("GET /big?8000000 HTTP/1.1\r\nHost: a\r\n\r\n");
-  EXPECT_TRUE(world.turnUntil([&] { return world.server.connectionCount() == 0 && world.server.counters().connections_total == 1; }));
+  EXPECT_TRUE(world.turnUntil(
+      [&] { return world.server.connectionCount() == 0 && world.server.counters().connections_total == 1; }));
   EXPECT_EQ(world.server.counters().stalled_connections, 1u);
 }
 

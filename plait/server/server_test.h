@@ -88,7 +88,8 @@ struct TestHandler final : Handler {
     } else {
       exchange.respond(200, "text/plain", "hello");
     }
-    if (http::Pipe* body = exchange.requestBody()) body->cancel(streamError(ErrorCode::cancelled, "the answer is complete"));
+    if (http::Pipe* body = exchange.requestBody())
+      body->cancel(streamError(ErrorCode::cancelled, "the answer is complete"));
     running -= 1;
     exchange.end();
   }
@@ -140,7 +141,8 @@ struct World {
         headers(limits.smallHeaderBlocks(), 16, 16),
         handler(stream_blocks, headers),
         server(io, limits, timeouts, handler, send_blocks, record_blocks, stream_blocks, headers) {
-    reinterpret_cast<sockaddr_in&>(address) = {.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+    reinterpret_cast<sockaddr_in&>(address) = {
+        .sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
     EXPECT_EQ(server.listen(address, nullptr), 0);
   }
   ~World() {
@@ -196,7 +198,8 @@ struct World {
 
 // One TCP connection. What it receives is collected whenever the test looks.
 struct RawClient {
-  explicit RawClient(World& served, int receive_buffer = 0) : world(served), fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit RawClient(World& served, int receive_buffer = 0)
+      : world(served), fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     if (receive_buffer != 0) ::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
     EXPECT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&world.address), sizeof(sockaddr_in)), 0);
   }
@@ -223,10 +226,12 @@ struct RawClient {
     }
   }
   bool sees(const std::function<bool()>& what, int64_t bound_ms = 10'000) {
-    return world.turnUntil([&] {
-      collect();
-      return what();
-    }, bound_ms);
+    return world.turnUntil(
+        [&] {
+          collect();
+          return what();
+        },
+        bound_ms);
   }
   bool seesText(std::string_view text) {
     return sees([&] { return received.find(text) != std::string::npos; });
@@ -266,7 +271,8 @@ struct H2Client : RawClient {
       const h2::FrameHeader header = h2::FrameHeader::parse(reinterpret_cast<const uint8_t*>(received.data()));
       const size_t size = h2::frame_header_size + header.length;
       if (received.size() < size) break;
-      seen.push_back({header, Wire(received.begin() + h2::frame_header_size, received.begin() + static_cast<ptrdiff_t>(size))});
+      seen.push_back(
+          {header, Wire(received.begin() + h2::frame_header_size, received.begin() + static_cast<ptrdiff_t>(size))});
       received.erase(0, size);
       const Sent& one = seen.back();
       if (header.type == FrameType::window_update) windows[header.stream_id] += loadBe32(one.payload.data());
@@ -319,18 +325,20 @@ struct H2Client : RawClient {
   bool tryUpload(uint32_t id, size_t size, bool end, int64_t bound_ms = 10'000) {
     if (!windows.contains(id)) windows[id] += 65'535;
     size_t left = size;
-    return world.turnUntil([&] {
-      frames();
-      while (left != 0) {
-        const int64_t count = std::min<int64_t>({static_cast<int64_t>(left), 16'384, windows[0], windows[id]});
-        if (count <= 0) return false;
-        left -= static_cast<size_t>(count);
-        windows[0] -= count;
-        windows[id] -= count;
-        send(data(id, static_cast<size_t>(count), end && left == 0));
-      }
-      return true;
-    }, bound_ms);
+    return world.turnUntil(
+        [&] {
+          frames();
+          while (left != 0) {
+            const int64_t count = std::min<int64_t>({static_cast<int64_t>(left), 16'384, windows[0], windows[id]});
+            if (count <= 0) return false;
+            left -= static_cast<size_t>(count);
+            windows[0] -= count;
+            windows[id] -= count;
+            send(data(id, static_cast<size_t>(count), end && left == 0));
+          }
+          return true;
+        },
+        bound_ms);
   }
 
   std::vector<Sent> seen;
