@@ -134,7 +134,7 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
   control_options.log_format = config.access_log.format;
   for (const BackendOptions& backend : options.backends) control_options.backends.push_back(backend.name);
   ControlThread control(control_options, workers);
-  const bool has_control = control_options.admin || options.has_access_log;
+  const bool has_control = control_options.admin || options.has_access_log || !options.backends.empty();
   if (has_control) {
     const ControlStarted started = control.start();
     if (started.failed != ControlStarted::Part::none) {

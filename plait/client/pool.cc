@@ -192,6 +192,7 @@ void ConnectionPool::onDialFailed(Backend& backend, Lane& lane, const Error& err
   const int64_t base_ms =
       std::min(timeouts_.backoff_max_ms, timeouts_.backoff_min_ms << std::min(backend.failures, 10u));
   backend.failures += 1;
+  if (backend.failures == 1 && observer_ != nullptr && !closing_) observer_->onBackendDown(backend.idx, error);
   backend.not_before_ns = io_.nowNs() + (base_ms / 2 + io_.random().below(static_cast<uint32_t>(base_ms))) * ns_per_ms;
   // Whatever comes up at that address next may speak another version.
   if (readyConnections(backend.idx) == 0) backend.speaks_http1 = backend.options.protocol == BackendProtocol::h1;
@@ -221,6 +222,7 @@ Task<void> ConnectionPool::dial(Backend& backend, Lane& lane, Io& io) {
     onDialFailed(backend, lane, status.error());
   } else {
     counters_.connects += 1;
+    if (backend.failures != 0 && observer_ != nullptr) observer_->onBackendUp(backend.idx);
     backend.failures = 0;
     backend.not_before_ns = 0;
     if (opened.connection == nullptr) {

@@ -58,6 +58,16 @@ struct PoolCounters {
   uint64_t queue_waits = 0;
 };
 
+// Hears when a backend becomes unreachable or is reached again: when that changes, not each time.
+class PoolObserver {
+ public:
+  virtual void onBackendDown(uint32_t backend_idx, const Error& error) = 0;
+  virtual void onBackendUp(uint32_t backend_idx) = 0;
+
+ protected:
+  ~PoolObserver() = default;
+};
+
 // A stream reserved on a ready connection: pointer-like, and used up by one request.
 class Lease {
  public:
@@ -152,6 +162,9 @@ class ConnectionPool {
   size_t connectionPeak() const { return socks_.peak(); }
   http::ReplayBudget& replayBudget() { return replay_budget_; }
 
+  // Null for none; must outlive the pool.
+  void setObserver(PoolObserver* observer) { observer_ = observer; }
+
   // Retires every connection and waits until the last is closed.
   Task<void> close(Io& io);
 
@@ -241,6 +254,7 @@ class ConnectionPool {
   http::ReplayBudget replay_budget_;
   uint64_t unknown_tokens_x100_;
   Scope scope_;
+  PoolObserver* observer_ = nullptr;
   bool closing_ = false;
 };
 

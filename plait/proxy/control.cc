@@ -1,5 +1,7 @@
 #include "plait/proxy/control.h"
 
+#include <fmt/format.h>
+
 #include <chrono>
 #include <cstring>
 
@@ -10,6 +12,8 @@ namespace {
 
 // How often the rings are emptied: a worker that logs 100,000 requests a second fills a tenth of its ring meanwhile.
 constexpr int64_t log_interval_ms = 20;
+// Without an access log there are only the backends' events, which are for people.
+constexpr int64_t event_interval_ms = 200;
 
 // Few and small: scrapers, not clients.
 Limits adminLimits() {
@@ -35,17 +39,25 @@ int64_t wallOffsetNs(Io& io) {
 }
 
 struct LogPump {
-  AccessLog& log;
+  AccessLog* log;  // null: none is kept
+  EventLog events;
   std::vector<std::unique_ptr<Worker>>& workers;
   std::atomic<bool>& reopen;
   bool is_done = false;
 
   void drain(Io& io) {
+    for (size_t i = 0; i < workers.size(); ++i) {
+      for (BackendEvent event; workers[i]->events().pop(event);) {
+        const std::string sentence = events.sentenceOf(event, i);
+        if (!sentence.empty()) fmt::print(stderr, "plait: {}\n", sentence);
+      }
+    }
+    if (log == nullptr) return;
     // A file that cannot be opened anew is no reason to lose what the old one still takes.
-    if (reopen.exchange(false, std::memory_order_relaxed)) (void)log.open();
+    if (reopen.exchange(false, std::memory_order_relaxed)) (void)log->open();
     const int64_t offset_ns = wallOffsetNs(io);
     for (const auto& worker : workers) {
-      if (AccessRing* ring = worker->accessRing()) log.drain(*ring, offset_ns);
+      if (AccessRing* ring = worker->accessRing()) log->drain(*ring, offset_ns);
     }
   }
 };
@@ -53,14 +65,15 @@ struct LogPump {
 Task<void> pumpLog(LogPump& pump, Io& io) {
   while (!pump.is_done) {
     pump.drain(io);
-    co_await sleepUntil(io.nowNs() + log_interval_ms * ns_per_ms, io);
+    const int64_t pause_ms = pump.log == nullptr ? event_interval_ms : log_interval_ms;
+    co_await sleepUntil(io.nowNs() + pause_ms * ns_per_ms, io);
   }
   pump.drain(io);
 }
 
-Task<void> endOnStop(Op& stop, Server& server, LogPump* pump, Scope& pumps, Io& io) {
+Task<void> endOnStop(Op& stop, Server& server, LogPump& pump, Scope& pumps, Io& io) {
   co_await OpAwaiter(stop, io);
-  if (pump != nullptr) pump->is_done = true;
+  pump.is_done = true;
   co_await pumps.join();
   co_await server.drain(io);
   io.stop();
@@ -118,12 +131,11 @@ void ControlThread::run(std::promise<ControlStarted>& started) {
   // A scraper that keeps its connection open does not hold up the end.
   const ServerTimeouts timeouts{.drain_ms = 100};
   Server server(io, limits, timeouts, handler, send_blocks, record_blocks, stream_blocks, headers);
-  std::optional<LogPump> pump;
-  if (log) pump.emplace(*log, workers_, reopen_log_);
+  LogPump pump{log ? &*log : nullptr, EventLog(options_.backends, workers_.size()), workers_, reopen_log_};
   Scope pumps;
-  if (pump) pumps.spawn(pumpLog(*pump, io), io);
+  pumps.spawn(pumpLog(pump, io), io);
   Scope scope;
-  scope.spawn(endOnStop(stop_op_, server, pump ? &*pump : nullptr, pumps, io), io);
+  scope.spawn(endOnStop(stop_op_, server, pump, pumps, io), io);
   io.turn(0);
   if (options_.admin) {
     report.admin = *options_.admin;

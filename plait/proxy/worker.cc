@@ -160,6 +160,7 @@ void Worker::run(const std::vector<ListenOptions>& listeners, std::promise<Worke
   BoundArena arena(tlsArenaBytes(options_));
   Parts parts(options_, memory, arena.get(), **backend, counters_, accessRing());
   parts_ = &parts;
+  if (parts.pool) parts.pool->setObserver(&events_);
   Io& io = parts.io;
   PLAIT_ASSERT(parts.reservedBytes() + (access_ring_ ? access_ring_->reservedBytes() : 0) <= sumOf(memoryOf(options_)));
   if (options_.prefault) {

@@ -10,6 +10,7 @@
 #include "plait/client/pool.h"
 #include "plait/io/mailbox.h"
 #include "plait/proxy/access_log.h"
+#include "plait/proxy/event_log.h"
 #include "plait/proxy/forward.h"
 #include "plait/proxy/metrics.h"
 #include "plait/server/server.h"
@@ -64,6 +65,8 @@ class Worker {
   const WorkerSnapshot& last() const { return last_; }
   // Null where there is no access log. The worker pushes, one other thread pops.
   AccessRing* accessRing() { return access_ring_ ? &*access_ring_ : nullptr; }
+  // Likewise: what happens to backends.
+  EventRing& events() { return events_; }
 
  private:
   struct Parts;
@@ -76,6 +79,7 @@ class Worker {
   Mailbox mailbox_;
   Op stop_op_;
   std::optional<AccessRing> access_ring_;
+  EventRing events_;
   ProxyCounters counters_;
   std::thread thread_;
   Parts* parts_ = nullptr;  // while the thread runs, for that thread alone

@@ -160,3 +160,17 @@ test('with TLS on both sides serving calls malloc as little as without', async (
   assert.match(plait.stdout(), /^malloc calls while serving: 0$/m);
   assert.match(plait.stdout(), /^TLS arena: \d+ allocations, 0 refused, at most \d+ of \d+ KiB used by a worker$/m);
 });
+
+test('standard error says why a backend cannot be used, and that it is back', async (t) => {
+  const port = await freePort();
+  const plait = await startProxy(t, [`h2c://127.0.0.1:${port}`]);
+  const client = connectH2(t, plait.port);
+  const waiting = request(client, { ':path': '/' });
+  await eventually(() => new RegExp(`^plait: backend h2c://127\\.0\\.0\\.1:${port} cannot be used: .*refused.*$`, 'm').test(plait.stderr()), 'the reason is said');
+  await startH2Backend(t, (stream) => {
+    stream.respond({ ':status': 200 });
+    stream.end();
+  }, { port });
+  assert.equal((await waiting).status, 200, 'the request has waited');
+  await eventually(() => plait.stderr().includes(`backend h2c://127.0.0.1:${port} is reached again`), 'its return is said');
+});
