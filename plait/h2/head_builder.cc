@@ -69,6 +69,7 @@ void HeadBuilder::addPseudo(const DecodedField& field) {
   if ((pseudo_seen_ & bit) != 0) return reject("a pseudo-header field comes twice (RFC 9113 §8.3)");
   pseudo_seen_ |= bit;
   if (kind_ == Kind::response) return addStatus(field.value);
+  PLAIT_ASSERT(target != nullptr);
   *target = fields_.keep(field.value);
   if (target->size() != field.value.size()) is_too_large_ = true;
 }
