@@ -1,6 +1,6 @@
 // The control thread: what may block or allocate, away from the workers. It serves the admin address, writes the access
-// log and says what happens to backends. The admin server is plait's own server on an Io of its own, with a handler that
-// knows three paths:
+// log and says what happens to backends. The admin server is plait's own server on an Io of its own, with a handler
+// that knows three paths:
 //
 //   /metrics  the figures in the text format of Prometheus
 //   /healthz  200 as long as the process runs
