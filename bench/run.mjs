@@ -1,8 +1,9 @@
 // CPU per request of the proxy's own process, against HAProxy and nghttpx in the same run. The proxy has one worker on
 // core 0; client and backend share core 1. Rounds are interleaved over the proxies and ratios are paired by round, so that
-// whatever else the machine does meets all of them alike. Prints a Markdown table.
+// whatever else the machine does meets all of them alike. Every response counts: a run in which one was not 2xx, or in
+// which the bodies do not add up to the byte, ends the program. Prints a Markdown table.
 //
-//   node bench/run.mjs [--rounds N] [--requests N] [--io auto|uring|epoll] [--out FILE]
+//   node bench/run.mjs [--only W1,W5] [--rounds N] [--requests N] [--io auto|uring|epoll] [--out FILE]
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,6 +17,7 @@ const { values: options } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
     requests: { type: 'string', default: '100000' },
+    only: { type: 'string', default: 'W1,W2,W4,W5' },
     io: { type: 'string', default: 'auto' },
     out: { type: 'string' },
     plait: { type: 'string', default: 'build/release/plait' },
@@ -24,12 +26,13 @@ const { values: options } = parseArgs({
 const rounds = Number(options.rounds);
 const requests = Number(options.requests);
 
+const sizes = { small: 100, large: 1 << 20 };
 const workloads = [
-  { name: 'W1 h2c → h2c, 100 B', port: 'plain', path: 'small', n: requests, size: 100, args: ['-c', '32', '-m', '32'], unit: 'µs/request' },
-  { name: 'W2 h2+TLS → h2c, 100 B', port: 'tls', path: 'small', n: requests, size: 100, args: ['-c', '32', '-m', '32'], unit: 'µs/request' },
-  { name: 'W4 HTTP/1.1 → h2c, 100 B', port: 'plainH1', path: 'small', n: requests, size: 100, args: ['--h1', '-c', '64'], unit: 'µs/request' },
-  { name: 'W5 h2c → h2c, 1 MiB', port: 'plain', path: 'large', n: Math.max(64, requests / 100), size: 1 << 20, args: ['-c', '8', '-m', '8'], unit: 'µs/MiB' },
-];
+  { name: 'W1 h2c → h2c, 100 B', port: 'plain', path: 'small', n: requests, args: ['-c', '32', '-m', '32'], unit: 'µs/request' },
+  { name: 'W2 h2+TLS → h2c, 100 B', port: 'tls', path: 'small', n: requests, args: ['-c', '32', '-m', '32'], unit: 'µs/request' },
+  { name: 'W4 HTTP/1.1 → h2c, 100 B', port: 'plainH1', path: 'small', n: requests, args: ['--h1', '-c', '64'], unit: 'µs/request' },
+  { name: 'W5 h2c → h2c, 1 MiB', port: 'plain', path: 'large', n: Math.max(64, Math.ceil(requests / 100)), args: ['-c', '8', '-m', '8'], unit: 'µs/MiB' },
+].filter(({ name }) => options.only.split(',').includes(name.split(' ')[0]));
 
 const dir = mkdtempSync(path.join(os.tmpdir(), 'plait-bench-'));
 const children = [];
@@ -73,15 +76,6 @@ function cpuNs(pid) {
   return total;
 }
 
-// Every response was 2xx. h2load cannot read the status of an HTTP/1.1 response without a reason phrase, which HAProxy's
-// are where the backend speaks HTTP/2; then every request must be done and every byte of the content there.
-function isComplete(stdout, workload) {
-  const count = (pattern) => Number(stdout.match(pattern)?.[1] ?? 0);
-  if (count(/status codes: (\d+) 2xx/) === workload.n) return true;
-  return /status codes: 0 2xx, 0 3xx, 0 4xx, 0 5xx/.test(stdout) && count(/, (\d+) done/) === workload.n && count(/, (\d+) errored/) === 0
-    && count(/\((\d+)\) data/) === workload.n * workload.size;
-}
-
 const median = (numbers) => {
   const sorted = [...numbers].sort((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)];
@@ -92,8 +86,7 @@ const key = path.join(dir, 'key.pem');
 execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
   '-subj', '/CN=localhost', '-keyout', key, '-out', cert], { stdio: 'ignore' });
 writeFileSync(path.join(dir, 'both.pem'), readFileSync(cert, 'utf8') + readFileSync(key, 'utf8'));
-writeFileSync(path.join(dir, 'small'), Buffer.alloc(100, 'x'));
-writeFileSync(path.join(dir, 'large'), Buffer.alloc(1 << 20, 'x'));
+for (const [name, size] of Object.entries(sizes)) writeFileSync(path.join(dir, name), Buffer.alloc(size, 'x'));
 
 const origin = await freePort();
 start(1, 'nghttpd', ['--no-tls', '-d', dir, String(origin)]);
@@ -106,12 +99,18 @@ const proxies = {};
     '--tls-cert', cert, '--tls-key', key, '--io', options.io]);
   proxies.plait = { child, plain, plainH1: plain, tls };
 }
-{
+// HAProxy's buffers hold 16 KiB unless told otherwise, into which a DATA frame of 16 KiB with its header does not fit: large
+// bodies then cost it at least twice what they cost with larger buffers. So it runs both ways, and either may be the
+// best peer.
+async function startHaproxy(name, tuning) {
   const [plain, plainH1, tls] = [await freePort(), await freePort(), await freePort()];
-  writeFileSync(path.join(dir, 'haproxy.cfg'), `global
+  const control = path.join(dir, `${name}.sock`);
+  const file = path.join(dir, `${name}.cfg`);
+  writeFileSync(file, `global
   nbthread 1
   maxconn 4000
-defaults
+  stats socket ${control}
+${tuning}defaults
   mode http
   timeout connect 3s
   timeout client 60s
@@ -125,8 +124,21 @@ frontend f
 backend b
   server s 127.0.0.1:${origin} proto h2
 `);
-  proxies.haproxy = { child: start(0, 'haproxy', ['-f', path.join(dir, 'haproxy.cfg')]), plain, plainH1, tls };
+  return { child: start(0, 'haproxy', ['-f', file]), plain, plainH1, tls, succeeded: () => haproxySucceeded(control) };
 }
+
+// How many 2xx responses HAProxy has sent since it started, by its own count.
+async function haproxySucceeded(control) {
+  const socket = net.connect(control).setEncoding('utf8');
+  socket.end('show stat\n');
+  let text = '';
+  for await (const chunk of socket) text += chunk;
+  const [names, ...rows] = text.trim().split('\n').map((line) => line.split(','));
+  return Number(rows.find((row) => row[0] === 'f' && row[1] === 'FRONTEND')[names.indexOf('hrsp_2xx')]);
+}
+
+proxies.haproxy = await startHaproxy('haproxy', '');
+proxies['haproxy, tuned'] = await startHaproxy('haproxy-tuned', '  tune.bufsize 65536\n');
 {
   const [plain, tls] = [await freePort(), await freePort()];
   const child = start(0, 'nghttpx', ['-n1', '--no-ocsp', '--conf=/dev/null', '--errorlog-file=/dev/null', `-f127.0.0.1,${plain};no-tls`, `-f127.0.0.1,${tls}`,
@@ -138,22 +150,39 @@ for (const proxy of Object.values(proxies)) {
   await listening(proxy.tls);
 }
 
-const lines = [`| workload | ${Object.keys(proxies).join(' | ')} | plait / best peer |`, '|---|' + '---|'.repeat(Object.keys(proxies).length + 1)];
+// One run of a workload through one proxy: the proxy's CPU time for each request, in µs. Throws unless every request was
+// answered with 2xx and with its whole body.
+async function measure(workload, name) {
+  const proxy = proxies[name];
+  const scheme = workload.port === 'tls' ? 'https' : 'http';
+  const url = `${scheme}://127.0.0.1:${proxy[workload.port]}/${workload.path}`;
+  const earlier = await proxy.succeeded?.();
+  const before = cpuNs(proxy.child.pid);
+  const { stdout } = await run('taskset', ['-c', '1', 'h2load', '-n', String(workload.n), ...workload.args, url], { timeout: 300_000 });
+  const spent = cpuNs(proxy.child.pid) - before;
+  // h2load notices the status of an HTTP/1.1 response only where a reason phrase follows it. HAProxy writes none when the
+  // response came over HTTP/2, so its own count is asked.
+  const succeeded = proxy.succeeded ? await proxy.succeeded() - earlier : Number(stdout.match(/status codes: (\d+) 2xx/)?.[1] ?? 0);
+  const bytes = Number(stdout.match(/\((\d+)\) data/)?.[1] ?? 0);
+  if (succeeded !== workload.n || bytes !== workload.n * sizes[workload.path]) {
+    throw new Error(`${workload.name} through ${name}: ${succeeded} of ${workload.n} responses were 2xx, with ${bytes} bytes\n${stdout}`);
+  }
+  return spent / 1000 / workload.n;
+}
+
+const names = Object.keys(proxies);
+const lines = [`| workload | ${names.join(' | ')} | plait / best peer |`, '|---|' + '---|'.repeat(names.length + 1)];
 for (const workload of workloads) {
-  const figures = Object.fromEntries(Object.keys(proxies).map((name) => [name, []]));
+  const figures = Object.fromEntries(names.map((name) => [name, []]));
   for (let round = -1; round < rounds; round += 1) {  // the first round warms up
-    for (const [name, proxy] of Object.entries(proxies)) {
-      const scheme = workload.port === 'tls' ? 'https' : 'http';
-      const url = `${scheme}://127.0.0.1:${proxy[workload.port]}/${workload.path}`;
-      const before = cpuNs(proxy.child.pid);
-      const { stdout } = await run('taskset', ['-c', '1', 'h2load', '-n', String(workload.n), ...workload.args, url], { timeout: 120_000 });
-      const spent = cpuNs(proxy.child.pid) - before;
-      if (round >= 0) figures[name].push(isComplete(stdout, workload) ? spent / 1000 / workload.n : NaN);
+    for (let i = 0; i < names.length; i += 1) {  // each round begins with another proxy
+      const name = names[(i + round + 1) % names.length];
+      const figure = await measure(workload, name);
+      if (round >= 0) figures[name].push(figure);
     }
   }
-  const peers = Object.keys(proxies).filter((name) => name !== 'plait');
-  const ratios = figures.plait.map((value, i) => value / Math.min(...peers.map((name) => figures[name][i]).filter((x) => !Number.isNaN(x))));
-  const cells = Object.keys(proxies).map((name) => (figures[name].some(Number.isNaN) ? 'failed' : `${median(figures[name]).toFixed(2)} ${workload.unit}`));
+  const ratios = figures.plait.map((value, i) => value / Math.min(...names.slice(1).map((name) => figures[name][i])));
+  const cells = names.map((name) => `${median(figures[name]).toFixed(2)} ${workload.unit}`);
   lines.push(`| ${workload.name} | ${cells.join(' | ')} | ${median(ratios).toFixed(2)} |`);
   console.error(lines.at(-1));
 }
