@@ -18,8 +18,6 @@ export function run(command, args, options = {}) {
   return execute(command, args, { timeout: 120_000, maxBuffer: 64 << 20, env: environment, ...options });
 }
 
-// The long runs are for releases and machines that have nothing else to do.
-export const isLong = process.env.PLAIT_LONG === '1';
 export const MiB = 1 << 20;
 
 export function within(ms, promise, what) {
