@@ -125,8 +125,12 @@ void H1Connection::onOutputDrained() {
 }
 
 void H1Connection::showLife() {
-  // Until the head is there its own deadline counts.
-  if (phase_ == Phase::head || stream_ == nullptr) return;
+  if (stream_ == nullptr) return;
+  // Until the head is there its own deadline counts, which a backend that takes the request has not missed.
+  if (phase_ == Phase::head) {
+    stream_->deadline_ns = stream_->op->options.deadlineAfterProgress(pool_.io().nowNs(), stream_->deadline_ns);
+    return;
+  }
   stream_->deadline_ns = pool_.io().nowNs() + silence_ms_ * ns_per_ms;
 }
 

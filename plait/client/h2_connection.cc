@@ -86,7 +86,14 @@ size_t H2UpstreamStream::onBody(Bytes bytes, bool last) {
   H2Connection& connection = *connection_;
   const size_t taken = connection.session_.sendData(*this, bytes, last);
   connection.sock_.flushLater();
-  if (taken != 0 && head_received) deadline_ns = connection.silenceEnd();
+  if (taken != 0) {
+    // A backend that takes the request has not failed to answer it.
+    if (head_received) {
+      deadline_ns = connection.silenceEnd();
+    } else if (op != nullptr) {
+      deadline_ns = op->options.deadlineAfterProgress(pool_.io().nowNs(), deadline_ns);
+    }
+  }
   if (taken != bytes.size()) connection.block(*this);
   if (local_ended) connection.finishIfDone(*this);
   return taken;
@@ -102,7 +109,10 @@ bool H2UpstreamStream::onBodyEnd(const http::FieldList* trailers) {
       return false;
     }
     session.beginHeaders();
-    for (const http::Field field : *trailers) session.addField(field.name, field.value, field.id, indexingOf(field));
+    for (const http::Field field : *trailers) {
+      if (http::isForbiddenInTrailers(field.id)) continue;
+      session.addField(field.name, field.value, field.id, indexingOf(field));
+    }
     session.endHeaders(*this, true);
   } else if (!session.sendEnd(*this)) {
     connection.block(*this);

@@ -329,6 +329,7 @@ bool ConnectionPool::mayRetry(RequestOp& op, const Error& error) {
       if (error.reach != Reach::connection || op.unknown_retried || !http::isIdempotent(op.head->method)) return false;
       if (!takeUnknownToken()) return false;
       op.unknown_retried = true;
+      if (op.options.unknown_retried != nullptr) *op.options.unknown_retried = true;
       if (op.options.retry_class != nullptr) *op.options.retry_class = RetryClass::unknown;
       counters_.retries_unknown += 1;
       return true;
@@ -426,6 +427,7 @@ Lease::RequestAwaiter::RequestAwaiter(Lease& lease, const http::RequestHead& hea
     : lease_(lease), io_(io), timer_(this, [](void* self) { static_cast<RequestAwaiter*>(self)->onTimer(); }) {
   op_.head = &head;
   op_.options = options;
+  op_.unknown_retried = options.unknown_retried != nullptr && *options.unknown_retried;
   op_.backend_idx = lease.backend_idx_;
   op_.owner = this;
   cancel_node_.owner = this;

@@ -32,11 +32,18 @@ class InterimSink {
 
 struct RequestOptions {
   TimeNs deadline_ns = never_ns;      // for the final response head
+  int64_t head_timeout_ms = 0;        // not 0: each time the backend takes some of the body, the deadline starts anew
   http::Pipe* body = nullptr;         // null exactly when head.end_stream; must outlive the Response
   CancelToken* cancel = nullptr;      // ends the wait with its error; the stream is reset
   InterimSink* interim = nullptr;     // null: interim responses are dropped
   uint8_t* retries = nullptr;         // counts tries after the first, if not null
   RetryClass* retry_class = nullptr;  // class of the last retry, if not null
+  // A request of unknown fate is repeated once, however many backends are tried: whoever tries several shares this.
+  bool* unknown_retried = nullptr;
+
+  TimeNs deadlineAfterProgress(TimeNs now_ns, TimeNs present_ns) const {
+    return head_timeout_ms == 0 ? present_ns : now_ns + head_timeout_ms * ns_per_ms;
+  }
 };
 
 struct RequestOp {

@@ -423,6 +423,7 @@ Task<void> UltraSock::close(Io& io) {
   if (fd_ >= 0) {
     Op op;
     op.kind = OpKind::close;
+    op.reset_on_close = resets_on_close_;
     op.fd = fd_;
     io.submit(op);
     fd_ = -1;

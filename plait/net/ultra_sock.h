@@ -93,6 +93,8 @@ class UltraSock {
   uint64_t offered() const { return offered_; }
   // Half-closes (with TLS after close_notify) once all output has left; nothing may be appended any more.
   void endOutput();
+  // close() will reset the connection, so that nobody takes its end for the end of what was sent.
+  void resetOnClose() { resets_on_close_ = true; }
 
   // Ends everything that waits on this socket with `error`; the descriptor stays until close(). The first error wins.
   void abort(const Error& error);
@@ -190,6 +192,7 @@ class UltraSock {
   uint64_t offered_ = 0;
   enum class OutputEnd : uint8_t { open, wanted, notified, shut };
   OutputEnd output_end_ = OutputEnd::open;
+  bool resets_on_close_ = false;
   uint64_t bytes_received_ = 0;
   uint64_t bytes_sent_ = 0;
 };

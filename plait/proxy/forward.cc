@@ -63,14 +63,30 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::Hea
   const auto add = [&](FieldName id, std::string_view text) {
     return text.empty() || out.fields.add(http::nameOf(id), text, id);
   };
+  // A value that has grown beyond all measure starts anew with what we know: without it the backend would take us for
+  // the client.
+  const http::FieldList none;
+  const auto addGrown = [&](FieldName id, auto build) {
+    const std::string_view text = build(in.fields);
+    return add(id, text.empty() ? build(none) : text);
+  };
   bool fits = true;
   if (options.x_forwarded) {
-    fits = fits && add(FieldName::x_forwarded_for, http::buildXForwardedFor(value, in.fields, hop));
+    fits = fits && addGrown(FieldName::x_forwarded_for, [&](const http::FieldList& fields) {
+             return http::buildXForwardedFor(value, fields, hop);
+           });
     fits = fits && add(FieldName::x_forwarded_proto, http::buildXForwardedProto(value, in.fields, hop));
     fits = fits && add(FieldName::x_forwarded_host, http::buildXForwardedHost(value, in.fields, hop));
   }
-  if (options.forwarded) fits = fits && add(FieldName::forwarded, http::buildForwarded(value, in.fields, hop));
-  if (options.via) fits = fits && add(FieldName::via, http::buildVia(value, in.fields, in.version, "plait"));
+  if (options.forwarded) {
+    fits = fits && addGrown(FieldName::forwarded,
+                            [&](const http::FieldList& fields) { return http::buildForwarded(value, fields, hop); });
+  }
+  if (options.via) {
+    fits = fits && addGrown(FieldName::via, [&](const http::FieldList& fields) {
+             return http::buildVia(value, fields, in.version, "plait");
+           });
+  }
   return fits;
 }
 

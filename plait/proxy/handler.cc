@@ -67,6 +67,8 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
   request.options.body = exchange.requestBody();
   request.options.retries = &request.retries;
   request.options.retry_class = &request.retry_class;
+  request.options.unknown_retried = &request.unknown_retried;
+  request.options.head_timeout_ms = response_head_ms_;
   // What goes through a tunnel begins after its request has been answered: there is nothing to repeat.
   if (request.options.body != nullptr && request.head.protocol.empty()) {
     request.options.body->enableReplay(pool_.replayBudget(), pool_.limits().replay_bytes_per_request);
@@ -86,7 +88,8 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
       request.backend_idx = backend_idx;
       chooseAuthority(exchange, options_, backend_idx, request.head);
       outcome = co_await proxyHttp2(request, pool_, backend_idx, io);
-      if (outcome || !mayTryAnotherBackend(outcome.error())) break;
+      // Whoever has waited in a full backend's line has waited long enough.
+      if (outcome || !mayTryAnotherBackend(outcome.error()) || outcome.error().code == ErrorCode::pool_exhausted) break;
       retry_at_ns = std::min(retry_at_ns, pool_.retryAt(backend_idx));
       if (request.options.body != nullptr) {
         if (!request.options.body->canReplay()) break;

@@ -21,6 +21,7 @@ struct ProxyRequest final : InterimSink {
   RequestOptions options;
   uint32_t backend_idx = AccessRecord::no_backend;  // the last one that was tried
   uint8_t retries = 0;
+  bool unknown_retried = false;
   RetryClass retry_class = RetryClass::none;
   bool is_complete = false;
 };

@@ -53,6 +53,8 @@ void Exchange::respondError(uint16_t status, std::string_view text) {
     head.status = 200;
     head.fields.add("content-type", "application/grpc", FieldName::content_type);
     head.fields.add("grpc-status", status == 504 ? "4" : "14", FieldName::grpc_status);
+    // The texts are lines; a field's value has no line breaks (RFC 9110 §5.5).
+    if (text.ends_with('\n')) text.remove_suffix(1);
     head.fields.add("grpc-message", text, FieldName::grpc_message);
     sendHead(head, true);
     return;

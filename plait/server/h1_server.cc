@@ -119,7 +119,11 @@ void H1Exchange::sendShortBody(std::string_view text) {
 void H1Exchange::abort(const Error& error) {
   // HTTP/1.1 can say "broken off" only by closing before the end (RFC 9112 §8).
   server_.close_after_ = true;
-  if (head_sent_) server_.connection_.sock().abort(error);
+  if (head_sent_) {
+    // Where closing is what ends the body, only a reset says that it is not whole.
+    if (writer_.framing() == h1::BodyFraming::until_close) server_.connection_.sock().resetOnClose();
+    server_.connection_.sock().abort(error);
+  }
   server_.wake();
 }
 

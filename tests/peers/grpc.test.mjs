@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { certificate } from './lib/certificate.mjs';
+import { exchangeRaw } from './lib/clients.mjs';
 import { connectGrpc, grpc, startGrpcBackend } from './lib/grpc.mjs';
 import { startProxy } from './lib/plait.mjs';
 import { eventually, freePort, within } from './lib/process.mjs';
@@ -138,6 +139,10 @@ test('a backend that cannot be reached is UNAVAILABLE, in a response of trailers
   const plait = await startProxy(t, [`h2c://127.0.0.1:${await freePort()}`]);
   const { error } = await call((done) => connectGrpc(t, plait.port).Unary({ text: 'x' }, done));
   assert.equal(error.code, status.UNAVAILABLE);
+  assert.match(error.details, /^the backend could not be reached[^\n]*$/, 'the reason arrives, without a line break');
+  const text = await exchangeRaw(plait.port, 'POST /plait.test.Echo/Unary HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\n'
+    + 'Content-Length: 0\r\nConnection: close\r\n\r\n');
+  assert.match(text, /^HTTP\/1\.1 200 [\s\S]*grpc-status: 14\r\n/);
 });
 
 test('a backend that goes away in the middle of a stream is an error, never a short stream', async (t) => {
