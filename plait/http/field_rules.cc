@@ -172,6 +172,41 @@ bool ConnectionTokens::nominates(std::string_view name) const {
   return false;
 }
 
+namespace {
+
+// Fields that every recipient on the way needs, or that a backend relies upon to know who asks.
+bool isForAllRecipients(FieldName name) {
+  switch (name) {
+    case FieldName::age:
+    case FieldName::authorization:
+    case FieldName::cache_control:
+    case FieldName::content_encoding:
+    case FieldName::content_length:
+    case FieldName::content_range:
+    case FieldName::content_type:
+    case FieldName::cookie:
+    case FieldName::date:
+    case FieldName::expires:
+    case FieldName::forwarded:
+    case FieldName::host:
+    case FieldName::origin:
+    case FieldName::set_cookie:
+    case FieldName::te:  // goes by its value
+    case FieldName::via:
+    case FieldName::www_authenticate:
+    case FieldName::x_forwarded_for:
+    case FieldName::x_forwarded_host:
+    case FieldName::x_forwarded_port:
+    case FieldName::x_forwarded_proto:
+    case FieldName::x_real_ip:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
 bool parseConnectionValue(std::string_view value, ConnectionTokens& tokens) {
   std::string_view option;
   while (nextListElement(value, option)) {
@@ -192,7 +227,8 @@ bool parseConnectionValue(std::string_view value, ConnectionTokens& tokens) {
     if (option.size() <= longest_known) {
       char lowered[longest_known];
       for (size_t i = 0; i < option.size(); ++i) lowered[i] = lower(option[i]);
-      if (fieldNameOf({lowered, option.size()}) != FieldName::unknown) continue;
+      const FieldName id = fieldNameOf({lowered, option.size()});
+      if (isConnectionSpecific(id) || isForAllRecipients(id)) continue;
     }
     if (tokens.nominates(option)) continue;
     if (tokens.nominated_count == ConnectionTokens::max_nominated) return false;
@@ -230,7 +266,7 @@ bool isHopByHop(const Field& field, const ConnectionTokens& tokens) {
     case FieldName::proxy_authorization:
       return true;
     default:
-      return isConnectionSpecific(field.id);
+      return isConnectionSpecific(field.id) || (tokens.nominated_count != 0 && tokens.nominates(field.name));
   }
 }
 

@@ -65,9 +65,9 @@ struct ConnectionTokens {
   bool nominates(std::string_view name) const;
 };
 
-// Adds the options of one Connection value. A name that this file's list knows is never recorded: each of them is
-// either always hop-by-hop or meant for all recipients, and nominating Authorization or X-Forwarded-For would strip
-// what the backend relies upon. False when a token is malformed or more than max_nominated names are given.
+// Adds the options of one Connection value. Names of framing, routing, authentication and caching are never recorded:
+// they are meant for all recipients (RFC 9110 §7.6.1), and nominating Authorization or X-Forwarded-For would strip what
+// the backend relies upon. False when a token is malformed or more than max_nominated names are given.
 bool parseConnectionValue(std::string_view value, ConnectionTokens& tokens);
 
 // Connection, Keep-Alive, Proxy-Connection, Transfer-Encoding, Upgrade and HTTP2-Settings, which concern one hop only.

@@ -58,11 +58,17 @@ Field fieldOf(std::string_view name, std::string_view value) {
 
 TEST(FieldRules, ConnectionNominatesOnlyWhatItMay) {
   ConnectionTokens tokens;
-  EXPECT_TRUE(parseConnectionValue("Keep-Alive, Upgrade, X-Hop , x-hop, Authorization, X-Forwarded-For, Host", tokens));
+  EXPECT_TRUE(
+      parseConnectionValue("Keep-Alive, Upgrade, X-Hop , x-hop, Authorization, X-Forwarded-For, Host, Cookie", tokens));
+  EXPECT_TRUE(parseConnectionValue("Range, X-Request-Id, Content-Length, Cache-Control", tokens));
   EXPECT_TRUE(parseConnectionValue("CLOSE", tokens));
   EXPECT_TRUE(tokens.close && tokens.keep_alive && tokens.upgrade);
-  EXPECT_EQ(tokens.nominated_count, 1);
+  EXPECT_EQ(tokens.nominated_count, 3) << "X-Hop, Range, X-Request-Id";
   EXPECT_TRUE(isHopByHop(fieldOf("x-hop", "1"), tokens));
+  EXPECT_TRUE(isHopByHop(fieldOf("range", "bytes=0-1"), tokens));
+  EXPECT_TRUE(isHopByHop(fieldOf("x-request-id", "1"), tokens));
+  EXPECT_FALSE(isHopByHop(fieldOf("content-length", "1"), tokens));
+  EXPECT_FALSE(isHopByHop(fieldOf("cookie", "1"), tokens));
   EXPECT_FALSE(isHopByHop(fieldOf("authorization", "1"), tokens));
   EXPECT_FALSE(isHopByHop(fieldOf("x-forwarded-for", "1"), tokens));
   EXPECT_FALSE(isHopByHop(fieldOf("x-other", "1"), tokens));
