@@ -53,6 +53,9 @@ struct Limits {
 
   constexpr uint32_t streamBlocks() const { return exchanges * 9 + burst_pool_bytes / stream_block_size; }
   constexpr uint32_t uploadBlocks() const { return upload_pool_bytes / stream_block_size; }
+  // The last send blocks are for the connections to backends, which many clients share: clients that do not read must
+  // not take them.
+  constexpr uint32_t blocksLeftByClients() const { return send_blocks / 8; }
   // Request head, response head and trailers of every exchange.
   constexpr uint32_t smallHeaderBlocks() const { return exchanges * 3; }
   // A decrypted record and what its padding takes (RFC 8446 §5.2).
@@ -67,6 +70,14 @@ struct Limits {
 static_assert(Limits().stream_block_size * 9 > Limits().upstream_stream_window,
               "a window that is promised has its blocks");
 static_assert(Limits().send_queue_bytes >= 4 * Limits().send_block_size, "a connection's output fills whole blocks");
+// While three quarters of the send blocks are free a client that does not read may fill its queue, later it holds one
+// block (ByteQueue::bulkRoom): there is one for every client even if none reads, and then one for every backend's.
+static_assert(Limits().send_blocks / 4 * 3 - Limits().blocksLeftByClients() >=
+                  Limits().client_connections -
+                      Limits().send_blocks / 4 / (Limits().send_queue_bytes / Limits().send_block_size),
+              "clients that do not read leave a block to each other");
+static_assert(Limits().blocksLeftByClients() / 2 >= Limits().upstream_connections,
+              "clients that do not read leave a block to each connection to a backend");
 static_assert((Limits().receive_buffers & (Limits().receive_buffers - 1)) == 0,
               "io_uring's ring of buffers wants a power of two");
 static_assert((Limits().access_ring_bytes & (Limits().access_ring_bytes - 1)) == 0, "the ring's offsets are masked");

@@ -152,11 +152,43 @@ TEST(ByteQueue, AppendsAllOrNothingAcrossBlocks) {
   EXPECT_TRUE(queue.append({}));
   EXPECT_FALSE(queue.append(asBytes(std::string(25, 'b'))));
   EXPECT_EQ(queue.size(), 40u);
-  EXPECT_EQ(queue.appendSome(asBytes(std::string(25, 'b')), 100), 24u);
+  EXPECT_TRUE(queue.append(asBytes(std::string(24, 'b'))));
   EXPECT_EQ(queue.room(), 0u);
   EXPECT_EQ(queue.appendSome(asBytes("c"), 100), 0u);
   EXPECT_EQ(drain(queue), std::string(40, 'a') + std::string(24, 'b'));
   EXPECT_EQ(blocks.used(), 0u);
+}
+
+TEST(ByteQueue, OneThatIsNotDrainedGetsNoSecondBlockOnceTheyAreScarce) {
+  BlockSlab blocks(64, 8);
+  ByteQueue first(blocks);
+  ByteQueue second(blocks);
+  const std::string text(1000, 'x');
+  const size_t taken = first.appendSome(asBytes(text), text.size());
+  EXPECT_EQ(taken, first.size());
+  EXPECT_EQ(blocks.used(), 8u) << "as long as they are not scarce, all may be taken";
+  first.clear();
+  while (!blocks.isScarce()) ASSERT_TRUE(first.append(asBytes(text).first(40)));
+  EXPECT_LT(first.bulkRoom(), 64u);
+  EXPECT_GT(first.room(), 64u);
+  EXPECT_GT(second.bulkRoom(), 0u);
+  ASSERT_NE(second.appendSome(asBytes(text), text.size()), 0u);
+  EXPECT_EQ(second.bulkRoom(), 0u) << "one block is full, and there is no second";
+  EXPECT_TRUE(second.append(asBytes(text).first(64))) << "what is no body may still be said";
+}
+
+TEST(ByteQueue, LeavesBlocksToThoseThatMatterMore) {
+  BlockSlab blocks(64, 8);
+  ByteQueue client(blocks);
+  ByteQueue backend(blocks);
+  client.leaveToOthers(4);
+  const std::string text(64, 'x');
+  while (client.room() != 0) ASSERT_TRUE(client.append(asBytes(text).first(std::min(client.room(), text.size()))));
+  EXPECT_EQ(blocks.available(), 4u);
+  while (client.append(asBytes(text).first(1))) {
+  }
+  EXPECT_EQ(blocks.available(), 2u) << "at any price, but not all";
+  EXPECT_TRUE(backend.append(asBytes(text)));
 }
 
 TEST(ByteQueue, GathersWhatIsUnread) {

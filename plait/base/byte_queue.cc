@@ -20,7 +20,7 @@ ByteQueue::Block* ByteQueue::grow() {
 }
 
 bool ByteQueue::appendSlow(Bytes bytes) {
-  if (bytes.size() > room()) return false;
+  if (bytes.size() > roomBeyond(left_to_others_ / 2)) return false;
   while (!bytes.empty()) {
     if (tail_ == nullptr || tail_->end == payload()) {
       Block* block = grow();

@@ -26,12 +26,24 @@ class ByteQueue {
   bool empty() const { return size_ == 0; }
   size_t size() const { return size_; }
 
-  // How many bytes append() can take right now: room in the last block plus every free block of the slab.
-  size_t room() const { return (tail_ == nullptr ? 0 : payload() - tail_->end) + blocks_->available() * payload(); }
+  // So many free blocks of the slab are left to queues that matter more than this one.
+  void leaveToOthers(size_t blocks) { left_to_others_ = blocks; }
+  // How many bytes may be appended right now: room in the last block plus the slab's free blocks.
+  size_t room() const { return roomBeyond(left_to_others_); }
+  // How many bytes of a body may be. While most of the slab is free that is room(). Later a queue that holds a block
+  // gets no second one: those whose readers have stopped keep what they have, and everybody else still gets on.
+  size_t bulkRoom() const {
+    const size_t all = room();
+    if (!blocks_->isScarce()) [[likely]]
+      return all;
+    return std::min(all, tail_ == nullptr ? payload() : tailRoom());
+  }
+  bool isScarce() const { return blocks_->isScarce(); }
   // Bytes of memory held, in whole blocks.
   size_t heldBytes() const { return block_count_ * blocks_->blockSize(); }
 
-  // Appends all of `bytes` or, when the slab cannot hold them, nothing; returns whether it did.
+  // Appends all of `bytes` or, when the slab cannot hold them, nothing; returns whether it did. What must be said at
+  // any price may use half of what is left to others.
   bool append(Bytes bytes) {
     if (bytes.empty()) return true;  // its data may be null, which memcpy must not be given
     if (tail_ != nullptr && bytes.size() <= payload() - tail_->end) [[likely]] {
@@ -44,7 +56,7 @@ class ByteQueue {
   }
   // Appends as much as fits below `limit` more bytes and the slab's end; returns how much.
   size_t appendSome(Bytes bytes, size_t limit) {
-    const size_t count = std::min({bytes.size(), limit, room()});
+    const size_t count = std::min({bytes.size(), limit, bulkRoom()});
     return count != 0 && append(bytes.first(count)) ? count : 0;
   }
 
@@ -73,6 +85,11 @@ class ByteQueue {
     const uint8_t* data() const { return reinterpret_cast<const uint8_t*>(this + 1); }
   };
   size_t payload() const { return blocks_->blockSize() - sizeof(Block); }
+  size_t tailRoom() const { return tail_ == nullptr ? 0 : payload() - tail_->end; }
+  size_t roomBeyond(size_t kept) const {
+    const size_t available = blocks_->available();
+    return tailRoom() + (available > kept ? available - kept : 0) * payload();
+  }
   bool appendSlow(Bytes bytes);
   Block* grow();
   void freeConsumed();
@@ -83,6 +100,7 @@ class ByteQueue {
   Block* tail_ = nullptr;
   size_t size_ = 0;      // unread bytes
   size_t retained_ = 0;  // consumed bytes still held because of retain(true)
+  size_t left_to_others_ = 0;
   uint32_t block_count_ = 0;
   uint32_t retain_from_ = 0;  // where head_ began when retaining did: what was consumed before does not come back
   bool retain_ = false;

@@ -69,6 +69,8 @@ class BlockSlab {
   size_t capacity() const { return count_; }
   size_t used() const { return used_; }
   size_t available() const { return count_ - used_; }
+  // Less than three quarters are free.
+  bool isScarce() const { return available() < count_ - count_ / 4; }
   size_t peak() const { return peak_; }
   size_t reservedBytes() const { return memory_.size() + free_.size(); }
   // What a slab of that many blocks reserves.

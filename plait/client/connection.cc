@@ -7,10 +7,9 @@
 namespace plait {
 
 Connection::Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock& sock)
-    : pool_(pool),
-      sock_(sock),
-      backend_idx_(backend_idx),
-      timer_(this, [](void* self) { static_cast<Connection*>(self)->onTimer(); }) {
+    : pool_(pool), sock_(sock), backend_idx_(backend_idx), serial_(pool.nextSerial()), timer_(this, [](void* self) {
+        static_cast<Connection*>(self)->onTimer();
+      }) {
   Io& io = pool.io();
   idle_since_ns_ = io.nowNs();
   // A tenth more or less, so that connections that were opened together do not end together.
@@ -64,6 +63,11 @@ void Connection::armTimer(TimeNs due_ns) {
   if (due_ns != never_ns && (!timer_.isArmed() || due_ns < timer_.due())) pool_.io().arm(timer_, due_ns);
 }
 
+void Connection::lookSoon() {
+  is_starved_ = true;
+  armTimer(pool_.io().nowNs() + 50 * ns_per_ms);
+}
+
 void Connection::onTimer() {
   const TimeNs now_ns = pool_.io().nowNs();
   if (drained_by_ns_ <= now_ns) {
@@ -83,6 +87,13 @@ void Connection::onTimer() {
   if (sock_.isAborted()) return;
   if (isReady()) armTimer(std::min(expires_ns_, now_ns + pool_.timeouts().shrink_ms * ns_per_ms));
   armTimer(drained_by_ns_);
+  if (std::exchange(is_starved_, false)) {
+    if (sock_.unsent() != 0) {
+      sock_.flushLater();
+    } else {
+      onOutputDrained();
+    }
+  }
   armTimer(checkStreams(now_ns));
 }
 

@@ -26,6 +26,8 @@ class Connection : public UltraSock::Owner {
   State state() const { return state_; }
   bool isReady() const { return state_ == State::ready; }
   uint32_t backendIdx() const { return backend_idx_; }
+  // Tells this connection from every other that its pool ever had.
+  uint64_t serial() const { return serial_; }
   virtual bool isHttp1() const = 0;
   // Streams that run or are reserved, and how many there may be.
   uint32_t load() const { return active_ + reserved_; }
@@ -68,6 +70,9 @@ class Connection : public UltraSock::Owner {
   // The one coarse timer of the connection: asks to be looked at no later than `due_ns`.
   void armTimer(TimeNs due_ns);
   void stopTimer() { timer_.cancel(); }
+  // No send block is free, and nothing of this connection's will free one: asks for onOutputDrained() in a moment.
+  void lookSoon();
+  void onStarved() override { lookSoon(); }
   // Ends the connection at once; run() then fails what is left.
   void breakOff(const Error& error);
   // `error` as a stream of this connection suffers it: safe to repeat if none of its request, which began at
@@ -85,7 +90,9 @@ class Connection : public UltraSock::Owner {
   void onTimer();
   void abort(const Error& error);
 
+  const uint64_t serial_;
   State state_ = State::ready;
+  bool is_starved_ = false;
   Error retired_because_;
   Timer timer_;
   std::coroutine_handle<> released_waiter_;

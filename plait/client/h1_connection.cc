@@ -34,6 +34,7 @@ size_t H1UpstreamStream::onBody(Bytes bytes, bool last) {
   }
   connection.sock_.flushLater();
   if (*taken != 0) connection.showLife();
+  if (*taken != bytes.size() && connection.sock_.unsent() == 0) connection.lookSoon();
   if (last && *taken == bytes.size() && !onBodyEnd(nullptr)) {
     // A byte that is not taken would be sent again, so a last chunk that does not fit behind its data cannot wait.
     connection.breakOff(connectionError(ErrorCode::no_memory, "no block is left for the end of a request"));
@@ -53,7 +54,10 @@ bool H1UpstreamStream::onBodyEnd(const http::FieldList* trailers) {
     return true;
   }
   if (Status status = connection.writer_.finish(connection.sock_.output(), trailers); !status) {
-    if (status.error().code == ErrorCode::no_memory) return false;
+    if (status.error().code == ErrorCode::no_memory) {
+      if (connection.sock_.unsent() == 0) connection.lookSoon();
+      return false;
+    }
     connection.breakOff(connectionError(status.error().code, status.error().reason));
     return true;
   }
@@ -310,7 +314,7 @@ Status H1Connection::feed() {
   return {};
 }
 
-// What may wait for a client is what DESIGN.md §5 reserves for each exchange; one whole read must fit as well.
+// What may wait for a client is what `limits.h` reserves for each exchange; one whole read must fit as well.
 bool H1Connection::isReaderPaused() const {
   return stream_ != nullptr && (phase_ == Phase::body || phase_ == Phase::tunnel) &&
          stream_->response_pipe.bufferedBytes() + pool_.limits().receive_buffer_size >

@@ -19,7 +19,7 @@ h2::SessionConfig sessionConfig(const Limits& limits) {
   return config;
 }
 
-// Upstream connections are shared by many clients: what belongs to one of them stays out of the table (DESIGN.md §4).
+// Upstream connections are shared by many clients: what belongs to one of them stays out of the table.
 h2::Indexing indexingOf(const http::Field& field) {
   if (field.never_indexed) return h2::Indexing::never;
   switch (field.id) {
@@ -71,7 +71,7 @@ H2UpstreamStream::H2UpstreamStream(ConnectionPool& pool, H2Connection& connectio
 }
 
 void H2UpstreamStream::onConsumed(size_t count) {
-  // The connection's credit went back on receipt: one slow reader must not hold up the others (DESIGN.md §5).
+  // The connection's credit went back on receipt: one slow reader must not hold up the others.
   if (id == 0 || connection_ == nullptr) return;
   connection_->session_.creditStream(*this, count);
   connection_->sock_.flushLater();
@@ -217,6 +217,7 @@ void H2Connection::request(RequestOp& op) {
 void H2Connection::block(H2UpstreamStream& stream) {
   if (!stream.blocked_node.isLinked()) blocked_.pushBack(stream);
   if (session_.sendWindow() == 0 && stalled_since_ns_ == never_ns) stalled_since_ns_ = pool_.io().nowNs();
+  if (sock_.unsent() == 0 && session_.isQueueFull()) lookSoon();
 }
 
 void H2Connection::pumpBlocked() {
@@ -238,6 +239,7 @@ void H2Connection::pumpBlocked() {
   }
   blocked_.spliceBack(round);
   blocked_.spliceBack(had_turn);
+  if (!blocked_.empty() && sock_.unsent() == 0 && session_.isQueueFull()) lookSoon();
 }
 
 void H2Connection::onOutputDrained() {

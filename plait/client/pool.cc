@@ -291,14 +291,18 @@ bool ConnectionPool::isSuperfluous(const Connection& connection) const {
 }
 
 void ConnectionPool::release(Lease& lease, bool success, Io&) {
-  // The stream was used up by the request, or never used: then its reservation goes back.
-  Connection* connection = std::exchange(lease.connection_, nullptr);
-  if (connection == nullptr) return;
-  connection->unreserve();
-  if (!success) {
-    connection->retire(connectionError(ErrorCode::cancelled, "released as not reusable"));
-  } else {
-    onRoom(*connection);
+  const Error refused = connectionError(ErrorCode::cancelled, "released as not reusable");
+  const uint64_t answered_by = std::exchange(lease.answered_by_, 0);
+  if (Connection* connection = std::exchange(lease.connection_, nullptr)) {
+    // Never used: its reservation goes back.
+    connection->unreserve();
+    if (success) return onRoom(*connection);
+    return connection->retire(refused);
+  }
+  if (success) return;
+  // The request has used the stream up, and by now its connection may be gone.
+  for (Connection* connection = all_.front(); connection != nullptr; connection = all_.next(*connection)) {
+    if (connection->serial() == answered_by) return connection->retire(refused);
   }
 }
 
@@ -343,6 +347,7 @@ void ConnectionPool::startTry(RequestOp& op) {
   op.on_leased = [](RequestOp& leased, Result<Connection*> connection) {
     auto& awaiter = *static_cast<Lease::RequestAwaiter*>(leased.owner);
     if (!connection) return awaiter.complete(fail(connection.error()));
+    leased.connection_serial = (*connection)->serial();
     (*connection)->request(leased);
   };
   acquire(op);
@@ -470,7 +475,9 @@ bool Lease::RequestAwaiter::await_suspend(std::coroutine_handle<> handle) {
                                                  uint64_t{pool.limits_.unknown_retry_burst} * 100);
   Connection* connection = std::exchange(lease_.connection_, nullptr);
   PLAIT_ASSERT(connection != nullptr);
-  op_.attempts = 1;
+  // What was tried at other backends counts as well.
+  op_.connection_serial = connection->serial();
+  op_.attempts = 1 + (op_.options.retries == nullptr ? 0u : *op_.options.retries);
   connection->request(op_);
   if (op_.done) return false;
   if (op_.options.cancel != nullptr) op_.options.cancel->link(cancel_node_);
@@ -496,6 +503,8 @@ void Lease::RequestAwaiter::complete(Result<UpstreamStream*> result) {
   PLAIT_ASSERT(!op_.done);
   op_.done = true;
   op_.result = result;
+  // What went wrong elsewhere says nothing about it.
+  lease_.answered_by_ = result || result.error().reach == Reach::connection ? op_.connection_serial : 0;
   timer_.cancel();
   cancel_node_.node.unlink();
   if (op_.waiter) io_.ready(op_.waiter);

@@ -74,7 +74,10 @@ class Lease {
   Lease(ConnectionPool& pool, Connection& connection)
       : pool_(&pool), connection_(&connection), backend_idx_(connection.backendIdx()) {}
   Lease(Lease&& other) noexcept
-      : pool_(other.pool_), connection_(std::exchange(other.connection_, nullptr)), backend_idx_(other.backend_idx_) {}
+      : pool_(other.pool_),
+        connection_(std::exchange(other.connection_, nullptr)),
+        answered_by_(other.answered_by_),
+        backend_idx_(other.backend_idx_) {}
   Lease& operator=(Lease&&) = delete;
   ~Lease() { PLAIT_ASSERT(connection_ == nullptr); }
 
@@ -96,7 +99,8 @@ class Lease {
  private:
   friend class ConnectionPool;
   ConnectionPool* pool_;
-  Connection* connection_;
+  Connection* connection_;    // on which a stream is reserved; null once a request has used it
+  uint64_t answered_by_ = 0;  // serial of the connection that had the request last
   uint32_t backend_idx_;
 };
 
@@ -131,7 +135,8 @@ class ConnectionPool {
   LeaseAwaiter getOrCreate(uint32_t backend_idx, Io& io, CancelToken* cancel = nullptr) {
     return LeaseAwaiter(*this, backend_idx, cancel, io);
   }
-  // Ends a lease. Not `success`: its connection is retired; what still runs on it finishes.
+  // Ends a lease. Not `success`: its connection, or the one that had its request last, is retired; what still runs on
+  // it finishes.
   void release(Lease& lease, bool success, Io& io);
 
   // True when a tunnel to that backend is possible: over HTTP/1.1, unless it was configured as h2c.
@@ -161,6 +166,7 @@ class ConnectionPool {
   size_t connectionCount() const { return socks_.used(); }
   size_t connectionPeak() const { return socks_.peak(); }
   http::ReplayBudget& replayBudget() { return replay_budget_; }
+  uint64_t nextSerial() { return ++last_serial_; }
 
   // Null for none; must outlive the pool.
   void setObserver(PoolObserver* observer) { observer_ = observer; }
@@ -176,7 +182,7 @@ class ConnectionPool {
   // How many streams the backend's last connection allowed, for the time before a new one has said.
   uint32_t rememberedStreams(uint32_t backend_idx) const { return backends_[backend_idx]->remembered_streams; }
   void rememberStreams(uint32_t backend_idx, uint32_t count) { backends_[backend_idx]->remembered_streams = count; }
-  // The end of a try. Decides whether there is another one (DESIGN.md section 4).
+  // The end of a try. Decides whether there is another one (README.md, "Retries").
   void finished(RequestOp& op, Result<UpstreamStream*> result);
   UpstreamMemory& memory() { return memory_; }
   h2::SessionScratch& scratch() { return *scratch_; }
@@ -253,6 +259,7 @@ class ConnectionPool {
   PoolCounters counters_;
   http::ReplayBudget replay_budget_;
   uint64_t unknown_tokens_x100_;
+  uint64_t last_serial_ = 0;
   Scope scope_;
   PoolObserver* observer_ = nullptr;
   bool closing_ = false;

@@ -23,6 +23,7 @@ struct Answer {
   std::optional<Error> error;
   bool done = false;
   bool holds_response = false;  // keeps the response open until it is cleared
+  bool rejects = false;         // the lease is released as if the connection were of no use
 };
 
 Task<void> ask(ConnectionPool& pool, Answer& answer, Io& io) {
@@ -31,7 +32,7 @@ Task<void> ask(ConnectionPool& pool, Answer& answer, Io& io) {
     answer.error = lease.error();
   } else {
     auto response = co_await (*lease)->request(answer.head, answer.options, io);
-    pool.release(*lease, response || !response.error().reachesConnection(), io);
+    pool.release(*lease, !answer.rejects && (response || !response.error().reachesConnection()), io);
     if (response) {
       answer.status = response->status();
       while (answer.holds_response) co_await sleepUntil(io.nowNs() + 10 * ns_per_ms, io);
@@ -324,6 +325,24 @@ TEST_P(PoolTest, AReleaseWithoutSuccessRetiresTheConnectionButNotItsStreams) {
   held.holds_response = false;
   EXPECT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
   expectOk();
+}
+
+TEST_P(PoolTest, AnAnswerThatIsNotLikedRetiresTheConnectionThatGaveIt) {
+  open();
+  Answer held;
+  held.holds_response = true;
+  start(held);
+  ASSERT_TRUE(world.runUntil([&] { return held.status == 200; }));
+  Answer rejected;
+  rejected.rejects = true;
+  get(rejected);
+  EXPECT_EQ(rejected.status, 200);
+  EXPECT_EQ(pool->readyConnections(0), 0u);
+  EXPECT_FALSE(held.done) << "what still runs on it finishes";
+  held.holds_response = false;
+  EXPECT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
+  expectOk();
+  EXPECT_EQ(backend->connections, 2u);
 }
 
 TEST_P(PoolTest, ALeaseMayOutliveItsConnection) {

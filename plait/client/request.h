@@ -57,6 +57,7 @@ struct RequestOp {
   UpstreamStream* stream = nullptr;  // where the request is now
   Connection* reserved = nullptr;    // the connection on which a stream is reserved
   Result<UpstreamStream*> result = fail({});
+  uint64_t connection_serial = 0;  // of the last connection that had the request
   bool done = false;
   std::coroutine_handle<> waiter;
   void (*on_leased)(RequestOp& op, Result<Connection*> connection) = nullptr;

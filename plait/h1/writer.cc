@@ -258,9 +258,10 @@ Result<size_t> BodyWriter::write(ByteQueue& out, Bytes data, size_t limit) {
     if (framing_ == BodyFraming::content_length) remaining_ -= count;
     return count;
   }
-  const size_t room = out.room();
-  if (room <= max_chunk_overhead) return size_t{0};
-  const size_t count = std::min({data.size(), limit, room - max_chunk_overhead});
+  // The last chunk must find its place behind the data.
+  const size_t room = out.bulkRoom();
+  if (room <= 2 * max_chunk_overhead) return size_t{0};
+  const size_t count = std::min({data.size(), limit, room - 2 * max_chunk_overhead});
   // An empty chunk would be the last one.
   if (count == 0) return size_t{0};
   Appender to(out);

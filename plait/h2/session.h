@@ -151,7 +151,7 @@ class Session {
   // Only the stream's part of it, where the connection's has been given back on receipt.
   void creditStream(Stream& stream, size_t count);
   // Raises what the peer may have under way to `size` bytes, at most 2^31-1, for one stream or for all together; a
-  // smaller value than the present one changes nothing. The caller has the memory (DESIGN.md §5).
+  // smaller value than the present one changes nothing. The caller has the memory.
   void growStreamWindow(Stream& stream, uint32_t size);
   void growConnectionWindow(uint32_t size);
   // The slot leaves the session; it may be reused at once. What still comes for its id is dropped and credited.
@@ -172,7 +172,9 @@ class Session {
   bool isControlBacklogged() const { return queued_control_ >= config_.max_queued_control_frames; }
   void outputFlushed() { queued_control_ = 0; }
   // No DATA can be queued on any stream until output has left.
-  bool isQueueFull() const { return output_.size() >= config_.send_queue_limit || output_.room() <= frame_header_size; }
+  bool isQueueFull() const {
+    return output_.size() >= config_.send_queue_limit || output_.bulkRoom() <= frame_header_size;
+  }
   // A header block has begun and is not complete: no frame of another stream may come in between (RFC 9113 §6.2).
   bool isReceivingHeaders() const {
     return awaiting_continuation_ || (phase_ == Phase::payload && frame_.type == FrameType::headers);
@@ -207,6 +209,7 @@ class Session {
   Status onSettingsAcknowledged();
 
   void appendFrame(FrameType type, uint8_t frame_flags, uint32_t stream_id, Bytes payload, bool is_control);
+  size_t headLimit() const;
   void sendResetById(uint32_t id, H2Error code);
   void sendWindowUpdate(uint32_t stream_id, uint32_t increment);
   void link(Stream& stream, uint32_t id);

@@ -114,7 +114,14 @@ void Session::refuse(uint32_t stream_id, H2Error code) {
 bool Session::canSendHeaders(size_t fields_bytes, size_t count) const {
   const size_t bound = HpackEncoder::begin_bound + fields_bytes + count * HpackEncoder::bound(0, 0);
   const size_t frames = bound / default_max_frame_size + 1;
-  return bound <= SessionScratch::encode_memory && bound + frames * frame_header_size <= output_.room();
+  return bound <= SessionScratch::encode_memory && output_.size() <= headLimit() &&
+         bound + frames * frame_header_size <= output_.room();
+}
+
+// Heads do not wait for windows, so who sends requests and reads no answers could queue any number of them.
+size_t Session::headLimit() const {
+  if (role_ == Role::client) return SIZE_MAX;
+  return output_.isScarce() ? config_.send_queue_limit / 4 : config_.send_queue_limit * 4;
 }
 
 void Session::beginHeaders() {
@@ -162,7 +169,7 @@ void Session::endHeaders(Stream& stream, bool end_stream) {
 
 size_t Session::sendable(const Stream& stream) const {
   if (stream.local_ended || stream.is_reset || output_.size() >= config_.send_queue_limit) return 0;
-  const size_t room = output_.room();
+  const size_t room = output_.bulkRoom();
   if (room <= frame_header_size) return 0;
   return std::min({size_t{stream.send_window.available()}, size_t{send_window_.available()},
                    config_.send_queue_limit - output_.size(), room - frame_header_size});
@@ -182,7 +189,7 @@ size_t Session::sendData(Stream& stream, Bytes data, bool end_stream) {
     FrameHeader{static_cast<uint32_t>(count), FrameType::data, last ? flags::end_stream : uint8_t{0}, stream.id}.write(
         header);
     PLAIT_ASSERT(output_.append(header));
-    // room() was counted in blocks, so both appends succeed or neither was tried.
+    // bulkRoom() was counted in blocks, so both appends succeed or neither was tried.
     PLAIT_ASSERT(output_.append(data.subspan(taken, count)));
     stream.send_window.consume(static_cast<uint32_t>(count));
     send_window_.consume(static_cast<uint32_t>(count));

@@ -444,7 +444,7 @@ Result<size_t> TlsSession::write(Bytes plaintext) {
   while (taken < plaintext.size()) {
     // Room for the whole record comes first: OpenSSL would keep a record that the queue refused, and demand the same
     // plaintext again.
-    const size_t room = cipher_out_.room();
+    const size_t room = cipher_out_.bulkRoom();
     if (room <= record_overhead) break;
     const size_t count = std::min({plaintext.size() - taken, max_record_plaintext, room - record_overhead});
     ERR_clear_error();

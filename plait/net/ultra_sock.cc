@@ -309,6 +309,7 @@ void UltraSock::flush() {
       op.fd = fd_;
       io_.submit(op);
     }
+    if (!output_.empty() && owner_ != nullptr) owner_->onStarved();
     wakeDrainer();
     return;
   }

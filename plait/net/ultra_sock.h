@@ -25,6 +25,8 @@ class UltraSock {
    public:
     // Some output has left, and unsent() is below the low-water mark: there is room for more.
     virtual void onOutputDrained() = 0;
+    // Output waits for a block to encrypt it into, and nothing under way will free one: look again in a while.
+    virtual void onStarved() {}
     // The peer's end of stream, or a receive error, has arrived; bytes from before may still wait to be read.
     virtual void onPeerClosed() {}
 
@@ -82,6 +84,11 @@ class UltraSock {
   void stopReading();
 
   ByteQueue& output() { return output_; }
+  // So many free send blocks are left to sockets that matter more than this one.
+  void leaveToOthers(size_t blocks) {
+    output_.leaveToOthers(blocks);
+    cipher_.leaveToOthers(blocks);
+  }
   // Sends what is in output() at the end of this turn.
   void flushLater() { io_.flushLater(flush_node_); }
   // Bytes given to the socket that the kernel has not taken yet.

@@ -40,9 +40,9 @@ size_t H1Exchange::onBody(Bytes bytes, bool last) {
   }
   response_bytes_ += *taken;
   sock.flushLater();
+  if (*taken != bytes.size() && sock.unsent() == 0) server_.connection_.lookSoon();
   if (last && *taken == bytes.size() && !onBodyEnd(nullptr)) {
-    // The last chunk did not fit behind its data. A byte that was not taken would be sent again, so the room for the
-    // end of a body is part of what the queue's limit leaves free; without it the response cannot be completed.
+    // A byte that was not taken would be sent again, so a last chunk that does not fit behind its data cannot wait.
     const Error error = connectionError(ErrorCode::no_memory, "no block is left for the end of a response");
     abort(error);
     bodyDone(error);
@@ -53,7 +53,10 @@ size_t H1Exchange::onBody(Bytes bytes, bool last) {
 bool H1Exchange::onBodyEnd(const http::FieldList* trailers) {
   UltraSock& sock = server_.connection_.sock();
   if (Status status = writer_.finish(sock.output(), trailers); !status) {
-    if (status.error().code == ErrorCode::no_memory) return false;
+    if (status.error().code == ErrorCode::no_memory) {
+      if (sock.unsent() == 0) server_.connection_.lookSoon();
+      return false;
+    }
     abort(status.error());
     bodyDone(status.error());
     return true;

@@ -256,6 +256,7 @@ bool H2Server::mustPause() {
 void H2Server::holdInput(Bytes& input) {
   BlockSlab& blocks = connection_.server().send_blocks;
   if (held_ != nullptr || input.size() > blocks.blockSize()) return;
+  if (blocks.available() <= connection_.server().limits.blocksLeftByClients()) return;
   held_ = static_cast<uint8_t*>(blocks.take());
   if (held_ == nullptr) return;
   std::memcpy(held_, input.data(), input.size());

@@ -46,6 +46,7 @@ class ServerConnection final : public UltraSock::Owner {
 
   Task<void> run(int fd, Io& io);
   void onOutputDrained() override;
+  void onStarved() override { lookSoon(); }
   void onPeerClosed() override;
   // Asks the client to go: two-phase GOAWAY, or "connection: close" with the next response.
   void drain();

@@ -11,7 +11,9 @@ ServerConnection::ServerConnection(Server& server, TlsContext* tls, bool tls_by_
       tls_(tls),
       tls_by_first_byte_(tls_by_first_byte),
       sock_(server.io, server.send_blocks, server.record_blocks, this),
-      timer_(this, [](void* self) { static_cast<ServerConnection*>(self)->onTimer(); }) {}
+      timer_(this, [](void* self) { static_cast<ServerConnection*>(self)->onTimer(); }) {
+  sock_.leaveToOthers(server.limits.blocksLeftByClients());
+}
 
 void ServerConnection::expectBy(TimeNs deadline_ns) {
   deadline_ns_ = deadline_ns;
@@ -63,6 +65,7 @@ void ServerConnection::onTimer() {
   } else {
     if (h2_) h2_->resetStalled(now_ns);
     if (sock_.unsent() == 0) onOutputDrained();
+    if (sock_.unsent() != 0) sock_.flushLater();
   }
   schedule();
 }

@@ -1,10 +1,13 @@
 // Where one request meets the bounds of time and size, and what is said then must still be true.
 import assert from 'node:assert/strict';
+import net from 'node:net';
+import { Readable } from 'node:stream';
 import test from 'node:test';
 import { startH1Backend, startH2Backend, startRawBackend } from './lib/backends.mjs';
 import { connectH2, openRaw, request } from './lib/clients.mjs';
-import { startConfigured, startProxy } from './lib/plait.mjs';
+import { metric, startConfigured, startProxy } from './lib/plait.mjs';
 import { eventually, within } from './lib/process.mjs';
+import { frame, frameType, headerBlock, uint32 } from './lib/raw_h2.mjs';
 
 const listen = (lines, backends) => `[[listen]]
 address = "127.0.0.1:0"
@@ -135,4 +138,78 @@ test('a request of unknown fate is repeated once, over all backends', async (t) 
   const answer = await within(20_000, request(connectH2(t, plait.port), { ':path': '/' }), 'an answer');
   assert.equal(answer.status, 502);
   assert.ok(executed <= 2, `executed ${executed} times`);
+});
+
+test('clients that do not read use up the send blocks for themselves, not for the backends and everybody', async (t) => {
+  let sessions = 0;
+  const piece = Buffer.alloc(64 << 10, 'b');
+  const backend = await startH2Backend(t, (stream, headers) => {
+    stream.respond({ ':status': 200 });
+    if (headers[':path'] === '/big') {
+      // In pieces, since node refuses streams once a session holds more than ten megabytes.
+      let left = 384;
+      new Readable({ read() { this.push(left-- > 0 ? piece : null); } }).pipe(stream).on('error', () => {});
+    } else {
+      let size = 0;
+      stream.on('data', (chunk) => { size += chunk.length; });
+      stream.on('end', () => stream.end(String(size)));
+    }
+  });
+  backend.server.on('session', () => { sessions += 1; });
+  const plait = await startConfigured(t, listen('[limits]\nsend_blocks = 256\nh2_connections_per_backend = 1\n[admin]\naddress = "127.0.0.1:0"', [backend.url]));
+  const honest = connectH2(t, plait.port);
+  const upload = honest.request({ ':path': '/upload', ':method': 'POST' });
+  upload.setEncoding('utf8');
+  let answer = '';
+  upload.on('data', (text) => { answer += text; });
+  upload.write('begun');
+  const slow = Array.from({ length: 80 }, (_, i) => {
+    const socket = net.connect({ port: plait.port, host: '127.0.0.1', onread: undefined });
+    t.after(() => socket.destroy());
+    socket.on('error', () => {});
+    socket.pause();
+    if (i % 2 === 0) {
+      socket.write('GET /big HTTP/1.1\r\nHost: a\r\n\r\n');
+    } else {
+      const get = headerBlock([[':method', 'GET'], [':scheme', 'http'], [':path', '/big'], [':authority', 'a']]);
+      socket.write(Buffer.concat([
+        Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(frameType.settings, 0, 0, Buffer.concat([Buffer.from([0, 4]), uint32(32 << 20)])),
+        frame(frameType.windowUpdate, 0, 0, uint32(64 << 20)), ...[1, 3].map((id) => frame(frameType.headers, 5, id, get)),
+      ]));
+    }
+    return socket;
+  });
+  const used = () => metric(plait, 'plait_slab_used', { slab: 'send_blocks' });
+  let seen = 0;
+  let same = 0;
+  await eventually(async () => {
+    const now = await used();
+    same = now > 80 && now === seen ? same + 1 : 0;
+    seen = now;
+    return same === 20;
+  }, 'the slow ones fill their queues and stand still');
+  for (let round = 0; round < 20; round += 1) {
+    const small = await within(5000, request(honest, { ':path': '/small', ':method': 'POST' }, { body: 'x'.repeat(50_000) }), 'an answer among slow readers');
+    assert.equal(small.body, '50000');
+  }
+  upload.end('and ended');
+  await eventually(() => answer === '14', 'the stream from before them is complete');
+  assert.equal(sessions, 1, 'the shared connection is the same');
+  for (const socket of slow) socket.destroy();
+  await eventually(async () => await used() === 0, 'all blocks are back');
+});
+
+test('a client of HTTP/1.1 that closes its half while it waits has cancelled its request', async (t) => {
+  let cancelled = 0;
+  const backend = await startH2Backend(t, (stream) => {
+    stream.on('error', () => {});
+    stream.on('aborted', () => { cancelled += 1; });
+    stream.resume();
+  });
+  const plait = await startProxy(t, [backend]);
+  const client = await openRaw(t, plait.port);
+  client.write('GET /held HTTP/1.1\r\nHost: a\r\n\r\n');
+  await eventually(() => backend.sessions.size === 1, 'the request has arrived');
+  client.socket.end();
+  await eventually(() => cancelled === 1, 'the backend hears of it');
 });
