@@ -43,6 +43,8 @@ struct WorkerStarted {
   std::vector<sockaddr_storage> addresses;
 };
 
+class WorkerCore;
+
 class Worker {
  public:
   // Both must outlive the worker.
@@ -69,10 +71,8 @@ class Worker {
   EventRing& events() { return events_; }
 
  private:
-  struct Parts;
   void run(const std::vector<ListenOptions>& listeners, std::promise<WorkerStarted>& started);
   void answerSnapshot();
-  void fill(WorkerSnapshot& out);
 
   ResolveService& resolver_;
   const WorkerOptions& options_;
@@ -82,7 +82,7 @@ class Worker {
   EventRing events_;
   ProxyCounters counters_;
   std::thread thread_;
-  Parts* parts_ = nullptr;  // while the thread runs, for that thread alone
+  WorkerCore* core_ = nullptr;  // while the thread runs, for that thread alone
 
   // Met when figures are asked for, never on the request path.
   std::mutex snapshot_mutex_;
