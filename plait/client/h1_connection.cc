@@ -199,6 +199,7 @@ Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head
     }
   }
   keep_alive_ = parse.keep_alive;
+  has_answered_ = true;
   stream.op = nullptr;
   op.stream = nullptr;
   stream.borrowed = true;
@@ -372,6 +373,7 @@ Task<void> H1Connection::run(Bytes first, Io& io) {
   }
   retire(ended);
   if (stream_ != nullptr) {
+    if (!has_answered_) pool_.doubtHttp1(backend_idx_);
     Error own = errorFor(ended, start_position_);
     own.reach = Reach::connection;
     failStream(own);

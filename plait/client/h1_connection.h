@@ -80,6 +80,7 @@ class H1Connection final : public Connection {
   int64_t silence_ms_ = 0;  // how long a response or a tunnel may show no sign of life
   Phase phase_ = Phase::idle;
   bool keep_alive_ = false;
+  bool has_answered_ = false;  // in HTTP/1.1
 };
 
 }  // namespace plait

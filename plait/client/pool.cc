@@ -186,6 +186,16 @@ void ConnectionPool::learnHttp1(Backend& backend) {
   backend.h1.queue.spliceBack(backend.h2.queue);
 }
 
+void ConnectionPool::doubtHttp1(uint32_t backend_idx) {
+  Backend& backend = *backends_[backend_idx];
+  if (backend.options.protocol != BackendProtocol::probe || !backend.speaks_http1) return;
+  backend.speaks_http1 = false;
+  List<RequestOp, &RequestOp::queue_node> stay;
+  while (RequestOp* op = backend.h1.queue.popFront()) (op->needs_http_1_1 ? stay : backend.h2.queue).pushBack(*op);
+  backend.h1.queue.spliceBack(stay);
+  if (!backend.h2.queue.empty()) dialIfNeeded(backend, backend.h2);
+}
+
 void ConnectionPool::onDialFailed(Backend& backend, Lane& lane, const Error& error) {
   counters_.connect_failures += 1;
   // Twice as long after each failure, with jitter, so that many proxies do not knock all at once.
@@ -215,7 +225,7 @@ Task<void> ConnectionPool::dial(Backend& backend, Lane& lane, Io& io) {
     co_await sock->close(io);
     socks_.destroy(sock);
     learnHttp1(backend);
-    dialIfNeeded(backend, backend.h1);
+    serve(backend, backend.h1);
     co_return;
   }
   if (!status) {

@@ -179,6 +179,9 @@ class ConnectionPool {
   void onRoom(Connection& connection);  // a stream ended, or the peer allows more
   // True when the others of its kind could carry everything and be less than a quarter full.
   bool isSuperfluous(const Connection& connection) const;
+  // A connection for HTTP/1.1 ended without an answer that is HTTP/1.1. Where a probe's silence was all that spoke for
+  // that version, the next connection asks again.
+  void doubtHttp1(uint32_t backend_idx);
   // How many streams the backend's last connection allowed, for the time before a new one has said.
   uint32_t rememberedStreams(uint32_t backend_idx) const { return backends_[backend_idx]->remembered_streams; }
   void rememberStreams(uint32_t backend_idx, uint32_t count) { backends_[backend_idx]->remembered_streams = count; }

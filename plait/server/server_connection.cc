@@ -166,16 +166,30 @@ Task<void> ServerConnection::run(int fd, Io& io) {
     co_await sock_.close(io);
     co_return;
   }
-  // "PRI" is no method of HTTP/1.1: whoever starts with it speaks HTTP/2 with prior knowledge (RFC 9113 §3.3).
-  const std::string_view start = asText(**first).substr(0, h2::client_preface.size());
-  if (!speaks_h2) speaks_h2 = start.size() >= 3 && h2::client_preface.starts_with(start);
+  // "PRI" is no method of HTTP/1.1: whoever starts with it speaks HTTP/2 with prior knowledge (RFC 9113 §3.3). Less
+  // than that can be the start of either.
+  BufferedInput opening(sock_, server_.headers.classes());
+  opening.start(**first);
+  while (!speaks_h2) {
+    const std::string_view start = asText(opening.bytes()).substr(0, h2::client_preface.size());
+    const bool may_be = h2::client_preface.starts_with(start);
+    speaks_h2 = may_be && start.size() >= 3;
+    if (speaks_h2 || !may_be) break;
+    expectBy(helloBy());
+    const auto more = co_await opening.more();
+    expectBy(never_ns);
+    if (!more || !*more) {
+      co_await sock_.close(io);
+      co_return;
+    }
+  }
   if (speaks_h2) {
     h2_.emplace(*this);
-    co_await h2_->run(**first, io);
+    co_await h2_->run(opening.bytes(), io);
     h2_.reset();
   } else {
     h1_.emplace(*this);
-    co_await h1_->run(**first, io);
+    co_await h1_->run(opening.bytes(), io);
     h1_.reset();
   }
   timer_.cancel();

@@ -3,12 +3,14 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import http2 from 'node:http2';
+import net from 'node:net';
 import path from 'node:path';
 import test from 'node:test';
 import { startH2Backend } from './lib/backends.mjs';
-import { connectH2, request } from './lib/clients.mjs';
-import { startPlait } from './lib/plait.mjs';
-import { freePort, run, temporaryDirectory, within } from './lib/process.mjs';
+import { connectH2, openRaw, request } from './lib/clients.mjs';
+import { startPlait, startProxy } from './lib/plait.mjs';
+import { defer, freePort, run, temporaryDirectory, within } from './lib/process.mjs';
+import { frame, frameType, startRawH2Backend, uint32 } from './lib/raw_h2.mjs';
 
 test('1,024 requests at once share at most 8 upstream connections and call malloc never', async (t) => {
   const dir = temporaryDirectory(t);
@@ -146,4 +148,69 @@ test('SIGTERM lets a request in flight finish, says GOAWAY, and ends with 0', as
   });
   assert.equal(answer.body, 'first last');
   assert.equal(await stopped, 0);
+});
+
+test('a client may send the preface of HTTP/2, or a method of HTTP/1.1, in single bytes', async (t) => {
+  const backend = await startH2Backend(t, (stream) => {
+    stream.respond({ ':status': 200 });
+    stream.end('ok');
+  });
+  const plait = await startProxy(t, [backend]);
+  for (const [text, answer] of [
+    [`PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n${frame(frameType.settings, 0, 0).toString('latin1')}`, /^\0\0.\x04/s],
+    ['PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n', /^HTTP\/1\.1 200 /],
+  ]) {
+    const client = await openRaw(t, plait.port);
+    client.socket.setNoDelay(true);
+    for (const byte of text) {
+      client.write(byte);
+      await new Promise((resolve) => { setImmediate(resolve); });
+    }
+    await client.until(answer);
+  }
+});
+
+test('no more streams are opened than SETTINGS allow that came with the answer to a probe', async (t) => {
+  let most = 0;
+  const backend = await startRawH2Backend(t, {
+    settings: Buffer.concat([Buffer.from([0, 3]), uint32(1)]),
+    open: (connection) => { connection.running = 0; },
+    head: (connection) => {
+      connection.running += 1;
+      most = Math.max(most, connection.running);
+    },
+    request: (connection, stream) => setTimeout(() => {
+      connection.running -= 1;
+      connection.respond(stream);
+    }, 20),
+  });
+  const plait = await startProxy(t, [`127.0.0.1:${backend.port}`]);
+  const client = connectH2(t, plait.port);
+  const answers = await Promise.all(Array.from({ length: 12 }, () => request(client, { ':path': '/' })));
+  assert.ok(answers.every(({ status }) => status === 200), JSON.stringify(answers.map(({ status }) => status)));
+  assert.equal(most, 1);
+});
+
+test('a backend that was silent when it was probed is not taken for HTTP/1.1 for ever', async (t) => {
+  const h2 = http2.createServer();
+  h2.on('stream', (stream) => {
+    stream.respond({ ':status': 200 });
+    stream.end('ok');
+  });
+  h2.on('sessionError', () => {});
+  let connections = 0;
+  const server = net.createServer((socket) => {
+    socket.on('error', () => {});
+    connections += 1;
+    if (connections > 1) h2.emit('connection', socket);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  defer(t, () => server.close());
+  const plait = await startProxy(t, [`127.0.0.1:${server.address().port}`]);
+  const client = connectH2(t, plait.port);
+  await request(client, { ':path': '/' });
+  const answer = await request(client, { ':path': '/' });
+  assert.equal(answer.status, 200);
+  assert.equal(answer.body, 'ok');
 });

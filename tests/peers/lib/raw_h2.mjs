@@ -124,7 +124,7 @@ class RawConnection {
 }
 
 // `script` may have open(connection), head(connection, stream, { hasBody }), request(connection, stream, { method, body })
-// once the request is whole, and frame(connection, type, flags, stream, payload) for every frame.
+// once the request is whole, `settings` (the payload of its first SETTINGS), and frame(connection, type, flags, stream, payload) for every frame.
 export async function startRawH2Backend(t, script) {
   const state = { connections: new Set(), opened: 0 };
   const server = net.createServer((socket) => {
@@ -137,7 +137,7 @@ export async function startRawH2Backend(t, script) {
       connection.closed = true;
       state.connections.delete(connection);
     });
-    connection.send(frame(frameType.settings, 0, 0));
+    connection.send(frame(frameType.settings, 0, 0, script.settings));
     script.open?.(connection);
   });
   server.listen(0, '127.0.0.1');
