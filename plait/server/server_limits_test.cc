@@ -229,6 +229,29 @@ TEST_P(LimitsTest, AnHttp1RequestForWhichNoExchangeIsLeftGets503) {
   EXPECT_TRUE(first.seesText("held"));
 }
 
+TEST_P(LimitsTest, TheVersionIsToldByBytesThatComeOneByOne) {
+  World world(GetParam());
+  const auto sendSlowly = [&](RawClient& client, std::string_view bytes) {
+    for (const char byte : bytes) {
+      client.send(std::string_view(&byte, 1));
+      world.turnFor(5);
+    }
+  };
+  RawClient modern(world);
+  sendSlowly(modern, h2::client_preface.substr(0, 5));
+  modern.send(h2::client_preface.substr(5));
+  modern.send(frame(FrameType::settings, 0, 0) + get(1, "/hello"));
+  EXPECT_TRUE(modern.seesText("hello"));
+  RawClient old(world);
+  sendSlowly(old, "PUT /");
+  old.send("hello HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+  EXPECT_TRUE(old.seesText("HTTP/1.1 200 "));
+  RawClient gone(world);
+  sendSlowly(gone, "P");
+  gone.close();
+  world.turnFor(5);
+}
+
 TEST_P(LimitsTest, WhenEveryConnectionIsInUseNewClientsWaitUntilOneEnds) {
   Limits limits = smallLimits();
   limits.client_connections = 2;
