@@ -216,6 +216,7 @@ class Session {
   bool isIdle(uint32_t id) const;
   void rememberReset(uint32_t id);
   bool mayHaveBeenReset(uint32_t id) const;
+  bool isClosedForClient(const Stream* stream) const;
   void refillResets(uint32_t now_s);
   bool takeCarry(size_t needed);
   void giveCarry();
@@ -241,6 +242,11 @@ class Session {
   uint32_t stream_count_ = 0;
   uint32_t next_stream_id_;
   uint32_t last_peer_stream_id_ = 0;
+  // Streams that the client skipped last: they are closed without ever having been opened.
+  struct {
+    uint32_t after = 0;
+    uint32_t before = 0;
+  } last_gap_;
   uint32_t pending_request_id_ = 0;
   uint32_t refuse_above_ = max_stream_id;
   bool pending_request_ended_ = false;

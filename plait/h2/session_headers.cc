@@ -58,7 +58,12 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   if (role_ == Role::server) {
     if (id % 2 == 0) return fail(H2Error::protocol_error, "a client's stream has an even id (RFC 9113 §5.1.1)");
     is_request = id > last_peer_stream_id_;
-    if (is_request) last_peer_stream_id_ = id;
+    if (is_request) {
+      if (id > last_peer_stream_id_ + 2) last_gap_ = {last_peer_stream_id_, id};
+      last_peer_stream_id_ = id;
+    } else if (id > last_gap_.after && id < last_gap_.before) {
+      return fail(H2Error::protocol_error, "a stream's id is below that of an earlier one (RFC 9113 §5.1.1)");
+    }
   } else if (isIdle(id)) {
     return fail(H2Error::protocol_error, "HEADERS on an idle stream (RFC 9113 §5.1)");
   }
@@ -91,10 +96,8 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   }
   if (is_dropped) {
     if (stream == nullptr || (stream->is_reset && !stream->reset_by_peer)) return {};
-    // RFC 9113 §5.1 asks for a stream error, §5.4.1 lets it be one of the connection. A client harms only itself by it;
-    // a backend's connection carries the streams of others. After RST_STREAM the owner has heard all there is.
-    if (role_ == Role::server && !stream->is_reset)
-      return fail(H2Error::stream_closed, "HEADERS after END_STREAM (RFC 9113 §5.1)");
+    if (isClosedForClient(stream)) return fail(H2Error::stream_closed, "HEADERS on a closed stream (RFC 9113 §5.1)");
+    // After RST_STREAM the owner has heard all there is.
     return streamFailed(stream->is_reset ? nullptr : stream, id, H2Error::stream_closed,
                         "HEADERS after the stream's end (RFC 9113 §5.1)", event);
   }

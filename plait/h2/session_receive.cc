@@ -29,6 +29,13 @@ bool Session::mayHaveBeenReset(uint32_t id) const {
   return std::find(std::begin(recent_resets_), std::end(recent_resets_), id) != std::end(recent_resets_);
 }
 
+// What a client sends on a stream that both sides have ended may cost it the connection (RFC 9113 §5.1): it harms only
+// itself. A backend's connection carries the streams of others, so there the stream alone is answered for.
+bool Session::isClosedForClient(const Stream* stream) const {
+  if (role_ == Role::client) return false;
+  return stream == nullptr || (!stream->is_reset && stream->isClosed());
+}
+
 void Session::refillResets(uint32_t now_s) {
   if (now_s == reset_refilled_s_) return;
   const uint64_t refill = uint64_t{now_s - reset_refilled_s_} * config_.resets_per_second;
@@ -210,8 +217,9 @@ Status Session::onDataHeader(Event& event) {
   phase_ = frame_.has(flags::padded) ? Phase::data_padding : Phase::data;
   Stream* stream = find(id);
   data_stream_ = nullptr;  // until the stream is known to take it: what it does not take is credited and dropped
+  if (stream == nullptr && mayHaveBeenReset(id)) return {};
+  if (isClosedForClient(stream)) return fail(H2Error::stream_closed, "DATA on a closed stream (RFC 9113 §5.1)");
   if (stream == nullptr) {
-    if (mayHaveBeenReset(id)) return {};
     return streamFailed(nullptr, id, H2Error::stream_closed, "DATA on a closed stream (RFC 9113 §5.1)", event);
   }
   if (stream->is_reset) {

@@ -104,6 +104,38 @@ TEST(SessionRules, DataAfterTheEndResetsThatStreamAlone) {
   EXPECT_TRUE(peer.log.ends_with("error 1 5\ndata 3 y|end\n")) << peer.log;
 }
 
+TEST(SessionRules, HeadersAfterTheEndResetThatStreamAlone) {
+  Peer peer(Role::server);
+  ASSERT_TRUE(peer.request(1) && peer.request(1) && peer.request(3));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::stream_closed);
+  EXPECT_EQ(peer.log, "request 1 GET http a / |end\nerror 1 5\nrequest 3 GET http a / |end\n");
+}
+
+TEST(SessionRules, WhatAClientSendsOnAStreamThatBothEndedEndsTheConnection) {
+  for (const bool is_released : {false, true}) {
+    for (const Wire& late :
+         {frame(FrameType::data, flags::end_stream, 1, text("x")), frame(FrameType::headers, end_both, 1, get_block)}) {
+      Peer peer(Role::server);
+      ASSERT_TRUE(peer.request(1));
+      peer.session.beginHeaders();
+      peer.session.addField(http::FieldName::pseudo_status, "200");
+      peer.session.endHeaders(*peer.streams[0], true);
+      if (is_released) peer.session.release(*peer.streams[0]);
+      // This may have crossed our END_STREAM.
+      ASSERT_TRUE(peer.feed(frame(FrameType::window_update, 0, 1, be32(1))));
+      EXPECT_FALSE(peer.feed(late));
+      EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::stream_closed);
+    }
+  }
+}
+
+TEST(SessionRules, AnIdBelowAnEarlierOneIsNoClosedStream) {
+  Peer peer(Role::server);
+  ASSERT_TRUE(peer.request(5) && peer.request(9));
+  EXPECT_FALSE(peer.request(7));
+  EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::protocol_error);
+}
+
 TEST(SessionRules, ABackendThatSpeaksAfterTheEndDoesNotTakeOtherStreamsWithIt) {
   Peer peer(Role::client);
   peer.open(false);

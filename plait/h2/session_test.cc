@@ -163,12 +163,12 @@ TEST(Session, ConnectionErrorsGetTheCodeThatTheRfcNames) {
     H2Error code;
     const char* what;
   };
-  const Wire get = frame(FrameType::headers, end_both, 1, get_block);
   const std::vector<Case> cases = {
       {frame(FrameType::data, 0, 0, text("x")), H2Error::protocol_error, "DATA on stream 0"},
       {frame(FrameType::data, 0, 1, text("x")), H2Error::protocol_error, "DATA on an idle stream"},
       {frame(FrameType::headers, end_both, 2, get_block), H2Error::protocol_error, "an even id"},
-      {get + frame(FrameType::headers, end_both, 1, get_block), H2Error::stream_closed, "HEADERS after END_STREAM"},
+      {frame(FrameType::headers, end_both, 5, get_block) + frame(FrameType::headers, end_both, 3, get_block),
+       H2Error::protocol_error, "an id below an earlier one"},
       {frame(FrameType::headers, 0, 1, get_block) + frame(FrameType::ping, 0, 0, Wire(8)), H2Error::protocol_error,
        "an interrupted block"},
       {frame(FrameType::continuation, end_headers, 1, get_block), H2Error::protocol_error, "CONTINUATION alone"},
