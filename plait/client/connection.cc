@@ -33,7 +33,7 @@ void Connection::retire(const Error& reason) {
   state_ = State::dead;
   retired_because_ = reason;
   pool_.onRetired(*this);
-  if (active_ == 0) return abort(reason);
+  if (active_ == 0) return endIdle();
   drained_by_ns_ = pool_.io().nowNs() + pool_.timeouts().drain_ms * ns_per_ms;
   armTimer(drained_by_ns_);
 }
@@ -41,6 +41,10 @@ void Connection::retire(const Error& reason) {
 void Connection::abort(const Error& error) {
   sock_.abort(error);
   onBrokenOff();
+}
+
+void Connection::endIdle() {
+  if (!has_run_) abort(retired_because_);
 }
 
 void Connection::breakOff(const Error& error) {
@@ -53,7 +57,7 @@ void Connection::streamEnded() {
   active_ -= 1;
   if (active_ == 0) {
     idle_since_ns_ = pool_.io().nowNs();
-    if (!isReady()) return abort(retired_because_);
+    if (!isReady()) return endIdle();
     armTimer(idle_since_ns_ + pool_.timeouts().idle_ms * ns_per_ms);
   }
   pool_.onRoom(*this);

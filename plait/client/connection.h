@@ -73,6 +73,8 @@ class Connection : public UltraSock::Owner {
   // No send block is free, and nothing of this connection's will free one: asks for onOutputDrained() in a moment.
   void lookSoon();
   void onStarved() override { lookSoon(); }
+  // run() has read its last: from here on it ends the connection itself, after what it still has to say.
+  void hasRun() { has_run_ = true; }
   // Ends the connection at once; run() then fails what is left.
   void breakOff(const Error& error);
   // `error` as a stream of this connection suffers it: safe to repeat if none of its request, which began at
@@ -89,10 +91,13 @@ class Connection : public UltraSock::Owner {
   friend class ConnectionPool;
   void onTimer();
   void abort(const Error& error);
+  // Nothing runs on this dead connection any more.
+  void endIdle();
 
   const uint64_t serial_;
   State state_ = State::ready;
   bool is_starved_ = false;
+  bool has_run_ = false;
   Error retired_because_;
   Timer timer_;
   std::coroutine_handle<> released_waiter_;

@@ -469,11 +469,13 @@ Task<void> H2Connection::run(Bytes first, Io& io) {
     status = feed(first, io);
   }
   if (!status) ended = status.error();
+  hasRun();
   retire(ended);
   failAll(ended);
   stopTimer();
-  // A connection error's GOAWAY is the last thing the peer hears.
-  co_await sock_.drain(io.nowNs() + 100 * ns_per_ms, io);
+  // A connection error's GOAWAY is the last thing the backend hears (RFC 9113 §5.4.1). What it sends meanwhile is read
+  // and dropped: bytes left unread would make of the end a reset, which can overtake the GOAWAY.
+  co_await sock_.closeGracefully(io.nowNs() + 100 * ns_per_ms, io);
 }
 
 TimeNs H2Connection::silenceEnd() const {
