@@ -67,9 +67,8 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   } else if (isIdle(id)) {
     return fail(H2Error::protocol_error, "HEADERS on an idle stream (RFC 9113 §5.1)");
   }
-  if (!is_request && stream == nullptr && !mayHaveBeenReset(id)) {
-    return fail(H2Error::stream_closed, "HEADERS on a closed stream (RFC 9113 §5.1)");
-  }
+  // The answer to HEADERS on a stream that is over comes when their block has been decoded.
+  const bool is_closed = !is_request && (stream == nullptr ? !mayHaveBeenReset(id) : !stream->is_reset);
   const bool is_dropped = !is_request && (stream == nullptr || stream->is_reset || stream->remote_ended);
 
   event.request = {};
@@ -95,10 +94,11 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
     if (!is_dropped) head.add(field);
   }
   if (is_dropped) {
-    if (stream == nullptr || (stream->is_reset && !stream->reset_by_peer)) return {};
-    if (isClosedForClient(stream)) return fail(H2Error::stream_closed, "HEADERS on a closed stream (RFC 9113 §5.1)");
+    if (!is_closed && (stream == nullptr || !stream->reset_by_peer)) return {};
+    if (is_closed && isClosedForClient(stream))
+      return fail(H2Error::stream_closed, "HEADERS on a closed stream (RFC 9113 §5.1)");
     // After RST_STREAM the owner has heard all there is.
-    return streamFailed(stream->is_reset ? nullptr : stream, id, H2Error::stream_closed,
+    return streamFailed(is_closed ? stream : nullptr, id, H2Error::stream_closed,
                         "HEADERS after the stream's end (RFC 9113 §5.1)", event);
   }
   head.finish(block_ends_stream_);

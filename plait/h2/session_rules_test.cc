@@ -146,6 +146,22 @@ TEST(SessionRules, ABackendThatSpeaksAfterTheEndDoesNotTakeOtherStreamsWithIt) {
   EXPECT_EQ(peer.log, "response 1 200 |end\nerror 1 5\nresponse 3 200 |end\n");
 }
 
+TEST(SessionRules, ABackendThatSpeaksOnAStreamLongOverIsAnsweredForThatStreamAlone) {
+  for (const Wire& late :
+       {frame(FrameType::headers, end_both, 1, ok_block), frame(FrameType::data, flags::end_stream, 1, text("x"))}) {
+    Peer peer(Role::client);
+    Stream& first = peer.open(true);
+    peer.open(true);
+    peer.takeOutput();
+    ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 1, ok_block)));
+    peer.session.release(first);
+    ASSERT_TRUE(peer.feed(late));
+    EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::stream_closed);
+    ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 3, ok_block)));
+    EXPECT_EQ(peer.log, "response 1 200 |end\nresponse 3 200 |end\n");
+  }
+}
+
 TEST(SessionRules, WhatAPeerSendsAfterItsOwnResetIsAnError) {
   Peer peer(Role::server);
   ASSERT_TRUE(peer.request(1, post_block, end_headers));
