@@ -3,8 +3,8 @@
 import { once } from 'node:events';
 import net from 'node:net';
 import tls from 'node:tls';
+import { defer, eventually, within } from './process.mjs';
 import { frame, headerBlock, uint32 } from './raw_h2.mjs';
-import { within } from './process.mjs';
 
 export const type = {
   data: 0, headers: 1, priority: 2, reset: 3, settings: 4, push: 5, ping: 6, goaway: 7, windowUpdate: 8, continuation: 9,
@@ -51,8 +51,10 @@ function show(one) {
 }
 
 export class WirePeer {
-  constructor(socket) {
+  constructor(socket, { isServer = false } = {}) {
     this.socket = socket;
+    this.isServer = isServer;
+    this.prefaceLeft = isServer ? preface.length : 0;
     this.frames = [];
     this.buffered = Buffer.alloc(0);
     this.closed = false;
@@ -68,6 +70,9 @@ export class WirePeer {
 
   receive(chunk) {
     this.buffered = Buffer.concat([this.buffered, chunk]);
+    if (this.buffered.length < this.prefaceLeft) return;
+    this.buffered = this.buffered.subarray(this.prefaceLeft);
+    this.prefaceLeft = 0;
     while (this.buffered.length >= 9) {
       const length = this.buffered.readUIntBE(0, 3);
       if (this.buffered.length < 9 + length) break;
@@ -81,11 +86,13 @@ export class WirePeer {
       }
       one.endStream = (one.type === type.data || one.type === type.headers) && (one.flags & flag.endStream) !== 0;
       this.frames.push(one);
+      if (this.isServer && one.type === type.settings && !(one.flags & flag.ack)) this.send(frame(type.settings, flag.ack, 0));
     }
     this.waiting?.();
   }
 
   send(...frames) {
+    if (this.closed) return;
     this.socket.write(Buffer.concat(frames.flat(Infinity).map(bytes)));
   }
 
@@ -155,4 +162,41 @@ export async function greet(peer, ...pairs) {
   peer.send(frame(type.settings, flag.ack, 0));
   await peer.until((one) => one.type === type.settings && (one.flags & flag.ack), 'the ACK of SETTINGS');
   return peer;
+}
+
+// A backend that accepts connections, says SETTINGS on each of them, or what `state.greeting` holds, acknowledges plait's,
+// and leaves everything else to the test. `secure` is { cert, key }.
+export async function startWireBackend(t, { secure } = {}) {
+  const state = { peers: [], newest: undefined, opened: 0, greeting: [settings()] };
+  const onSocket = (socket) => {
+    const peer = new WirePeer(socket, { isServer: true });
+    state.opened += 1;
+    state.peers.push(peer);
+    state.newest = peer;
+    socket.on('close', () => { state.peers = state.peers.filter((other) => other !== peer); });
+    peer.send(...state.greeting);
+  };
+  const server = secure ? tls.createServer({ ...secure, ALPNProtocols: ['h2'] }, onSocket) : net.createServer(onSocket);
+  server.on('tlsClientError', () => {});
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  state.url = `${secure ? 'https' : 'h2c'}://127.0.0.1:${server.address().port}`;
+  // The next request that nobody has taken yet, and the connection that it came on.
+  state.untilRequest = () => eventually(() => {
+    for (const peer of state.peers) {
+      const one = peer.frames.find((candidate) => candidate.type === type.headers && !candidate.taken);
+      if (one === undefined) continue;
+      one.taken = true;
+      return { peer, stream: one.stream, head: one };
+    }
+    return undefined;
+  }, 'a request reaches the backend', 5_000);
+  state.closeAll = () => {
+    for (const peer of state.peers) peer.socket.destroy();
+  };
+  defer(t, () => {
+    state.closeAll();
+    server.close();
+  });
+  return state;
 }
