@@ -18,9 +18,10 @@ void require(bool condition) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static HpackScratch scratch, scratch_again;
-  const auto decoder = std::make_unique<HpackDecoder>(DynamicTable::max_size);
-  const auto encoder = std::make_unique<HpackEncoder>();
-  const auto again = std::make_unique<HpackDecoder>(DynamicTable::max_size);
+  ClassedSlab memory(DynamicTable::blocksFor(3));
+  const auto decoder = std::make_unique<HpackDecoder>(DynamicTable::max_size, memory);
+  const auto encoder = std::make_unique<HpackEncoder>(memory);
+  const auto again = std::make_unique<HpackDecoder>(DynamicTable::max_size, memory);
   size_t turn = 0;
   // Two bytes in front of each block say how long it is; so the tables are used more than once.
   while (size > 2) {

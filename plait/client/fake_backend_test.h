@@ -239,7 +239,7 @@ class FakeBackend {
   }
 
   World& world_;
-  std::unique_ptr<h2::SessionScratch> scratch_ = std::make_unique<h2::SessionScratch>();
+  std::unique_ptr<h2::SessionScratch> scratch_ = std::make_unique<h2::SessionScratch>(64);
   sockaddr_storage address_{};
   Op accept_;
   std::list<Peer> peers_;

@@ -28,7 +28,7 @@ ConnectionPool::ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts&
       h1_connections_(limits.upstream_connections),
       h2_streams_(limits.exchanges),
       h1_streams_(limits.exchanges),
-      scratch_(std::make_unique<h2::SessionScratch>()),
+      scratch_(std::make_unique<h2::SessionScratch>(limits.upstream_connections)),
       replay_budget_{limits.replay_bytes},
       unknown_tokens_x100_(uint64_t{limits.unknown_retry_burst} * 100) {
   for (BackendOptions& options : backends) {
@@ -49,7 +49,8 @@ ConnectionPool::~ConnectionPool() {
 size_t ConnectionPool::connectionBytes(const Limits& limits) {
   return Slab<UltraSock>::bytesFor(limits.upstream_connections) +
          Slab<H2Connection>::bytesFor(limits.upstream_connections) +
-         Slab<H1Connection>::bytesFor(limits.upstream_connections);
+         Slab<H1Connection>::bytesFor(limits.upstream_connections) +
+         h2::SessionScratch::tableBytes(limits.upstream_connections);
 }
 
 size_t ConnectionPool::streamBytes(const Limits& limits) {
@@ -58,10 +59,11 @@ size_t ConnectionPool::streamBytes(const Limits& limits) {
 
 size_t ConnectionPool::reservedBytes() const {
   return socks_.reservedBytes() + h2_connections_.reservedBytes() + h1_connections_.reservedBytes() +
-         h2_streams_.reservedBytes() + h1_streams_.reservedBytes();
+         h2_streams_.reservedBytes() + h1_streams_.reservedBytes() + scratch_->tables.reservedBytes();
 }
 
 void ConnectionPool::prefault() {
+  scratch_->tables.prefault();
   socks_.prefault();
   h2_connections_.prefault();
   h1_connections_.prefault();

@@ -1,5 +1,7 @@
 #include "plait/h2/header_table.h"
 
+#include <utility>
+
 #include "plait/base/assert.h"
 
 namespace plait::h2 {
@@ -88,26 +90,75 @@ void DynamicTable::evictDownTo(uint32_t size) {
     size_ -= bytes + entry_overhead;
     count_ -= 1;
   }
-  if (count_ == 0) begin_ = end_ = 0;
+  if (count_ == 0) begin_ = end_ = textStart(slot_count_);
+}
+
+void DynamicTable::giveBlock() {
+  if (block_ == nullptr) return;
+  memory_.give(std::exchange(block_, nullptr));
+  block_size_ = slot_count_ = begin_ = end_ = 0;
+  epoch_ += 1;
 }
 
 void DynamicTable::setLimit(uint32_t limit) {
   PLAIT_ASSERT(limit <= max_size);
   limit_ = limit;
   evictDownTo(limit);
+  if (count_ == 0) giveBlock();
 }
 
-void DynamicTable::insert(std::string_view name, std::string_view value, http::FieldName id) {
+// Makes room for a slot and so many bytes of text behind the last ones.
+void DynamicTable::makeRoom(uint32_t bytes) {
+  const uint32_t live = end_ - begin_;
+  uint32_t size = block_size_ == 0 ? ClassedSlab::smallest : block_size_;
+  const auto fits = [&](uint32_t block_size) {
+    const uint32_t text = block_size - textStart(slotsIn(block_size));
+    // A block that would be nearly full of what lives would have to be tidied again at once.
+    const uint32_t useful = block_size == block_size_ ? text / 4 * 3 : text;
+    return count_ < slotsIn(block_size) && live + bytes <= useful;
+  };
+  while (size < ClassedSlab::largest && !fits(size)) size *= 2;
+  if (size == block_size_) {
+    const uint32_t start = textStart(slot_count_);
+    std::memmove(block_ + start, block_ + begin_, live);
+    for (uint32_t i = 0; i < count_; ++i) slot(i).offset = static_cast<uint16_t>(slot(i).offset - begin_ + start);
+    begin_ = start;
+    end_ = start + live;
+    return;
+  }
+  uint8_t* const larger = memory_.take(size);
+  PLAIT_ASSERT(larger != nullptr);  // the memory has a block for every table
+  const uint32_t slots = slotsIn(size);
+  const uint32_t start = textStart(slots);
+  auto* const moved = reinterpret_cast<Slot*>(larger);
+  std::memset(larger + slots * sizeof(Slot), 0, slots * index_share_);
+  if (live != 0) std::memcpy(larger + start, block_ + begin_, live);
+  for (uint32_t i = 0; i < count_; ++i) {
+    Slot& to = moved[(inserted_ - 1 - i) & (slots - 1)];
+    to = slot(i);
+    to.offset = static_cast<uint16_t>(to.offset - begin_ + start);
+  }
+  if (block_ != nullptr) memory_.give(block_);
+  block_ = larger;
+  block_size_ = size;
+  slot_count_ = slots;
+  begin_ = start;
+  end_ = start + live;
+  epoch_ += 1;
+}
+
+bool DynamicTable::insert(std::string_view name, std::string_view value, http::FieldName id) {
   const uint64_t needed = uint64_t{name.size()} + value.size() + entry_overhead;
   if (needed > limit_) {
     evictDownTo(0);
-    return;
+    giveBlock();
+    return false;
   }
   // A view of the table itself may be evicted or moved while it is inserted, so it is copied first (RFC 7541 §4.4).
   uint8_t copy[max_size];
   const auto isOurs = [this](std::string_view text) {
     const auto* p = reinterpret_cast<const uint8_t*>(text.data());
-    return p >= bytes_ && p < bytes_ + sizeof(bytes_);
+    return block_ != nullptr && p >= block_ && p < block_ + block_size_;
   };
   if (isOurs(name) || isOurs(value)) {
     if (!name.empty()) std::memcpy(copy, name.data(), name.size());
@@ -117,19 +168,16 @@ void DynamicTable::insert(std::string_view name, std::string_view value, http::F
   }
   const auto bytes = static_cast<uint32_t>(name.size() + value.size());
   evictDownTo(limit_ - static_cast<uint32_t>(needed));
-  if (end_ + bytes > sizeof(bytes_)) {
-    std::memmove(bytes_, bytes_ + begin_, end_ - begin_);
-    for (uint32_t i = 0; i < count_; ++i) slots_[(inserted_ - 1 - i) % max_entries].offset -= begin_;
-    end_ -= begin_;
-    begin_ = 0;
-  }
-  if (!name.empty()) std::memcpy(bytes_ + end_, name.data(), name.size());
-  if (!value.empty()) std::memcpy(bytes_ + end_ + name.size(), value.data(), value.size());
-  slots_[inserted_ % max_entries] = {end_, static_cast<uint16_t>(name.size()), static_cast<uint16_t>(value.size()), id};
+  if (count_ == slot_count_ || end_ + bytes > block_size_) makeRoom(bytes);
+  if (!name.empty()) std::memcpy(block_ + end_, name.data(), name.size());
+  if (!value.empty()) std::memcpy(block_ + end_ + name.size(), value.data(), value.size());
+  reinterpret_cast<Slot*>(block_)[inserted_ & (slot_count_ - 1)] = {
+      static_cast<uint16_t>(end_), static_cast<uint16_t>(name.size()), static_cast<uint16_t>(value.size()), id};
   end_ += bytes;
   inserted_ += 1;
   count_ += 1;
   size_ += static_cast<uint32_t>(needed);
+  return true;
 }
 
 }  // namespace plait::h2

@@ -1,14 +1,19 @@
-// The static table, and a dynamic table in fixed memory (RFC 7541 §2.3, Appendix A).
+// The static table, and a dynamic table in lent memory (RFC 7541 §2.3, Appendix A).
 //
-// Strings of the dynamic table lie one behind the other in a buffer of twice the table's largest size; when its end is
-// reached, the live half moves to the front. So every entry is contiguous, and moving costs less than a byte a byte.
+// A table lies in one block of the smallest size that holds it, and in none while it is empty, so that of thousands of
+// idle connections each holds what its fields need. In the block:
+//
+//   [ slots, a ring │ the owner's index │ strings, oldest first → ]
+//
+// Strings lie one behind the other, so every entry is contiguous. When their end is reached the live ones move to the
+// front, or, where little would be won by that, all of it into a larger block: moving costs some bytes a byte at most.
 #pragma once
 
-#include <memory>
 #include <string_view>
 
 #include "plait/base/assert.h"
 #include "plait/base/bytes.h"
+#include "plait/base/classed_slab.h"
 #include "plait/http/field_name.h"
 
 namespace plait::h2 {
@@ -28,43 +33,71 @@ class DynamicTable {
   static constexpr uint32_t max_size = 4096;    // RFC 7541 §4.1: sum of name + value + 32
   static constexpr uint32_t max_entries = 128;  // max_size / 32
 
+  // `memory` has to have a block for each table that uses it, and one more for a table that grows. `index_share` bytes
+  // for each slot are the owner's, and are zero after the table has moved to another block (epoch()).
+  explicit DynamicTable(ClassedSlab& memory, uint32_t index_share = 0) : memory_(memory), index_share_(index_share) {}
+  DynamicTable(const DynamicTable&) = delete;
+  DynamicTable& operator=(const DynamicTable&) = delete;
+  ~DynamicTable() { giveBlock(); }
+  // How many blocks as many tables need.
+  static constexpr size_t blocksFor(size_t tables) { return tables + 1; }
+
   uint32_t count() const { return count_; }
   uint32_t size() const { return size_; }
   uint32_t limit() const { return limit_; }
-  // How many entries were ever inserted: entry `i` (0 is the newest) was number inserted() - 1 - i.
-  uint32_t inserted() const { return inserted_; }
 
   // Evicts what no longer fits. `limit` is at most max_size.
   void setLimit(uint32_t limit);
   // Inserts as the newest entry, evicting old ones; an entry larger than the table empties it (RFC 7541 §4.4). The
-  // views may point into the table itself.
-  void insert(std::string_view name, std::string_view value, http::FieldName id);
+  // views may point into the table itself. False when it is not in the table.
+  bool insert(std::string_view name, std::string_view value, http::FieldName id);
   // 0 is the newest; `index` < count().
   TableEntry at(uint32_t index) const {
     PLAIT_ASSERT(index < count_);
     const Slot& entry = slot(index);
-    const auto* text = reinterpret_cast<const char*>(bytes_ + entry.offset);
+    const auto* text = reinterpret_cast<const char*>(block_ + entry.offset);
     return {{text, entry.name_size}, {text + entry.name_size, entry.value_size}, entry.id};
   }
 
+  // -- for the owner's index
+  // How many slots there are: a power of two, or 0 while the table has no block.
+  uint32_t slotCount() const { return slot_count_; }
+  // Which slot an entry has as long as it lives in this block, and which entry a slot holds: at least count() where
+  // that is none.
+  uint32_t slotOf(uint32_t index) const { return (inserted_ - 1 - index) & (slot_count_ - 1); }
+  uint32_t entryIn(uint32_t slot) const { return (inserted_ - 1 - slot) & (slot_count_ - 1); }
+  uint8_t* index() const { return block_ + slot_count_ * sizeof(Slot); }
+  // Changes when entries have other slots than before.
+  uint32_t epoch() const { return epoch_; }
+
  private:
   struct Slot {
-    uint32_t offset;
+    uint16_t offset;  // in the block
     uint16_t name_size;
     uint16_t value_size;
     http::FieldName id;
   };
+  static constexpr uint32_t slotsIn(uint32_t block_size) {
+    return block_size / 32 < max_entries ? block_size / 32 : max_entries;
+  }
+  uint32_t textStart(uint32_t slots) const { return slots * (static_cast<uint32_t>(sizeof(Slot)) + index_share_); }
   void evictDownTo(uint32_t size);
-  const Slot& slot(uint32_t index) const { return slots_[(inserted_ - 1 - index) % max_entries]; }
+  void makeRoom(uint32_t bytes);
+  void giveBlock();
+  Slot& slot(uint32_t index) const { return reinterpret_cast<Slot*>(block_)[slotOf(index)]; }
 
-  uint8_t bytes_[2 * max_size];
-  Slot slots_[max_entries];
-  uint32_t begin_ = 0;  // the oldest live byte
+  ClassedSlab& memory_;
+  uint8_t* block_ = nullptr;
+  uint32_t block_size_ = 0;
+  uint32_t slot_count_ = 0;
+  uint32_t index_share_;
+  uint32_t begin_ = 0;  // the oldest live byte, from the start of the block
   uint32_t end_ = 0;
   uint32_t count_ = 0;
   uint32_t size_ = 0;
   uint32_t limit_ = max_size;
   uint32_t inserted_ = 0;
+  uint32_t epoch_ = 0;
 };
 
 }  // namespace plait::h2

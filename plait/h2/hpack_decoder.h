@@ -22,8 +22,11 @@ struct DecodedField {
 
 class HpackDecoder {
  public:
-  // `max_table_size` is what our SETTINGS_HEADER_TABLE_SIZE says, at most DynamicTable::max_size.
-  explicit HpackDecoder(uint32_t max_table_size) : max_table_size_(max_table_size) { table_.setLimit(max_table_size); }
+  // `max_table_size` is what our SETTINGS_HEADER_TABLE_SIZE says, at most DynamicTable::max_size;
+  // `memory`: where the table lies, see DynamicTable.
+  HpackDecoder(uint32_t max_table_size, ClassedSlab& memory) : table_(memory), max_table_size_(max_table_size) {
+    table_.setLimit(max_table_size);
+  }
 
   // Starts a block. Then next() until it returns false; an error is a COMPRESSION_ERROR of the connection, for the two
   // tables are no longer equal (RFC 9113 §4.3).

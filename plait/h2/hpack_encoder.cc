@@ -100,11 +100,18 @@ uint32_t staticFieldIndex(FieldName id, std::string_view value) {
   return 0;
 }
 
+uint32_t nameHash(FieldName id, std::string_view name) {
+  return id != FieldName::unknown ? static_cast<uint32_t>(id) : hashOf(name, 1);
+}
+
 }  // namespace
 
-HpackEncoder::HpackEncoder() {
-  std::fill(std::begin(fields_), std::end(fields_), 0);
-  std::fill(std::begin(names_), std::end(names_), 0);
+void HpackEncoder::indexEntry(uint32_t entry) {
+  const TableEntry found = table_.at(entry);
+  const uint32_t name_hash = nameHash(found.id, found.name);
+  const auto slot = static_cast<uint8_t>(table_.slotOf(entry) + 1);
+  *fieldBucket(hashOf(found.value, name_hash + 2)) = slot;
+  *nameBucket(name_hash) = slot;
 }
 
 void HpackEncoder::setPeerTableSize(uint32_t size) {
@@ -135,21 +142,23 @@ uint8_t* HpackEncoder::field(uint8_t* out, std::string_view name, std::string_vi
   const auto isNamed = [&](const TableEntry& entry) {
     return id != FieldName::unknown ? entry.id == id : entry.id == id && entry.name == name;
   };
-  const uint32_t name_hash = id != FieldName::unknown ? static_cast<uint32_t>(id) : hashOf(name, 1);
-  uint32_t& name_bucket = names_[name_hash % bucket_count];
-  uint32_t* field_bucket = nullptr;
+  const uint32_t name_hash = nameHash(id, name);
+  const bool has_table = table_.slotCount() != 0;
+  uint32_t field_hash = 0;
   // Sensitive fields are not looked up by value either: a hit would tell a guess from a miss (RFC 7541 §7.1).
   if (indexing == Indexing::allow) {
-    field_bucket = &fields_[hashOf(value, name_hash + 2) % bucket_count];
-    const uint32_t age = table_.inserted() - *field_bucket;
-    if (*field_bucket != 0 && age < table_.count()) {
-      const TableEntry entry = table_.at(age);
-      if (isNamed(entry) && entry.value == value) return writeInteger(out, 0x80, 7, static_table_size + 1 + age);
+    field_hash = hashOf(value, name_hash + 2);
+    if (const uint8_t bucket = has_table ? *fieldBucket(field_hash) : 0; bucket != 0) {
+      const uint32_t age = table_.entryIn(bucket - 1u);
+      if (age < table_.count()) {
+        const TableEntry entry = table_.at(age);
+        if (isNamed(entry) && entry.value == value) return writeInteger(out, 0x80, 7, static_table_size + 1 + age);
+      }
     }
   }
   uint32_t name_index = staticNameIndex(id);
-  if (name_index == 0 && name_bucket != 0) {
-    const uint32_t age = table_.inserted() - name_bucket;
+  if (const uint8_t bucket = name_index == 0 && has_table ? *nameBucket(name_hash) : 0; bucket != 0) {
+    const uint32_t age = table_.entryIn(bucket - 1u);
     if (age < table_.count() && isNamed(table_.at(age))) name_index = static_table_size + 1 + age;
   }
   // One field must not push out most of what is worth keeping.
@@ -162,9 +171,15 @@ uint8_t* HpackEncoder::field(uint8_t* out, std::string_view name, std::string_vi
   if (name_index == 0) out = writeString(out, name);
   out = writeString(out, value);
   if (insert) {
+    const uint32_t epoch = table_.epoch();
     table_.insert(name, value, id);
-    *field_bucket = table_.inserted();
-    name_bucket = table_.inserted();
+    if (table_.epoch() == epoch) {
+      const auto slot = static_cast<uint8_t>(table_.slotOf(0) + 1);
+      *fieldBucket(field_hash) = slot;
+      *nameBucket(name_hash) = slot;
+    } else {
+      for (uint32_t entry = table_.count(); entry-- != 0;) indexEntry(entry);
+    }
   }
   return out;
 }

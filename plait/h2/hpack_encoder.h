@@ -14,7 +14,8 @@ enum class Indexing : uint8_t {
 
 class HpackEncoder {
  public:
-  HpackEncoder();
+  // `memory`: where its table lies, see DynamicTable.
+  explicit HpackEncoder(ClassedSlab& memory) : table_(memory, index_share) {}
 
   // The peer's SETTINGS_HEADER_TABLE_SIZE. Said in the next block, the smallest value since the last one first
   // (RFC 7541 §4.2).
@@ -31,10 +32,15 @@ class HpackEncoder {
   const DynamicTable& table() const { return table_; }
 
  private:
-  static constexpr uint32_t bucket_count = 256;
-  // Number of the entry that last had this hash, plus one; whether it still lives and is the same is looked up.
-  uint32_t fields_[bucket_count];
-  uint32_t names_[bucket_count];
+  // The table's index: for each slot four buckets of fields and one of names. A bucket holds the slot of the entry that
+  // last had this hash, plus one; whether it still lives and is the same is looked up.
+  static constexpr uint32_t index_share = 5;
+  uint8_t* fieldBucket(uint32_t hash) const { return table_.index() + hash % (4 * table_.slotCount()); }
+  uint8_t* nameBucket(uint32_t hash) const {
+    return table_.index() + 4 * table_.slotCount() + hash % table_.slotCount();
+  }
+  void indexEntry(uint32_t entry);
+
   DynamicTable table_;
   uint32_t smallest_pending_ = UINT32_MAX;
   uint32_t pending_ = UINT32_MAX;

@@ -54,7 +54,8 @@ TEST(Huffman, RoundTripsEveryByteAndRefusesBadPadding) {
 }
 
 TEST(HpackDecoder, ReadsTheRequestsOfRfc7541AppendixC4) {
-  HpackDecoder decoder(4096);
+  ClassedSlab memory(4);
+  HpackDecoder decoder(4096, memory);
   EXPECT_EQ(*decode(decoder, fromHex("828684418cf1e3c2e5f23a6ba0ab90f4ff")),
             (Fields{{":method", "GET"}, {":scheme", "http"}, {":path", "/"}, {":authority", "www.example.com"}}));
   EXPECT_EQ(*decode(decoder, fromHex("828684be5886a8eb10649cbf")), (Fields{{":method", "GET"},
@@ -73,18 +74,20 @@ TEST(HpackDecoder, ReadsTheRequestsOfRfc7541AppendixC4) {
 
 TEST(HpackDecoder, RefusesWhatWouldDesynchroniseTheTables) {
   for (const char* block : {"80", "ff80808080808080", "be", "3fe21f", "8220", "41", "418cf1"}) {
-    HpackDecoder decoder(4096);
+    ClassedSlab memory(4);
+    HpackDecoder decoder(4096, memory);
     EXPECT_FALSE(decode(decoder, fromHex(block))) << block;
   }
 }
 
 TEST(HpackEncoder, NeverIndexedStaysSoAndEntersNoTable) {
-  HpackEncoder encoder;
+  ClassedSlab memory(4);
+  HpackEncoder encoder(memory);
   uint8_t out[256];
   const uint8_t* end = encoder.field(out, "authorization", "secret", http::FieldName::authorization, Indexing::never);
   EXPECT_EQ(out[0] & 0xf0, 0x10);
   EXPECT_EQ(encoder.table().count(), 0u);
-  HpackDecoder decoder(4096);
+  HpackDecoder decoder(4096, memory);
   auto scratch = std::make_unique<HpackScratch>();
   decoder.begin({out, static_cast<size_t>(end - out)});
   DecodedField field{};
@@ -110,7 +113,8 @@ TEST(Hpack, WhatWeEncodeNghttp2DecodesByteForByte) {
   std::mt19937 random(7541);
   nghttp2_hd_inflater* inflater = nullptr;
   ASSERT_EQ(nghttp2_hd_inflate_new(&inflater), 0);
-  HpackEncoder encoder;
+  ClassedSlab memory(4);
+  HpackEncoder encoder(memory);
   for (int round = 0; round < 3000; ++round) {
     if (round % 100 == 50) {
       const uint32_t size = random() % 4097;
@@ -150,7 +154,8 @@ TEST(Hpack, WhatNghttp2EncodesWeDecodeByteForByte) {
   std::mt19937 random(9113);
   nghttp2_hd_deflater* deflater = nullptr;
   ASSERT_EQ(nghttp2_hd_deflate_new(&deflater, 4096), 0);
-  HpackDecoder decoder(4096);
+  ClassedSlab memory(4);
+  HpackDecoder decoder(4096, memory);
   for (int round = 0; round < 3000; ++round) {
     if (round % 100 == 50) nghttp2_hd_deflate_change_table_size(deflater, random() % 4097);
     Fields fields = randomFields(random);

@@ -1,7 +1,9 @@
 // The examples of RFC 7541 Appendix C in both directions, and the edges of the tables and the code.
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <memory>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,7 +36,7 @@ std::string unhex(std::string_view hex) {
 }
 
 struct Decoder {
-  explicit Decoder(uint32_t size = 4096) : decoder(size) {}
+  explicit Decoder(uint32_t size = 4096) : decoder(size, memory) {}
   // The fields of a block; what was decoded so far when it is broken, and `ok` says so.
   Fields decode(std::string_view block) {
     Fields fields;
@@ -51,6 +53,7 @@ struct Decoder {
       EXPECT_EQ(field.id, http::fieldNameOf(field.name)) << field.name;
     }
   }
+  ClassedSlab memory{2};
   HpackDecoder decoder;
   std::unique_ptr<HpackScratch> scratch = std::make_unique<HpackScratch>();
   std::vector<bool> never_indexed;
@@ -153,14 +156,16 @@ TEST(HpackVectors, DecodesTheResponsesOfAppendixC6WithEviction) {
 }
 
 TEST(HpackVectors, EncodesTheRequestsOfAppendixC4ByteForByte) {
-  HpackEncoder encoder;
+  ClassedSlab memory(2);
+  HpackEncoder encoder(memory);
   EXPECT_EQ(encode(encoder, first_request), unhex("8286 8441 8cf1 e3c2 e5f2 3a6b a0ab 90f4 ff"));
   EXPECT_EQ(encode(encoder, second_request), unhex("8286 84be 5886 a8eb 1064 9cbf"));
   EXPECT_EQ(encode(encoder, third_request), unhex("8287 85bf 4088 25a8 49e9 5ba9 7d7f 8925 a849 e95b b8e8 b4bf"));
 }
 
 TEST(HpackVectors, FieldsThatMustNotBeIndexedLeaveTheTableAlone) {
-  HpackEncoder encoder;
+  ClassedSlab memory(2);
+  HpackEncoder encoder(memory);
   Decoder decoder;
   EXPECT_EQ(decoder.decode(encode(encoder, {{"cookie", "a=b"}, {"x-thing", "1"}}, Indexing::avoid)),
             (Fields{{"cookie", "a=b"}, {"x-thing", "1"}}));
@@ -198,7 +203,8 @@ TEST(HpackVectors, BrokenBlocksAreCompressionErrors) {
 }
 
 TEST(HpackVectors, TheSmallestTableSizeIsAnnouncedBeforeTheLastOne) {
-  HpackEncoder encoder;
+  ClassedSlab memory(2);
+  HpackEncoder encoder(memory);
   Decoder decoder;
   decoder.decode(encode(encoder, third_request));
   ASSERT_EQ(encoder.table().count(), 2u);
@@ -215,7 +221,8 @@ TEST(HpackVectors, TheSmallestTableSizeIsAnnouncedBeforeTheLastOne) {
 }
 
 TEST(HpackVectors, AnEntryLargerThanTheTableEmptiesIt) {
-  DynamicTable table;
+  ClassedSlab memory(2);
+  DynamicTable table(memory);
   table.setLimit(64);
   table.insert("a", "b", http::FieldName::unknown);
   EXPECT_EQ(table.count(), 1u);
@@ -225,7 +232,8 @@ TEST(HpackVectors, AnEntryLargerThanTheTableEmptiesIt) {
 }
 
 TEST(HpackVectors, AnEntryMayBeMadeOfTheOneThatItEvicts) {
-  DynamicTable table;
+  ClassedSlab memory(2);
+  DynamicTable table(memory);
   const std::string name(1500, 'n');
   for (int i = 0; i < 100; ++i) {
     const std::string value(1900 + static_cast<size_t>(i) % 50, static_cast<char>('a' + i % 26));
@@ -234,6 +242,64 @@ TEST(HpackVectors, AnEntryMayBeMadeOfTheOneThatItEvicts) {
     ASSERT_EQ(table.at(0).name, name);
     ASSERT_EQ(table.at(0).value, value);
   }
+}
+
+// One table at a time is the model: a list of strings with RFC 7541's arithmetic.
+TEST(HpackVectors, ATableTakesTheMemoryThatItsEntriesNeedAndKeepsThemAllWhileItGrows) {
+  ClassedSlab memory(DynamicTable::blocksFor(1));
+  std::mt19937 random(4096);
+  {
+    DynamicTable table(memory);
+    EXPECT_EQ(memory.used(), 0u) << "an empty table holds nothing";
+    std::deque<std::pair<std::string, std::string>> model;
+    size_t size = 0;
+    for (int round = 0; round < 20'000; ++round) {
+      if (round % 1000 == 999) {
+        const uint32_t limit = random() % 4097;
+        table.setLimit(limit);
+        while (size > limit) {
+          size -= model.back().first.size() + model.back().second.size() + 32;
+          model.pop_back();
+        }
+      }
+      const uint32_t longest = round / 1000 % 2 == 0 ? 20 : 700;
+      std::string name(random() % 20 + 1, static_cast<char>('a' + random() % 26));
+      std::string value(random() % longest, static_cast<char>('a' + random() % 26));
+      const size_t needed = name.size() + value.size() + 32;
+      EXPECT_EQ(table.insert(name, value, http::FieldName::unknown), needed <= table.limit());
+      size += needed;
+      model.emplace_front(std::move(name), std::move(value));
+      while (size > table.limit()) {
+        size -= model.back().first.size() + model.back().second.size() + 32;
+        model.pop_back();
+      }
+      ASSERT_EQ(table.count(), model.size());
+      ASSERT_EQ(table.size(), size);
+      ASSERT_EQ(memory.used(), model.empty() ? 0u : 1u);
+      for (uint32_t i = 0; i < table.count(); ++i) {
+        ASSERT_EQ(table.at(i).name, model[i].first);
+        ASSERT_EQ(table.at(i).value, model[i].second);
+        ASSERT_EQ(table.entryIn(table.slotOf(i)), i);
+      }
+    }
+  }
+  EXPECT_EQ(memory.used(), 0u);
+}
+
+TEST(HpackVectors, WhatWasEncodedBeforeTheTableGrewIsStillFound) {
+  ClassedSlab memory(DynamicTable::blocksFor(2));
+  HpackEncoder encoder(memory);
+  HpackDecoder decoder(DynamicTable::max_size, memory);
+  Fields all;
+  for (int i = 0; i < 60; ++i) {
+    all.push_back({"x-" + std::to_string(i), std::string(static_cast<size_t>(i) % 30, 'v')});
+    (void)encode(encoder, {all.back()});
+  }
+  // Sixty entries of up to 65 bytes fit: each is now one byte, or two. Where two of them share a bucket the older one
+  // is written anew, which few are.
+  size_t indexed = 0;
+  for (const auto& field : all) indexed += encode(encoder, {field}).size() <= 2 ? 1 : 0;
+  EXPECT_GE(indexed, 45u);
 }
 
 }  // namespace

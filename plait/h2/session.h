@@ -40,13 +40,22 @@ struct SessionConfig {
   bool enable_connect_protocol = false;  // server: announces and admits :protocol (RFC 8441)
 };
 
-// Memory that all sessions of a worker share, because it is used only within one call.
+// Memory that all sessions of a worker share: what is used only within one call, and what their HPACK tables are lent.
 struct SessionScratch {
+  // So many sessions may exist at once.
+  explicit SessionScratch(size_t sessions) : tables(tableBlocks(sessions)) {}
+  // What as many sessions' tables reserve.
+  static size_t tableBytes(size_t sessions) { return ClassedSlab::bytesFor(tableBlocks(sessions)); }
+
   static constexpr size_t header_memory = 64 * 1024;
   static constexpr size_t encode_memory = 128 * 1024;
+  ClassedSlab tables;
   HpackScratch hpack;
   alignas(8) uint8_t fields[header_memory];
   alignas(8) uint8_t encoded[encode_memory];
+
+ private:
+  static constexpr size_t tableBlocks(size_t sessions) { return DynamicTable::blocksFor(2 * sessions); }
 };
 
 // A stream's engine side; owners derive their slots from it.

@@ -13,7 +13,8 @@ Session::Session(Role role, const SessionConfig& config, ByteQueue& output, Bloc
       output_(output),
       carry_blocks_(carry_blocks),
       scratch_(scratch),
-      decoder_(DynamicTable::max_size),
+      decoder_(DynamicTable::max_size, scratch.tables),
+      encoder_(scratch.tables),
       receive_window_(default_window),
       next_stream_id_(role == Role::client ? 1 : 2),
       reset_tokens_(config.reset_burst) {}

@@ -125,7 +125,7 @@ class Peer {
   BlockSlab blocks{16 * 1024, 256};
   BlockSlab carry{48 * 1024, 8};
   ByteQueue output{blocks};
-  std::unique_ptr<SessionScratch> scratch = std::make_unique<SessionScratch>();
+  std::unique_ptr<SessionScratch> scratch = std::make_unique<SessionScratch>(1);
   std::vector<std::unique_ptr<Stream>> streams;
   Session session;
   Wire opening;

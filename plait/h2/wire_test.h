@@ -154,7 +154,7 @@ struct End {
   BlockSlab blocks{16 * 1024, 512};
   BlockSlab carry{48 * 1024, 4};
   ByteQueue output{blocks};
-  std::unique_ptr<SessionScratch> scratch = std::make_unique<SessionScratch>();
+  std::unique_ptr<SessionScratch> scratch = std::make_unique<SessionScratch>(1);
   std::vector<std::unique_ptr<Stream>> streams;  // outlives the session, which unlinks them
   Session session;
   Event last;

@@ -16,7 +16,7 @@ Server::Server(Io& server_io, const Limits& server_limits, const ServerTimeouts&
       stream_blocks(server_stream_blocks),
       headers(server_headers),
       upload_blocks(server_limits.stream_block_size, server_limits.uploadBlocks()),
-      scratch(std::make_unique<h2::SessionScratch>()),
+      scratch(std::make_unique<h2::SessionScratch>(server_limits.client_connections)),
       h2_exchanges(server_limits.exchanges),
       h1_exchanges(server_limits.exchanges),
       connections_(server_limits.client_connections),
@@ -28,7 +28,8 @@ Server::~Server() {
 }
 
 size_t Server::connectionBytes(const Limits& limits) {
-  return Slab<ServerConnection>::bytesFor(limits.client_connections);
+  return Slab<ServerConnection>::bytesFor(limits.client_connections) +
+         h2::SessionScratch::tableBytes(limits.client_connections);
 }
 
 size_t Server::exchangeBytes(const Limits& limits) {
@@ -40,6 +41,7 @@ void Server::prefault() {
   h2_exchanges.prefault();
   h1_exchanges.prefault();
   connections_.prefault();
+  scratch->tables.prefault();
 }
 
 int Server::listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte) {
@@ -67,7 +69,7 @@ int Server::listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first
 
 size_t Server::reservedBytes() const {
   return upload_blocks.reservedBytes() + h2_exchanges.reservedBytes() + h1_exchanges.reservedBytes() +
-         connections_.reservedBytes();
+         connections_.reservedBytes() + scratch->tables.reservedBytes();
 }
 
 void Server::noteUploadRoom() {
