@@ -8,7 +8,7 @@
 using namespace plait;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  std::vector<uint8_t> text(size * 8 / 5 + 1);
+  std::vector<uint8_t> text(size * 8 / 5 + 2);
   const std::vector<uint8_t> input(data, data + size);
   const ptrdiff_t count = h2::huffmanDecode(input, text.data());
   if (count < 0) return 0;

@@ -21,26 +21,13 @@ h2::SessionConfig sessionConfig(const Limits& limits) {
 
 // Upstream connections are shared by many clients: what belongs to one of them stays out of the table.
 h2::Indexing indexingOf(const http::Field& field) {
-  if (field.never_indexed) return h2::Indexing::never;
-  switch (field.id) {
-    case FieldName::authorization:
-    case FieldName::proxy_authorization:
-    case FieldName::cookie:
-      return h2::Indexing::never;
-    case FieldName::content_length:
-    case FieldName::x_forwarded_for:
-    case FieldName::forwarded:
-    case FieldName::x_request_id:
-    case FieldName::traceparent:
-    case FieldName::grpc_timeout:
-    case FieldName::if_none_match:
-    case FieldName::if_modified_since:
-    case FieldName::range:
-    case FieldName::referer:
-      return h2::Indexing::avoid;
-    default:
-      return h2::Indexing::allow;
-  }
+  constexpr http::FieldNameSet secret = {FieldName::authorization, FieldName::proxy_authorization, FieldName::cookie};
+  constexpr http::FieldNameSet personal = {
+      FieldName::content_length, FieldName::x_forwarded_for, FieldName::forwarded,     FieldName::x_request_id,
+      FieldName::traceparent,    FieldName::grpc_timeout,    FieldName::if_none_match, FieldName::if_modified_since,
+      FieldName::range,          FieldName::referer};
+  if (field.never_indexed || secret.contains(field.id)) return h2::Indexing::never;
+  return personal.contains(field.id) ? h2::Indexing::avoid : h2::Indexing::allow;
 }
 
 // So many responses are handed to their requests before those go on: few enough that what was written about them is

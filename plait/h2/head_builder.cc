@@ -3,30 +3,16 @@
 #include "plait/http/field_rules.h"
 
 namespace plait::h2 {
-namespace {
 
 using http::FieldName;
 
-// RFC 3986 §3.1. The value reaches fields like X-Forwarded-Proto, so nothing else may pass.
-bool isScheme(std::string_view text) {
-  if (text.empty() || http::isOfClass(text[0], http::class_digit)) return false;
-  for (const char c : text) {
-    const bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-    if (!is_letter && !http::isOfClass(c, http::class_digit) && c != '+' && c != '-' && c != '.') return false;
-  }
-  return text[0] != '+' && text[0] != '-' && text[0] != '.';
-}
-
-}  // namespace
-
-void HeadBuilder::add(const DecodedField& field) {
-  if (fault_ != nullptr || is_too_large_) return;
-  if (!field.name.empty() && field.name[0] == ':') return addPseudo(field);
+void HeadBuilder::addWithCare(const DecodedField& field) {
+  if (isPseudo(field)) return addPseudo(field);
   regular_seen_ = true;
-  // A name that has a number is one of ours and lower case.
-  if (field.id == FieldName::unknown && !http::isLowerCaseToken(field.name))
-    return reject("a malformed field name (RFC 9113 §8.2.1)");
-  if (!http::isFieldValue(field.value)) return reject("a malformed field value (RFC 9113 §8.2.1)");
+  if (!field.is_sound) {
+    const bool is_name = field.id != FieldName::unknown || http::isLowerCaseToken(field.name);
+    return reject(is_name ? "a malformed field value (RFC 9113 §8.2.1)" : "a malformed field name (RFC 9113 §8.2.1)");
+  }
   if (http::isForbiddenInHttp2(field.id, field.value)) return reject("a connection-specific field (RFC 9113 §8.2.2)");
   if (field.id == FieldName::content_length && kind_ != Kind::trailers) {
     const auto length = http::parseContentLength(field.value);
@@ -68,18 +54,16 @@ void HeadBuilder::addPseudo(const DecodedField& field) {
   const uint32_t bit = field.id == FieldName::pseudo_protocol ? 1u << 31 : 1u << static_cast<uint32_t>(field.id);
   if ((pseudo_seen_ & bit) != 0) return reject("a pseudo-header field comes twice (RFC 9113 §8.3)");
   pseudo_seen_ |= bit;
-  if (kind_ == Kind::response) return addStatus(field.value);
+  if (!field.is_sound) unsound_ |= bit;
+  if (kind_ == Kind::response) {
+    if (!field.is_sound) return reject("a malformed :status (RFC 9113 §8.3.2)");
+    const std::string_view digits = field.value;
+    response_.status = static_cast<uint16_t>((digits[0] - '0') * 100 + (digits[1] - '0') * 10 + (digits[2] - '0'));
+    return;
+  }
   PLAIT_ASSERT(target != nullptr);
   *target = fields_.keep(field.value);
   if (target->size() != field.value.size()) is_too_large_ = true;
-}
-
-void HeadBuilder::addStatus(std::string_view value) {
-  const auto isDigit = [](char c) { return c >= '0' && c <= '9'; };
-  if (value.size() != 3 || value[0] < '1' || value[0] > '5' || !isDigit(value[1]) || !isDigit(value[2])) {
-    return reject("a malformed :status (RFC 9113 §8.3.2)");
-  }
-  response_.status = static_cast<uint16_t>((value[0] - '0') * 100 + (value[1] - '0') * 10 + (value[2] - '0'));
 }
 
 // :authority and Host must agree, and only the former is kept: two truths about the target are how requests are
@@ -90,6 +74,8 @@ void HeadBuilder::addHost(const DecodedField& field) {
       reject("Host differs from :authority (RFC 9113 §8.3.1)");
     return;
   }
+  if (!field.value.empty() && !http::isAuthority(field.value))
+    unsound_ |= 1u << static_cast<uint32_t>(FieldName::pseudo_authority);
   request_.authority = fields_.keep(field.value);
   if (request_.authority.size() != field.value.size()) is_too_large_ = true;
 }
@@ -108,13 +94,14 @@ void HeadBuilder::finish(bool ends_stream) {
 
 void HeadBuilder::finishRequest(bool ends_stream) {
   const bool has_protocol = (pseudo_seen_ & 1u << 31) != 0;
-  if (!http::isToken(request_.method)) return reject("a missing or malformed :method (RFC 9113 §8.3.1)");
-  if (!request_.authority.empty() && !http::isAuthority(request_.authority)) {
-    return reject("a malformed :authority or Host (RFC 9113 §8.3.1)");
-  }
+  const auto isUnsound = [this](FieldName id) { return (unsound_ & 1u << static_cast<uint32_t>(id)) != 0; };
+  // A pseudo-header field that is absent is empty, which is no token, no scheme and no path.
+  if (request_.method.empty() || isUnsound(FieldName::pseudo_method))
+    return reject("a missing or malformed :method (RFC 9113 §8.3.1)");
+  if (isUnsound(FieldName::pseudo_authority)) return reject("a malformed :authority or Host (RFC 9113 §8.3.1)");
   if (has_protocol) {
     if (!isConnect()) return reject(":protocol without CONNECT (RFC 8441 §4)");
-    if (!http::isToken(request_.protocol)) return reject("a malformed :protocol (RFC 8441 §4)");
+    if ((unsound_ & 1u << 31) != 0) return reject("a malformed :protocol (RFC 8441 §4)");
     if (request_.authority.empty()) return reject("an extended CONNECT without :authority (RFC 8441 §4)");
   } else if (isConnect()) {
     const uint32_t others =
@@ -124,8 +111,10 @@ void HeadBuilder::finishRequest(bool ends_stream) {
   }
   if (isConnect()) content_length_ = http::unknown_length;  // what follows is no content
   if (isConnect() && !has_protocol) return;
-  if (!isScheme(request_.scheme)) return reject("a missing or malformed :scheme (RFC 9113 §8.3.1)");
-  if (!http::isPath(request_.path, request_.method)) return reject("a missing or malformed :path (RFC 9113 §8.3.1)");
+  if (request_.scheme.empty() || isUnsound(FieldName::pseudo_scheme))
+    return reject("a missing or malformed :scheme (RFC 9113 §8.3.1)");
+  if ((request_.path.empty() || isUnsound(FieldName::pseudo_path)) && !http::isPath(request_.path, request_.method))
+    return reject("a missing or malformed :path (RFC 9113 §8.3.1)");
   if (ends_stream && content_length_ != http::unknown_length && content_length_ != 0) {
     reject("a Content-Length without content (RFC 9113 §8.1.1)");
   }

@@ -16,8 +16,31 @@ class HeadBuilder {
   HeadBuilder(Kind kind, MutableBytes memory, bool admits_protocol, http::RequestHead& request,
               http::ResponseHead& response)
       : kind_(kind), admits_protocol_(admits_protocol), fields_(memory), request_(request), response_(response) {}
+  // Bounds on RFC 9113 §6.5.2's measure and on the number of fields. Pseudo-header fields do not count towards the
+  // latter: one that comes twice makes the message malformed.
+  void limit(size_t list_size, uint32_t fields) {
+    max_list_size_ = list_size;
+    max_fields_ = fields;
+  }
 
-  void add(const DecodedField& field);
+  static bool isPseudo(const DecodedField& field) {
+    // Most names are regular ones by their number alone.
+    constexpr http::FieldNameSet candidates = {http::FieldName::unknown,          http::FieldName::pseudo_method,
+                                               http::FieldName::pseudo_scheme,    http::FieldName::pseudo_path,
+                                               http::FieldName::pseudo_authority, http::FieldName::pseudo_status,
+                                               http::FieldName::pseudo_protocol};
+    return candidates.contains(field.id) && !field.name.empty() && field.name[0] == ':';
+  }
+
+  void add(const DecodedField& field) {
+    list_size_ += field.name.size() + field.value.size() + 32;
+    if (!isPseudo(field)) field_count_ += 1;
+    if (list_size_ > max_list_size_ || field_count_ > max_fields_) is_too_large_ = true;
+    if (fault_ != nullptr || is_too_large_) return;
+    if (needs_care.contains(field.id) || !field.is_sound) return addWithCare(field);
+    regular_seen_ = true;
+    if (!fields_.add(field.name, field.value, field.id, field.never_indexed)) is_too_large_ = true;
+  }
   // Checks what only the whole can tell. `ends_stream`: the header block carries END_STREAM.
   void finish(bool ends_stream);
 
@@ -26,7 +49,7 @@ class HeadBuilder {
   void reject(const char* fault) {
     if (fault_ == nullptr) fault_ = fault;
   }
-  // The fields did not fit into the memory.
+  // The fields did not fit into the memory, or into the limits.
   bool isTooLarge() const { return is_too_large_; }
 
   Kind kind() const { return kind_; }
@@ -35,8 +58,18 @@ class HeadBuilder {
   bool isConnect() const { return request_.method == "CONNECT"; }
 
  private:
+  // Names that mean something to HTTP/2 itself. An unknown one that begins with ':' is not sound, which is care enough.
+  static constexpr http::FieldNameSet needs_care = {
+      http::FieldName::pseudo_method,    http::FieldName::pseudo_scheme,
+      http::FieldName::pseudo_path,      http::FieldName::pseudo_authority,
+      http::FieldName::pseudo_status,    http::FieldName::pseudo_protocol,
+      http::FieldName::content_length,   http::FieldName::host,
+      http::FieldName::connection,       http::FieldName::keep_alive,
+      http::FieldName::proxy_connection, http::FieldName::transfer_encoding,
+      http::FieldName::upgrade,          http::FieldName::te};
+
+  void addWithCare(const DecodedField& field);
   void addPseudo(const DecodedField& field);
-  void addStatus(std::string_view value);
   void addHost(const DecodedField& field);
   void finishRequest(bool ends_stream);
 
@@ -45,6 +78,11 @@ class HeadBuilder {
   bool regular_seen_ = false;
   bool is_too_large_ = false;
   uint32_t pseudo_seen_ = 0;
+  uint32_t unsound_ = 0;  // of those, and of Host in place of :authority, which are malformed
+  uint32_t field_count_ = 0;
+  uint32_t max_fields_ = UINT32_MAX;
+  size_t list_size_ = 0;
+  size_t max_list_size_ = SIZE_MAX;
   const char* fault_ = nullptr;
   uint64_t content_length_ = http::unknown_length;
   http::FieldList fields_;

@@ -5,89 +5,84 @@
 #include "plait/base/assert.h"
 
 namespace plait::h2 {
-namespace {
 
 using http::FieldName;
 
-constexpr TableEntry static_table[static_table_size] = {
-    {":authority", "", FieldName::pseudo_authority},
-    {":method", "GET", FieldName::pseudo_method},
-    {":method", "POST", FieldName::pseudo_method},
-    {":path", "/", FieldName::pseudo_path},
-    {":path", "/index.html", FieldName::pseudo_path},
-    {":scheme", "http", FieldName::pseudo_scheme},
-    {":scheme", "https", FieldName::pseudo_scheme},
-    {":status", "200", FieldName::pseudo_status},
-    {":status", "204", FieldName::pseudo_status},
-    {":status", "206", FieldName::pseudo_status},
-    {":status", "304", FieldName::pseudo_status},
-    {":status", "400", FieldName::pseudo_status},
-    {":status", "404", FieldName::pseudo_status},
-    {":status", "500", FieldName::pseudo_status},
-    {"accept-charset", "", FieldName::accept_charset},
-    {"accept-encoding", "gzip, deflate", FieldName::accept_encoding},
-    {"accept-language", "", FieldName::accept_language},
-    {"accept-ranges", "", FieldName::accept_ranges},
-    {"accept", "", FieldName::accept},
-    {"access-control-allow-origin", "", FieldName::access_control_allow_origin},
-    {"age", "", FieldName::age},
-    {"allow", "", FieldName::allow},
-    {"authorization", "", FieldName::authorization},
-    {"cache-control", "", FieldName::cache_control},
-    {"content-disposition", "", FieldName::content_disposition},
-    {"content-encoding", "", FieldName::content_encoding},
-    {"content-language", "", FieldName::content_language},
-    {"content-length", "", FieldName::content_length},
-    {"content-location", "", FieldName::content_location},
-    {"content-range", "", FieldName::content_range},
-    {"content-type", "", FieldName::content_type},
-    {"cookie", "", FieldName::cookie},
-    {"date", "", FieldName::date},
-    {"etag", "", FieldName::etag},
-    {"expect", "", FieldName::expect},
-    {"expires", "", FieldName::expires},
-    {"from", "", FieldName::from},
-    {"host", "", FieldName::host},
-    {"if-match", "", FieldName::if_match},
-    {"if-modified-since", "", FieldName::if_modified_since},
-    {"if-none-match", "", FieldName::if_none_match},
-    {"if-range", "", FieldName::if_range},
-    {"if-unmodified-since", "", FieldName::if_unmodified_since},
-    {"last-modified", "", FieldName::last_modified},
-    {"link", "", FieldName::link},
-    {"location", "", FieldName::location},
-    {"max-forwards", "", FieldName::max_forwards},
-    {"proxy-authenticate", "", FieldName::proxy_authenticate},
-    {"proxy-authorization", "", FieldName::proxy_authorization},
-    {"range", "", FieldName::range},
-    {"referer", "", FieldName::referer},
-    {"refresh", "", FieldName::refresh},
-    {"retry-after", "", FieldName::retry_after},
-    {"server", "", FieldName::server},
-    {"set-cookie", "", FieldName::set_cookie},
-    {"strict-transport-security", "", FieldName::strict_transport_security},
-    {"transfer-encoding", "", FieldName::transfer_encoding},
-    {"user-agent", "", FieldName::user_agent},
-    {"vary", "", FieldName::vary},
-    {"via", "", FieldName::via},
-    {"www-authenticate", "", FieldName::www_authenticate},
+constinit const TableEntry static_table[static_table_size] = {
+    {":authority", "", FieldName::pseudo_authority, true},
+    {":method", "GET", FieldName::pseudo_method, true},
+    {":method", "POST", FieldName::pseudo_method, true},
+    {":path", "/", FieldName::pseudo_path, true},
+    {":path", "/index.html", FieldName::pseudo_path, true},
+    {":scheme", "http", FieldName::pseudo_scheme, true},
+    {":scheme", "https", FieldName::pseudo_scheme, true},
+    {":status", "200", FieldName::pseudo_status, true},
+    {":status", "204", FieldName::pseudo_status, true},
+    {":status", "206", FieldName::pseudo_status, true},
+    {":status", "304", FieldName::pseudo_status, true},
+    {":status", "400", FieldName::pseudo_status, true},
+    {":status", "404", FieldName::pseudo_status, true},
+    {":status", "500", FieldName::pseudo_status, true},
+    {"accept-charset", "", FieldName::accept_charset, true},
+    {"accept-encoding", "gzip, deflate", FieldName::accept_encoding, true},
+    {"accept-language", "", FieldName::accept_language, true},
+    {"accept-ranges", "", FieldName::accept_ranges, true},
+    {"accept", "", FieldName::accept, true},
+    {"access-control-allow-origin", "", FieldName::access_control_allow_origin, true},
+    {"age", "", FieldName::age, true},
+    {"allow", "", FieldName::allow, true},
+    {"authorization", "", FieldName::authorization, true},
+    {"cache-control", "", FieldName::cache_control, true},
+    {"content-disposition", "", FieldName::content_disposition, true},
+    {"content-encoding", "", FieldName::content_encoding, true},
+    {"content-language", "", FieldName::content_language, true},
+    {"content-length", "", FieldName::content_length, true},
+    {"content-location", "", FieldName::content_location, true},
+    {"content-range", "", FieldName::content_range, true},
+    {"content-type", "", FieldName::content_type, true},
+    {"cookie", "", FieldName::cookie, true},
+    {"date", "", FieldName::date, true},
+    {"etag", "", FieldName::etag, true},
+    {"expect", "", FieldName::expect, true},
+    {"expires", "", FieldName::expires, true},
+    {"from", "", FieldName::from, true},
+    {"host", "", FieldName::host, true},
+    {"if-match", "", FieldName::if_match, true},
+    {"if-modified-since", "", FieldName::if_modified_since, true},
+    {"if-none-match", "", FieldName::if_none_match, true},
+    {"if-range", "", FieldName::if_range, true},
+    {"if-unmodified-since", "", FieldName::if_unmodified_since, true},
+    {"last-modified", "", FieldName::last_modified, true},
+    {"link", "", FieldName::link, true},
+    {"location", "", FieldName::location, true},
+    {"max-forwards", "", FieldName::max_forwards, true},
+    {"proxy-authenticate", "", FieldName::proxy_authenticate, true},
+    {"proxy-authorization", "", FieldName::proxy_authorization, true},
+    {"range", "", FieldName::range, true},
+    {"referer", "", FieldName::referer, true},
+    {"refresh", "", FieldName::refresh, true},
+    {"retry-after", "", FieldName::retry_after, true},
+    {"server", "", FieldName::server, true},
+    {"set-cookie", "", FieldName::set_cookie, true},
+    {"strict-transport-security", "", FieldName::strict_transport_security, true},
+    {"transfer-encoding", "", FieldName::transfer_encoding, true},
+    {"user-agent", "", FieldName::user_agent, true},
+    {"vary", "", FieldName::vary, true},
+    {"via", "", FieldName::via, true},
+    {"www-authenticate", "", FieldName::www_authenticate, true},
 };
+
+namespace {
 
 constexpr uint32_t entry_overhead = 32;
 
 }  // namespace
 
-const TableEntry& staticEntry(uint32_t index) {
-  PLAIT_ASSERT(index >= 1 && index <= static_table_size);
-  return static_table[index - 1];
-}
-
 void DynamicTable::evictDownTo(uint32_t size) {
   while (size_ > size) {
     const Slot& oldest = slot(count_ - 1);
-    const uint32_t bytes = uint32_t{oldest.name_size} + oldest.value_size;
-    begin_ = oldest.offset + bytes;
-    size_ -= bytes + entry_overhead;
+    begin_ = uint32_t{oldest.offset} + oldest.keptNameSize() + oldest.value_size;
+    size_ -= uint32_t{oldest.name_size} + oldest.value_size + entry_overhead;
     count_ -= 1;
   }
   if (count_ == 0) begin_ = end_ = textStart(slot_count_);
@@ -147,13 +142,15 @@ void DynamicTable::makeRoom(uint32_t bytes) {
   epoch_ += 1;
 }
 
-bool DynamicTable::insert(std::string_view name, std::string_view value, http::FieldName id) {
+bool DynamicTable::insert(std::string_view name, std::string_view value, FieldName id, bool is_sound) {
   const uint64_t needed = uint64_t{name.size()} + value.size() + entry_overhead;
   if (needed > limit_) {
     evictDownTo(0);
     giveBlock();
     return false;
   }
+  const auto name_size = static_cast<uint16_t>(name.size());
+  if (id != FieldName::unknown) name = {};
   // A view of the table itself may be evicted or moved while it is inserted, so it is copied first (RFC 7541 §4.4).
   uint8_t copy[max_size];
   const auto isOurs = [this](std::string_view text) {
@@ -161,18 +158,18 @@ bool DynamicTable::insert(std::string_view name, std::string_view value, http::F
     return block_ != nullptr && p >= block_ && p < block_ + block_size_;
   };
   if (isOurs(name) || isOurs(value)) {
-    if (!name.empty()) std::memcpy(copy, name.data(), name.size());
-    if (!value.empty()) std::memcpy(copy + name.size(), value.data(), value.size());
+    copyShort(copy, name.data(), name.size());
+    copyShort(copy + name.size(), value.data(), value.size());
     name = {reinterpret_cast<const char*>(copy), name.size()};
     value = {reinterpret_cast<const char*>(copy) + name.size(), value.size()};
   }
   const auto bytes = static_cast<uint32_t>(name.size() + value.size());
   evictDownTo(limit_ - static_cast<uint32_t>(needed));
   if (count_ == slot_count_ || end_ + bytes > block_size_) makeRoom(bytes);
-  if (!name.empty()) std::memcpy(block_ + end_, name.data(), name.size());
-  if (!value.empty()) std::memcpy(block_ + end_ + name.size(), value.data(), value.size());
-  reinterpret_cast<Slot*>(block_)[inserted_ & (slot_count_ - 1)] = {
-      static_cast<uint16_t>(end_), static_cast<uint16_t>(name.size()), static_cast<uint16_t>(value.size()), id};
+  copyShort(block_ + end_, name.data(), name.size());
+  copyShort(block_ + end_ + name.size(), value.data(), value.size());
+  slots()[inserted_ & (slot_count_ - 1)] = {static_cast<uint16_t>(end_), name_size, static_cast<uint16_t>(value.size()),
+                                            id, is_sound};
   end_ += bytes;
   inserted_ += 1;
   count_ += 1;

@@ -22,11 +22,16 @@ struct TableEntry {
   std::string_view name;
   std::string_view value;
   http::FieldName id;
+  bool is_sound;  // name and value are what they may be (isSoundField), which is found out once, at the insertion
 };
 
 inline constexpr uint32_t static_table_size = 61;
+extern const TableEntry static_table[static_table_size];
 // `index` is 1 to 61.
-const TableEntry& staticEntry(uint32_t index);
+inline const TableEntry& staticEntry(uint32_t index) {
+  PLAIT_ASSERT(index >= 1 && index <= static_table_size);
+  return static_table[index - 1];
+}
 
 class DynamicTable {
  public:
@@ -50,13 +55,15 @@ class DynamicTable {
   void setLimit(uint32_t limit);
   // Inserts as the newest entry, evicting old ones; an entry larger than the table empties it (RFC 7541 §4.4). The
   // views may point into the table itself. False when it is not in the table.
-  bool insert(std::string_view name, std::string_view value, http::FieldName id);
+  bool insert(std::string_view name, std::string_view value, http::FieldName id, bool is_sound = true);
   // 0 is the newest; `index` < count().
   TableEntry at(uint32_t index) const {
     PLAIT_ASSERT(index < count_);
     const Slot& entry = slot(index);
     const auto* text = reinterpret_cast<const char*>(block_ + entry.offset);
-    return {{text, entry.name_size}, {text + entry.name_size, entry.value_size}, entry.id};
+    if (entry.id != http::FieldName::unknown) [[likely]]
+      return {http::nameOf(entry.id), {text, entry.value_size}, entry.id, entry.is_sound};
+    return {{text, entry.name_size}, {text + entry.name_size, entry.value_size}, entry.id, entry.is_sound};
   }
 
   // -- for the owner's index
@@ -66,6 +73,19 @@ class DynamicTable {
   // that is none.
   uint32_t slotOf(uint32_t index) const { return (inserted_ - 1 - index) & (slot_count_ - 1); }
   uint32_t entryIn(uint32_t slot) const { return (inserted_ - 1 - slot) & (slot_count_ - 1); }
+  // Of the entry in a slot, which must hold one. Names that have a number are compared by it.
+  bool isNamed(uint32_t slot, std::string_view name, http::FieldName id) const {
+    const Slot& entry = slots()[slot];
+    if (entry.id != id) return false;
+    return id != http::FieldName::unknown ||
+           (entry.name_size == name.size() && equalShort(block_ + entry.offset, name.data(), name.size()));
+  }
+  // Of the entry in a slot that isNamed().
+  bool hasValue(uint32_t slot, std::string_view value, http::FieldName id) const {
+    const Slot& entry = slots()[slot];
+    const uint32_t offset = id == http::FieldName::unknown ? uint32_t{entry.offset} + entry.name_size : entry.offset;
+    return entry.value_size == value.size() && equalShort(block_ + offset, value.data(), value.size());
+  }
   uint8_t* index() const { return block_ + slot_count_ * sizeof(Slot); }
   // Changes when entries have other slots than before.
   uint32_t epoch() const { return epoch_; }
@@ -76,7 +96,11 @@ class DynamicTable {
     uint16_t name_size;
     uint16_t value_size;
     http::FieldName id;
+    bool is_sound;
+    // The text of a name that has a number is not kept.
+    uint16_t keptNameSize() const { return id == http::FieldName::unknown ? name_size : 0; }
   };
+  static_assert(sizeof(Slot) == 8);
   static constexpr uint32_t slotsIn(uint32_t block_size) {
     return block_size / 32 < max_entries ? block_size / 32 : max_entries;
   }
@@ -84,7 +108,8 @@ class DynamicTable {
   void evictDownTo(uint32_t size);
   void makeRoom(uint32_t bytes);
   void giveBlock();
-  Slot& slot(uint32_t index) const { return reinterpret_cast<Slot*>(block_)[slotOf(index)]; }
+  Slot* slots() const { return reinterpret_cast<Slot*>(block_); }
+  Slot& slot(uint32_t index) const { return slots()[slotOf(index)]; }
 
   ClassedSlab& memory_;
   uint8_t* block_ = nullptr;

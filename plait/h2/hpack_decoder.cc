@@ -2,6 +2,7 @@
 
 #include "plait/h2/frame.h"
 #include "plait/h2/huffman.h"
+#include "plait/h2/sound_field.h"
 
 namespace plait::h2 {
 namespace {
@@ -41,7 +42,7 @@ bool HpackDecoder::readString(std::string_view& text, uint8_t* scratch) {
     text = asText(bytes);
     return true;
   }
-  if (size_t{size} * 8 / 5 + 1 > HpackScratch::max_string_size) return false;
+  if (size_t{size} * 8 / 5 + 2 > HpackScratch::max_string_size) return false;
   const ptrdiff_t decoded = huffmanDecode(bytes, scratch);
   if (decoded < 0) return false;
   text = {reinterpret_cast<const char*>(scratch), static_cast<size_t>(decoded)};
@@ -60,7 +61,7 @@ bool HpackDecoder::lookUp(uint32_t index, TableEntry& entry) const {
   return true;
 }
 
-Result<bool> HpackDecoder::next(DecodedField& field, HpackScratch& scratch) {
+Result<bool> HpackDecoder::nextSlow(DecodedField& field, HpackScratch& scratch) {
   while (position_ != end_ && (*position_ & 0xe0) == 0x20) {
     // A size update may only stand at the start of a block (RFC 7541 §4.2).
     uint32_t size = 0;
@@ -75,7 +76,7 @@ Result<bool> HpackDecoder::next(DecodedField& field, HpackScratch& scratch) {
   TableEntry entry{};
   if ((first & 0x80) != 0) {
     if (!readInteger(7, index) || !lookUp(index, entry)) return broken("an index outside the tables (RFC 7541 §2.3.3)");
-    field = {entry.name, entry.value, entry.id, false};
+    give(entry, field);
     return true;
   }
   const bool is_indexed = (first & 0x40) != 0;
@@ -87,14 +88,15 @@ Result<bool> HpackDecoder::next(DecodedField& field, HpackScratch& scratch) {
     entry.id = http::fieldNameOf(entry.name);
   }
   if (!readString(entry.value, scratch.value)) return broken("a broken string (RFC 7541 §5.2)");
-  field = {entry.name, entry.value, entry.id, !is_indexed && (first & 0x10) != 0};
+  field = {entry.name, entry.value, entry.id, !is_indexed && (first & 0x10) != 0,
+           isSoundField(entry.name, entry.value, entry.id)};
   if (is_indexed) {
-    // A name out of the table may move or go with the insertion; the field then names the new entry, or a copy.
-    if (index > static_table_size) {
+    // A name out of the table may move or go with the insertion; the field then has a copy of it.
+    if (index > static_table_size && entry.id == http::FieldName::unknown) {
       if (!entry.name.empty()) std::memcpy(scratch.name, entry.name.data(), entry.name.size());
       field.name = {reinterpret_cast<const char*>(scratch.name), entry.name.size()};
     }
-    table_.insert(field.name, field.value, field.id);
+    table_.insert(field.name, field.value, field.id, field.is_sound);
   }
   return true;
 }

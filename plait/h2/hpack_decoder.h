@@ -18,6 +18,7 @@ struct DecodedField {
   std::string_view value;
   http::FieldName id;
   bool never_indexed;
+  bool is_sound;  // isSoundField()
 };
 
 class HpackDecoder {
@@ -37,11 +38,27 @@ class HpackDecoder {
   }
   // The next field; its views are valid until the following call. Every field of a block must be taken, also when the
   // message is to be refused, since each may change the table.
-  Result<bool> next(DecodedField& field, HpackScratch& scratch);
+  Result<bool> next(DecodedField& field, HpackScratch& scratch) {
+    if (position_ != end_ && *position_ > 0x80 && *position_ < 0xff) [[likely]] {
+      const uint32_t index = *position_ & 0x7fu;
+      if (index <= static_table_size + table_.count()) [[likely]] {
+        fields_seen_ = true;
+        position_ += 1;
+        give(index <= static_table_size ? staticEntry(index) : table_.at(index - static_table_size - 1), field);
+        return true;
+      }
+    }
+    return nextSlow(field, scratch);
+  }
 
   const DynamicTable& table() const { return table_; }
 
  private:
+  static void give(const TableEntry& entry, DecodedField& field) {
+    field = {entry.name, entry.value, entry.id, false, entry.is_sound};
+  }
+  // Whatever is not an entry of the tables whose index takes one byte.
+  Result<bool> nextSlow(DecodedField& field, HpackScratch& scratch);
   bool readInteger(uint32_t prefix_bits, uint32_t& value);
   bool readString(std::string_view& text, uint8_t* scratch);
   bool lookUp(uint32_t index, TableEntry& entry) const;

@@ -1,6 +1,8 @@
 #include "plait/h2/hpack_encoder.h"
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "plait/h2/huffman.h"
 
@@ -10,24 +12,27 @@ namespace {
 using http::FieldName;
 
 uint32_t hashOf(std::string_view text, uint32_t seed) {
-  uint64_t hash = seed * 0x9e3779b97f4a7c15ull + text.size();
-  const char* p = text.data();
-  size_t left = text.size();
-  for (; left >= 8; left -= 8, p += 8) {
-    uint64_t word;
-    std::memcpy(&word, p, 8);
+  const auto* p = asBytes(text).data();
+  const size_t size = text.size();
+  uint64_t hash = seed * 0x9e3779b97f4a7c15ull + size;
+  const auto mix = [&](uint64_t word) {
     hash = (hash ^ word) * 0xff51afd7ed558ccdull;
     hash ^= hash >> 32;
+  };
+  if (size >= 8) {
+    for (size_t i = 0; i + 8 < size; i += 8) mix(loadBe64(p + i));
+    mix(loadBe64(p + size - 8));
+  } else if (size >= 4) {
+    mix(uint64_t{loadBe32(p)} << 32 | loadBe32(p + size - 4));
+  } else if (size != 0) {
+    mix(uint32_t{p[0]} << 16 | uint32_t{p[size / 2]} << 8 | p[size - 1]);
   }
-  uint64_t word = 0;
-  if (left != 0) std::memcpy(&word, p, left);
-  hash = (hash ^ word) * 0xff51afd7ed558ccdull;
-  return static_cast<uint32_t>(hash >> 40);
+  return static_cast<uint32_t>(hash);
 }
 
 uint8_t* writeInteger(uint8_t* out, uint8_t pattern, uint32_t prefix_bits, uint32_t value) {
   const uint32_t mask = (1u << prefix_bits) - 1;
-  if (value < mask) {
+  if (value < mask) [[likely]] {
     *out++ = static_cast<uint8_t>(pattern | value);
     return out;
   }
@@ -38,64 +43,49 @@ uint8_t* writeInteger(uint8_t* out, uint8_t pattern, uint32_t prefix_bits, uint3
 }
 
 uint8_t* writeString(uint8_t* out, std::string_view text) {
-  const size_t huffman_size = huffmanSize(text);
-  if (huffman_size < text.size()) {
-    out = writeInteger(out, 0x80, 7, static_cast<uint32_t>(huffman_size));
-    return out + huffmanEncode(text, out);
+  // A size below 127 takes one byte, so a short text is encoded in one pass behind it, and over it if that is no gain.
+  constexpr size_t short_size = 127;
+  if (text.size() <= short_size) [[likely]] {
+    const size_t size = huffmanEncode(text, out + 1, text.size());
+    if (size < text.size()) {
+      *out = static_cast<uint8_t>(0x80 | size);
+      return out + 1 + size;
+    }
+  } else if (const size_t size = huffmanSize(text); size < text.size()) {
+    out = writeInteger(out, 0x80, 7, static_cast<uint32_t>(size));
+    return out + huffmanEncode(text, out, text.size());
   }
   out = writeInteger(out, 0, 7, static_cast<uint32_t>(text.size()));
-  if (!text.empty()) std::memcpy(out, text.data(), text.size());
+  copyShort(out, text.data(), text.size());
   return out + text.size();
 }
 
-// The first static entry with that name, 0 when there is none. FieldName starts in the static table's order, but the
-// table has several entries for four names.
-uint32_t staticNameIndex(FieldName id) {
-  switch (id) {
-    case FieldName::unknown:
-      return 0;
-    case FieldName::pseudo_authority:
-      return 1;
-    case FieldName::pseudo_method:
-      return 2;
-    case FieldName::pseudo_path:
-      return 4;
-    case FieldName::pseudo_scheme:
-      return 6;
-    case FieldName::pseudo_status:
-      return 8;
-    default:
-      break;
-  }
-  if (id < FieldName::accept_charset || id > FieldName::www_authenticate) return 0;
-  return 15 + static_cast<uint32_t>(id) - static_cast<uint32_t>(FieldName::accept_charset);
-}
+// What the static table has for each name that has a number: its first entry, 0 for none, and how many entries with
+// values there are to choose from. FieldName starts in the static table's order, but four names have several entries.
+struct StaticEntries {
+  uint8_t name_index = 0;
+  uint8_t values = 0;
+};
+constexpr auto static_entries = [] {
+  std::array<StaticEntries, http::field_name_count> table{};
+  for (auto id = static_cast<size_t>(FieldName::accept_charset); id <= static_cast<size_t>(FieldName::www_authenticate);
+       ++id)
+    table[id].name_index = static_cast<uint8_t>(15 + id - static_cast<size_t>(FieldName::accept_charset));
+  const auto at = [&](FieldName id) -> StaticEntries& { return table[static_cast<size_t>(id)]; };
+  at(FieldName::pseudo_authority) = {1, 0};
+  at(FieldName::pseudo_method) = {2, 2};
+  at(FieldName::pseudo_path) = {4, 2};
+  at(FieldName::pseudo_scheme) = {6, 2};
+  at(FieldName::pseudo_status) = {8, 7};
+  at(FieldName::accept_encoding).values = 1;
+  return table;
+}();
 
 // The static entry that equals the field, 0 when there is none.
-uint32_t staticFieldIndex(FieldName id, std::string_view value) {
-  uint32_t first = 0;
-  uint32_t last = 0;
-  switch (id) {
-    case FieldName::pseudo_method:
-      first = 2, last = 3;
-      break;
-    case FieldName::pseudo_path:
-      first = 4, last = 5;
-      break;
-    case FieldName::pseudo_scheme:
-      first = 6, last = 7;
-      break;
-    case FieldName::pseudo_status:
-      first = 8, last = 14;
-      break;
-    case FieldName::accept_encoding:
-      first = last = 16;
-      break;
-    default:
-      return value.empty() ? staticNameIndex(id) : 0;
-  }
-  for (uint32_t index = first; index <= last; ++index) {
-    if (staticEntry(index).value == value) return index;
+uint32_t staticFieldIndex(StaticEntries entries, std::string_view value) {
+  if (entries.values == 0) return value.empty() ? entries.name_index : 0;
+  for (uint32_t index = entries.name_index; index < uint32_t{entries.name_index} + entries.values; ++index) {
+    if (equalShort(staticEntry(index).value, value)) return index;
   }
   return 0;
 }
@@ -109,9 +99,15 @@ uint32_t nameHash(FieldName id, std::string_view name) {
 void HpackEncoder::indexEntry(uint32_t entry) {
   const TableEntry found = table_.at(entry);
   const uint32_t name_hash = nameHash(found.id, found.name);
-  const auto slot = static_cast<uint8_t>(table_.slotOf(entry) + 1);
-  *fieldBucket(hashOf(found.value, name_hash + 2)) = slot;
-  *nameBucket(name_hash) = slot;
+  const auto bucket = static_cast<uint8_t>(table_.slotOf(entry) + 1);
+  *fieldBucket(hashOf(found.value, name_hash + 2)) = bucket;
+  *nameBucket(name_hash) = bucket;
+}
+
+uint32_t HpackEncoder::namedSlot(uint8_t bucket, std::string_view name, FieldName id) const {
+  const uint32_t slot = bucket - 1u;
+  const bool is_there = bucket != 0 && table_.entryIn(slot) < table_.count() && table_.isNamed(slot, name, id);
+  return is_there ? slot : table_.slotCount();
 }
 
 void HpackEncoder::setPeerTableSize(uint32_t size) {
@@ -133,36 +129,37 @@ uint8_t* HpackEncoder::begin(uint8_t* out) {
   return out;
 }
 
-uint8_t* HpackEncoder::field(uint8_t* out, std::string_view name, std::string_view value, FieldName id,
-                             Indexing indexing) {
-  if (indexing != Indexing::never) {
-    if (const uint32_t index = staticFieldIndex(id, value)) return writeInteger(out, 0x80, 7, index);
+uint8_t* HpackEncoder::writeLongIndex(uint8_t* out, uint32_t index) {
+  return writeInteger(out, 0x80, 7, index);
+}
+
+uint8_t* HpackEncoder::otherField(uint8_t* out, std::string_view name, std::string_view value, FieldName id,
+                                  Indexing indexing) {
+  const StaticEntries entries = static_entries[static_cast<size_t>(id)];
+  if ((entries.values != 0 || value.empty()) && indexing != Indexing::never) {
+    if (const uint32_t index = staticFieldIndex(entries, value)) return writeIndex(out, index);
   }
-  // Names that have a number are compared by it.
-  const auto isNamed = [&](const TableEntry& entry) {
-    return id != FieldName::unknown ? entry.id == id : entry.id == id && entry.name == name;
-  };
   const uint32_t name_hash = nameHash(id, name);
-  const bool has_table = table_.slotCount() != 0;
-  uint32_t field_hash = 0;
-  // Sensitive fields are not looked up by value either: a hit would tell a guess from a miss (RFC 7541 §7.1).
-  if (indexing == Indexing::allow) {
-    field_hash = hashOf(value, name_hash + 2);
-    if (const uint8_t bucket = has_table ? *fieldBucket(field_hash) : 0; bucket != 0) {
-      const uint32_t age = table_.entryIn(bucket - 1u);
-      if (age < table_.count()) {
-        const TableEntry entry = table_.at(age);
-        if (isNamed(entry) && entry.value == value) return writeInteger(out, 0x80, 7, static_table_size + 1 + age);
-      }
-    }
-  }
-  uint32_t name_index = staticNameIndex(id);
-  if (const uint8_t bucket = name_index == 0 && has_table ? *nameBucket(name_hash) : 0; bucket != 0) {
-    const uint32_t age = table_.entryIn(bucket - 1u);
-    if (age < table_.count() && isNamed(table_.at(age))) name_index = static_table_size + 1 + age;
+  const uint32_t slots = table_.slotCount();
+  const uint32_t named = slots == 0 ? 0 : namedSlot(*nameBucket(name_hash), name, id);
+  const auto indexIn = [&](uint32_t slot) { return static_table_size + 1 + table_.entryIn(slot); };
+  uint32_t name_index = entries.name_index;
+  if (name_index == 0 && named != slots) name_index = indexIn(named);
+  bool insert = indexing == Indexing::allow;
+  if (indexing <= Indexing::repeated) {
+    if (named != slots && table_.hasValue(named, value, id)) return writeIndex(out, indexIn(named));
+    const uint32_t hash = hashOf(value, name_hash + 2);
+    const uint32_t found = slots == 0 ? 0 : namedSlot(*fieldBucket(hash), name, id);
+    if (found != slots && table_.hasValue(found, value, id)) return writeIndex(out, indexIn(found));
+    const auto tag = static_cast<uint16_t>(hash >> 8);
+    if (indexing == Indexing::repeated) insert = std::exchange(seen_[name_hash % seen_count], tag) == tag;
+  } else if (indexing == Indexing::avoid) {
+    // Such a field is not looked up by value: a hit would tell a guess from a miss (RFC 7541 §7.1). One of them enters
+    // the table all the same, so that those after it need not spell out the name.
+    insert = name_index == 0 && id != FieldName::unknown;
   }
   // One field must not push out most of what is worth keeping.
-  const bool insert = indexing == Indexing::allow && name.size() + value.size() + 32 <= table_.limit() / 2;
+  insert = insert && name.size() + value.size() + 32 <= table_.limit() / 2;
   if (insert) {
     out = writeInteger(out, 0x40, 6, name_index);
   } else {
@@ -173,13 +170,8 @@ uint8_t* HpackEncoder::field(uint8_t* out, std::string_view name, std::string_vi
   if (insert) {
     const uint32_t epoch = table_.epoch();
     table_.insert(name, value, id);
-    if (table_.epoch() == epoch) {
-      const auto slot = static_cast<uint8_t>(table_.slotOf(0) + 1);
-      *fieldBucket(field_hash) = slot;
-      *nameBucket(name_hash) = slot;
-    } else {
-      for (uint32_t entry = table_.count(); entry-- != 0;) indexEntry(entry);
-    }
+    // In another block the index is empty.
+    for (uint32_t entry = table_.epoch() == epoch ? 1 : table_.count(); entry-- != 0;) indexEntry(entry);
   }
   return out;
 }

@@ -1,5 +1,5 @@
-// Fields into header blocks (RFC 7541 §6). Recent fields are found by a hash of name and value, so encoding a repeated
-// field costs one look-up and one or two bytes.
+// Fields into header blocks (RFC 7541 §6). The last value of each name is compared at once, others are found by a hash
+// of name and value, so encoding a repeated field costs one look-up and one or two bytes.
 #pragma once
 
 #include "plait/h2/header_table.h"
@@ -7,9 +7,10 @@
 namespace plait::h2 {
 
 enum class Indexing : uint8_t {
-  allow,  // may enter the dynamic table
-  avoid,  // literal without indexing: varies, or belongs to one client of a shared connection
-  never,  // never-indexed literal, on every hop (RFC 7541 §7.1.3)
+  allow,     // may enter the dynamic table
+  repeated,  // enters it when it comes a second time: varies, but not always
+  avoid,     // literal without indexing: varies, or belongs to one client of a shared connection
+  never,     // never-indexed literal, on every hop (RFC 7541 §7.1.3)
 };
 
 class HpackEncoder {
@@ -25,22 +26,63 @@ class HpackEncoder {
   static size_t bound(size_t name_size, size_t value_size) { return name_size + value_size + 24; }
   static constexpr size_t begin_bound = 16;
 
-  // Both return the end of what they wrote.
+  // Each returns the end of what it wrote.
   uint8_t* begin(uint8_t* out);
-  uint8_t* field(uint8_t* out, std::string_view name, std::string_view value, http::FieldName id, Indexing indexing);
+  uint8_t* field(uint8_t* out, std::string_view name, std::string_view value, http::FieldName id, Indexing indexing) {
+    // The value that the name had last.
+    if (indexing <= Indexing::repeated && id != http::FieldName::unknown && table_.slotCount() != 0) [[likely]] {
+      const uint32_t slot = *nameBucket(static_cast<uint32_t>(id)) - 1u;
+      const uint32_t entry = table_.entryIn(slot);
+      if (slot < table_.slotCount() && entry < table_.count() && table_.isNamed(slot, {}, id) &&
+          table_.hasValue(slot, value, id)) [[likely]]
+        return writeIndex(out, static_table_size + 1 + entry);
+    }
+    return otherField(out, name, value, id, indexing);
+  }
+  // A pseudo-header field, and no sensitive one. Made for a constant `id`.
+  uint8_t* pseudoField(uint8_t* out, http::FieldName id, std::string_view value, Indexing indexing) {
+    using http::FieldName;
+    const auto isStatic = [&](uint32_t index) { return equalShort(staticEntry(index).value, value); };
+    const auto first = id == FieldName::pseudo_method   ? 2u
+                       : id == FieldName::pseudo_path   ? 4u
+                       : id == FieldName::pseudo_scheme ? 6u
+                       : id == FieldName::pseudo_status ? 8u
+                                                        : 0u;
+    if (first != 0) {
+      if (isStatic(first)) return writeIndex(out, first);
+      if (isStatic(first + 1)) return writeIndex(out, first + 1);
+    }
+    return field(out, http::nameOf(id), value, id, indexing);
+  }
 
   const DynamicTable& table() const { return table_; }
 
  private:
-  // The table's index: for each slot four buckets of fields and one of names. A bucket holds the slot of the entry that
+  static uint8_t* writeIndex(uint8_t* out, uint32_t index) {
+    if (index >= 127) [[unlikely]]
+      return writeLongIndex(out, index);
+    *out = static_cast<uint8_t>(0x80 | index);
+    return out + 1;
+  }
+  static uint8_t* writeLongIndex(uint8_t* out, uint32_t index);
+  // Whatever the last value of its name does not tell.
+  uint8_t* otherField(uint8_t* out, std::string_view name, std::string_view value, http::FieldName id,
+                      Indexing indexing);
+
+  // The table's index: for each slot four buckets of fields and two of names. A bucket holds the slot of the entry that
   // last had this hash, plus one; whether it still lives and is the same is looked up.
-  static constexpr uint32_t index_share = 5;
-  uint8_t* fieldBucket(uint32_t hash) const { return table_.index() + hash % (4 * table_.slotCount()); }
+  static constexpr uint32_t index_share = 6;
+  uint8_t* fieldBucket(uint32_t hash) const { return table_.index() + (hash & (4 * table_.slotCount() - 1)); }
   uint8_t* nameBucket(uint32_t hash) const {
-    return table_.index() + 4 * table_.slotCount() + hash % table_.slotCount();
+    return table_.index() + 4 * table_.slotCount() + (hash & (2 * table_.slotCount() - 1));
   }
   void indexEntry(uint32_t entry);
+  // The slot that a bucket names, if it holds an entry of that name; slotCount() if not.
+  uint32_t namedSlot(uint8_t bucket, std::string_view name, http::FieldName id) const;
 
+  // A part of the hash of what came last with Indexing::repeated, by the name's hash.
+  static constexpr uint32_t seen_count = 16;
+  uint16_t seen_[seen_count] = {};
   DynamicTable table_;
   uint32_t smallest_pending_ = UINT32_MAX;
   uint32_t pending_ = UINT32_MAX;

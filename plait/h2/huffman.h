@@ -8,9 +8,10 @@ namespace plait::h2 {
 
 // The size of `text` when encoded.
 size_t huffmanSize(std::string_view text);
-// Writes huffmanSize(text) bytes to `out`, which must have 8 bytes more than that; returns the size.
-size_t huffmanEncode(std::string_view text, uint8_t* out);
-// Decodes into `out`, which must have room for `input.size() * 8 / 5 + 1` bytes. Returns the size, or -1 when the input
+// Encodes `text` and returns the size, if that is less than `limit`; else `limit`, and what was written means nothing.
+// `out` must have room for `limit` bytes and 8 more.
+size_t huffmanEncode(std::string_view text, uint8_t* out, size_t limit = SIZE_MAX / 2);
+// Decodes into `out`, which must have room for `input.size() * 8 / 5 + 2` bytes. Returns the size, or -1 when the input
 // is no valid encoding: EOS inside, or padding that is longer than 7 bits or not all ones.
 ptrdiff_t huffmanDecode(Bytes input, uint8_t* out);
 

@@ -135,9 +135,20 @@ class Session {
   // -- header blocks: begin, fields in order (pseudo-header fields first), then end. Between begin and end no other
   // call. The whole is one HEADERS frame and as many CONTINUATIONs as it takes; nothing is queued when it has no room.
   void beginHeaders();
-  void addField(std::string_view name, std::string_view value, http::FieldName id, Indexing indexing);
+  void addField(std::string_view name, std::string_view value, http::FieldName id, Indexing indexing) {
+    PLAIT_ASSERT(encode_position_ + HpackEncoder::bound(name.size(), value.size()) <=
+                 scratch_.encoded + SessionScratch::encode_memory);
+    encode_position_ = encoder_.field(encode_position_, name, value, id, indexing);
+  }
+  // A pseudo-header field: the method has to be known to tell how the response ends.
   void addField(http::FieldName id, std::string_view value, Indexing indexing = Indexing::allow) {
-    addField(http::nameOf(id), value, id, indexing);
+    PLAIT_ASSERT(encode_position_ + HpackEncoder::bound(http::nameOf(id).size(), value.size()) <=
+                 scratch_.encoded + SessionScratch::encode_memory);
+    encode_position_ = encoder_.pseudoField(encode_position_, id, value, indexing);
+    if (id == http::FieldName::pseudo_method) {
+      encodes_head_method_ = value == "HEAD";
+      encodes_connect_method_ = value == "CONNECT";
+    }
   }
   // True when `fields_bytes` of names and values in `count` fields can be encoded and queued now. HPACK's state cannot
   // be taken back, so this is asked before beginHeaders().

@@ -71,26 +71,24 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   const bool is_closed = !is_request && (stream == nullptr ? !mayHaveBeenReset(id) : !stream->is_reset);
   const bool is_dropped = !is_request && (stream == nullptr || stream->is_reset || stream->remote_ended);
 
-  event.request = {};
-  event.response = {};
+  if (is_request) {
+    event.request = {};
+  } else {
+    event.response = {};
+  }
   const bool is_trailers = stream != nullptr && stream->head_received;
   const auto kind = is_request    ? HeadBuilder::Kind::request
                     : is_trailers ? HeadBuilder::Kind::trailers
                                   : HeadBuilder::Kind::response;
   HeadBuilder head(kind, {scratch_.fields, SessionScratch::header_memory}, config_.enable_connect_protocol,
                    event.request, event.response);
-  size_t list_size = 0;
-  uint32_t field_count = 0;
+  head.limit(config_.max_header_list_size, config_.max_fields);
   decoder_.begin(block);
-  for (DecodedField field{};;) {
+  for (DecodedField field;;) {
     // Every field is decoded, for the tables' sake, also those of a message that is not wanted (RFC 9113 §4.3).
     const auto more = decoder_.next(field, scratch_.hpack);
     if (!more) return fail(static_cast<H2Error>(more.error().detail), more.error().reason);
     if (!*more) break;
-    list_size += field.name.size() + field.value.size() + 32;
-    // Pseudo-header fields need no bound: one that comes twice makes the message malformed.
-    if (!field.name.starts_with(':')) field_count += 1;
-    if (list_size > config_.max_header_list_size || field_count > config_.max_fields) continue;
     if (!is_dropped) head.add(field);
   }
   if (is_dropped) {
@@ -103,8 +101,7 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   }
   head.finish(block_ends_stream_);
   event.fields = head.fields();
-  const bool is_too_large =
-      head.isTooLarge() || list_size > config_.max_header_list_size || field_count > config_.max_fields;
+  const bool is_too_large = head.isTooLarge();
   if (is_request) {
     // A stream beyond what we announced is refused before anything else is held against it (RFC 9113 §5.1.2).
     if (id > refuse_above_ || stream_count_ >= config_.max_concurrent_streams) {

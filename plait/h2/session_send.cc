@@ -131,16 +131,6 @@ void Session::beginHeaders() {
   encodes_head_method_ = encodes_connect_method_ = false;
 }
 
-void Session::addField(std::string_view name, std::string_view value, http::FieldName id, Indexing indexing) {
-  PLAIT_ASSERT(encode_position_ + HpackEncoder::bound(name.size(), value.size()) <=
-               scratch_.encoded + SessionScratch::encode_memory);
-  encode_position_ = encoder_.field(encode_position_, name, value, id, indexing);
-  if (id == http::FieldName::pseudo_method) {
-    encodes_head_method_ = value == "HEAD";
-    encodes_connect_method_ = value == "CONNECT";
-  }
-}
-
 void Session::endHeaders(Stream& stream, bool end_stream) {
   if (stream.id == 0) {
     PLAIT_ASSERT(role_ == Role::client && canOpenStream());

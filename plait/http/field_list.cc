@@ -54,7 +54,7 @@ size_t FieldList::find(std::string_view name, size_t from) const {
   for (size_t i = from; i < count_; ++i) {
     const Entry& candidate = *entry(i);
     if (candidate.name_size != name.size()) continue;
-    if (std::memcmp(memory_ + candidate.name_offset, name.data(), name.size()) == 0) return i;
+    if (at(i).name == name) return i;
   }
   return count_;
 }

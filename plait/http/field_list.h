@@ -29,20 +29,24 @@ class FieldList {
   Field at(size_t index) const {
     PLAIT_ASSERT(index < count_);
     const Entry& found = *entry(index);
-    const char* name = reinterpret_cast<const char*>(memory_) + found.name_offset;
-    return {{name, found.name_size}, {name + found.name_size, found.value_size}, found.id, found.never_indexed};
+    const char* text = reinterpret_cast<const char*>(memory_) + found.offset;
+    if (found.id != FieldName::unknown) [[likely]]
+      return {nameOf(found.id), {text, found.value_size}, found.id, found.never_indexed};
+    return {{text, found.name_size}, {text + found.name_size, found.value_size}, found.id, found.never_indexed};
   }
   Field operator[](size_t index) const { return at(index); }
 
-  // Copies name and value in; false when there is no room (nothing is changed then). `id` must be the name's own.
+  // Copies name and value in; false when there is no room (nothing is changed then). `id` must be the name's own. The
+  // text of a name that has a number is not copied: nameOf() has it.
   bool add(std::string_view name, std::string_view value, FieldName id, bool never_indexed = false) {
     const size_t taken = used_ + (size_t{count_} + 1) * sizeof(Entry);
-    if (taken > size_) return false;
-    if (name.size() > size_ - taken || value.size() > size_ - taken - name.size()) return false;
-    // An empty view may have null data, which memcpy must not be given.
-    if (!name.empty()) std::memcpy(memory_ + used_, name.data(), name.size());
-    if (!value.empty()) std::memcpy(memory_ + used_ + name.size(), value.data(), value.size());
-    commit(name.size(), value.size(), id, never_indexed);
+    const size_t kept_name_size = id == FieldName::unknown ? name.size() : 0;
+    if (taken + kept_name_size + value.size() > size_) return false;
+    uint8_t* text = memory_ + used_;
+    put({used_, static_cast<uint32_t>(name.size()), static_cast<uint32_t>(value.size()), id, never_indexed},
+        kept_name_size + value.size());
+    if (kept_name_size != 0) copyShort(text, name.data(), kept_name_size);
+    copyShort(text + kept_name_size, value.data(), value.size());
     return true;
   }
   bool add(std::string_view name, std::string_view value) { return add(name, value, fieldNameOf(name)); }
@@ -55,10 +59,9 @@ class FieldList {
   MutableBytes freeBytes() const;
   void commit(size_t name_size, size_t value_size, FieldName id, bool never_indexed) {
     PLAIT_ASSERT(used_ + name_size + value_size + (size_t{count_} + 1) * sizeof(Entry) <= size_);
-    *entry(count_) = {used_, static_cast<uint32_t>(name_size), static_cast<uint32_t>(value_size), id, never_indexed};
-    count_ += 1;
-    used_ += static_cast<uint32_t>(name_size + value_size);
-    list_size_ += static_cast<uint32_t>(name_size + value_size + 32);
+    const auto offset = static_cast<uint32_t>(id == FieldName::unknown ? used_ : used_ + name_size);
+    put({offset, static_cast<uint32_t>(name_size), static_cast<uint32_t>(value_size), id, never_indexed},
+        name_size + value_size);
   }
 
   // A second list in what is free of this one's memory. It may take fields of this list without copying their bytes;
@@ -106,13 +109,19 @@ class FieldList {
 
  private:
   struct Entry {
-    uint32_t name_offset;
+    uint32_t offset;  // of the name's text where it has no number, and of the value behind it
     uint32_t name_size;
-    uint32_t value_size;  // the value's bytes follow the name's
+    uint32_t value_size;
     FieldName id;
     bool never_indexed;
   };
   static_assert(sizeof(Entry) == 16);
+  void put(const Entry& added, size_t kept_bytes) {
+    *entry(count_) = added;
+    count_ += 1;
+    used_ += static_cast<uint32_t>(kept_bytes);
+    list_size_ += added.name_size + added.value_size + 32;
+  }
   Entry* entry(size_t index) const { return reinterpret_cast<Entry*>(memory_ + size_) - 1 - index; }
 
   uint8_t* memory_ = nullptr;

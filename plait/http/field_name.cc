@@ -1,7 +1,6 @@
 #include "plait/http/field_name.h"
 
-#include <array>
-#include <cstring>
+#include "plait/base/bytes.h"
 
 namespace plait::http {
 namespace {
@@ -62,21 +61,16 @@ static_assert([] {
 
 }  // namespace
 
+constinit const std::array<std::string_view, field_name_count> field_name_texts = names;
+
 FieldName fieldNameOf(std::string_view lower_case) {
   if (lower_case.size() < shortest || lower_case.size() > longest) return FieldName::unknown;
   for (size_t slot = slotOf(lower_case);; slot = (slot + 1) % slot_count) {
     const uint8_t candidate = slots[slot];
     if (candidate == 0) return FieldName::unknown;
     const std::string_view name = names[candidate];
-    if (name.size() == lower_case.size() && std::memcmp(name.data(), lower_case.data(), name.size()) == 0) {
-      return static_cast<FieldName>(candidate);
-    }
+    if (equalShort(name, lower_case)) return static_cast<FieldName>(candidate);
   }
-}
-
-std::string_view nameOf(FieldName name) {
-  const auto index = static_cast<size_t>(name);
-  return index < names.size() ? names[index] : std::string_view();
 }
 
 }  // namespace plait::http

@@ -3,8 +3,10 @@
 // FieldName is dense where the encoder looks.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <string_view>
 
 namespace plait::http {
@@ -117,6 +119,22 @@ static_assert(field_name_count <= 256);
 FieldName fieldNameOf(std::string_view lower_case);
 
 // The text of a name, a static string; empty for `unknown`.
-std::string_view nameOf(FieldName name);
+extern const std::array<std::string_view, field_name_count> field_name_texts;
+inline std::string_view nameOf(FieldName name) {
+  return field_name_texts[static_cast<size_t>(name)];
+}
+
+// A set of names that is asked with a shift.
+class FieldNameSet {
+ public:
+  constexpr FieldNameSet(std::initializer_list<FieldName> names) {
+    for (const FieldName name : names) words_[static_cast<size_t>(name) / 64] |= bitOf(name);
+  }
+  constexpr bool contains(FieldName name) const { return (words_[static_cast<size_t>(name) / 64] & bitOf(name)) != 0; }
+
+ private:
+  static constexpr uint64_t bitOf(FieldName name) { return uint64_t{1} << (static_cast<size_t>(name) % 64); }
+  uint64_t words_[(field_name_count + 63) / 64] = {};
+};
 
 }  // namespace plait::http

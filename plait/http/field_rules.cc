@@ -325,6 +325,14 @@ bool isForbiddenInTrailers(FieldName name) {
 }
 
 std::optional<uint64_t> parseContentLength(std::string_view value) {
+  // Up to 18 digits cannot overflow, and mostly there is nothing else.
+  if (!value.empty() && value.size() <= 18) {
+    uint64_t number = 0;
+    size_t i = 0;
+    for (; i < value.size() && isOfClass(value[i], class_digit); ++i)
+      number = number * 10 + static_cast<uint64_t>(value[i] - '0');
+    if (i == value.size()) return number;
+  }
   std::optional<uint64_t> length;
   // Unlike other lists this one may have no empty elements: "5," is not a number.
   while (true) {

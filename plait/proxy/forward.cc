@@ -29,12 +29,13 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::Hea
     out.fields = http::FieldList(block.memory());
   }
   http::ConnectionTokens tokens;
-  for (const http::Field field : in.fields) {
-    if (field.id == FieldName::connection && !http::parseConnectionValue(field.value, tokens)) return false;
+  for (size_t i = in.fields.find(FieldName::connection); i < in.fields.count();
+       i = in.fields.find(FieldName::connection, i + 1)) {
+    if (!http::parseConnectionValue(in.fields[i].value, tokens)) return false;
   }
   for (size_t i = 0; i < in.fields.count(); ++i) {
     const http::Field field = in.fields[i];
-    if (http::isHopByHop(field, tokens)) continue;
+    if (http::mayBeHopByHop(field.id, tokens) && http::isHopByHop(field, tokens)) continue;
     switch (field.id) {
       case FieldName::expect:  // answered at this hop
         continue;

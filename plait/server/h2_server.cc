@@ -27,19 +27,12 @@ constexpr uint32_t requests_at_once = 4;
 
 // What differs from one response to the next would only push useful entries out of the client's table.
 h2::Indexing indexingOf(const http::Field& field) {
+  constexpr http::FieldNameSet varying = {FieldName::set_cookie, FieldName::content_range, FieldName::x_request_id};
+  constexpr http::FieldNameSet often_the_same = {FieldName::etag, FieldName::content_length, FieldName::last_modified,
+                                                 FieldName::location};
   if (field.never_indexed) return h2::Indexing::never;
-  switch (field.id) {
-    case FieldName::set_cookie:
-    case FieldName::etag:
-    case FieldName::content_length:
-    case FieldName::last_modified:
-    case FieldName::location:
-    case FieldName::content_range:
-    case FieldName::x_request_id:
-      return h2::Indexing::avoid;
-    default:
-      return h2::Indexing::allow;
-  }
+  if (often_the_same.contains(field.id)) return h2::Indexing::repeated;
+  return varying.contains(field.id) ? h2::Indexing::avoid : h2::Indexing::allow;
 }
 
 }  // namespace
@@ -130,7 +123,7 @@ bool H2Exchange::writeHead(const http::ResponseHead& head, bool end_stream) {
   session.addField(FieldName::pseudo_status, {digits, 3});
   http::ConnectionTokens none;
   for (const http::Field field : head.fields) {
-    if (field.id != FieldName::unknown && http::isHopByHop(field, none)) continue;
+    if (http::mayBeHopByHop(field.id, none) && http::isHopByHop(field, none)) continue;
     session.addField(field.name, field.value, field.id, indexingOf(field));
   }
   session.endHeaders(*this, end_stream);
