@@ -101,7 +101,7 @@ void HpackEncoder::indexEntry(uint32_t entry) {
   const uint32_t name_hash = nameHash(found.id, found.name);
   const auto bucket = static_cast<uint8_t>(table_.slotOf(entry) + 1);
   *fieldBucket(hashOf(found.value, name_hash + 2)) = bucket;
-  *nameBucket(name_hash) = bucket;
+  nameBucket(found.id, name_hash) = bucket;
 }
 
 uint32_t HpackEncoder::namedSlot(uint8_t bucket, std::string_view name, FieldName id) const {
@@ -141,7 +141,7 @@ uint8_t* HpackEncoder::otherField(uint8_t* out, std::string_view name, std::stri
   }
   const uint32_t name_hash = nameHash(id, name);
   const uint32_t slots = table_.slotCount();
-  const uint32_t named = slots == 0 ? 0 : namedSlot(*nameBucket(name_hash), name, id);
+  const uint32_t named = slots == 0 ? 0 : namedSlot(nameBucket(id, name_hash), name, id);
   const auto indexIn = [&](uint32_t slot) { return static_table_size + 1 + table_.entryIn(slot); };
   uint32_t name_index = entries.name_index;
   if (name_index == 0 && named != slots) name_index = indexIn(named);
@@ -151,7 +151,7 @@ uint8_t* HpackEncoder::otherField(uint8_t* out, std::string_view name, std::stri
     const uint32_t hash = hashOf(value, name_hash + 2);
     const uint32_t found = slots == 0 ? 0 : namedSlot(*fieldBucket(hash), name, id);
     if (found != slots && table_.hasValue(found, value, id)) return writeIndex(out, indexIn(found));
-    const auto tag = static_cast<uint16_t>(hash >> 8);
+    const auto tag = static_cast<uint8_t>(hash >> 24);
     if (indexing == Indexing::repeated) insert = std::exchange(seen_[name_hash % seen_count], tag) == tag;
   } else if (indexing == Indexing::avoid) {
     // Such a field is not looked up by value: a hit would tell a guess from a miss (RFC 7541 §7.1). One of them enters

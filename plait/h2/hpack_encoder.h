@@ -31,7 +31,7 @@ class HpackEncoder {
   uint8_t* field(uint8_t* out, std::string_view name, std::string_view value, http::FieldName id, Indexing indexing) {
     // The value that the name had last.
     if (indexing <= Indexing::repeated && id != http::FieldName::unknown && table_.slotCount() != 0) [[likely]] {
-      const uint32_t slot = *nameBucket(static_cast<uint32_t>(id)) - 1u;
+      const uint32_t slot = known_names_[static_cast<size_t>(id)] - 1u;
       const uint32_t entry = table_.entryIn(slot);
       if (slot < table_.slotCount() && entry < table_.count() && table_.isNamed(slot, {}, id) &&
           table_.hasValue(slot, value, id)) [[likely]]
@@ -69,20 +69,22 @@ class HpackEncoder {
   uint8_t* otherField(uint8_t* out, std::string_view name, std::string_view value, http::FieldName id,
                       Indexing indexing);
 
-  // The table's index: for each slot four buckets of fields and two of names. A bucket holds the slot of the entry that
-  // last had this hash, plus one; whether it still lives and is the same is looked up.
-  static constexpr uint32_t index_share = 6;
+  // The table's index: for each slot four buckets of fields, and one of names that have no number. A bucket holds the
+  // slot of the entry that last had this hash, plus one; whether it still lives and is the same is looked up.
+  static constexpr uint32_t index_share = 5;
   uint8_t* fieldBucket(uint32_t hash) const { return table_.index() + (hash & (4 * table_.slotCount() - 1)); }
-  uint8_t* nameBucket(uint32_t hash) const {
-    return table_.index() + 4 * table_.slotCount() + (hash & (2 * table_.slotCount() - 1));
+  uint8_t& nameBucket(http::FieldName id, uint32_t hash) {
+    if (id != http::FieldName::unknown) return known_names_[static_cast<size_t>(id)];
+    return table_.index()[4 * table_.slotCount() + (hash & (table_.slotCount() - 1))];
   }
   void indexEntry(uint32_t entry);
   // The slot that a bucket names, if it holds an entry of that name; slotCount() if not.
   uint32_t namedSlot(uint8_t bucket, std::string_view name, http::FieldName id) const;
 
+  uint8_t known_names_[http::field_name_count] = {};  // the bucket of each name that has a number
   // A part of the hash of what came last with Indexing::repeated, by the name's hash.
-  static constexpr uint32_t seen_count = 16;
-  uint16_t seen_[seen_count] = {};
+  static constexpr uint32_t seen_count = 32;
+  uint8_t seen_[seen_count] = {};
   DynamicTable table_;
   uint32_t smallest_pending_ = UINT32_MAX;
   uint32_t pending_ = UINT32_MAX;

@@ -111,6 +111,20 @@ TEST(HpackEncoder, AFieldThatVariesEntersTheTableWhenItComesASecondTime) {
   EXPECT_EQ(sizeOf("\"one\""), 1);
 }
 
+TEST(HpackEncoder, TheFieldsThatVaryDoNotMakeEachOtherForgotten) {
+  ClassedSlab memory(DynamicTable::blocksFor(1));
+  HpackEncoder encoder(memory);
+  uint8_t out[256];
+  using http::FieldName;
+  const FieldName names[] = {FieldName::etag, FieldName::content_length, FieldName::last_modified, FieldName::location};
+  for (int round = 0; round < 3; ++round) {
+    for (const FieldName id : names) {
+      const uint8_t* end = encoder.field(out, http::nameOf(id), "the same", id, Indexing::repeated);
+      EXPECT_EQ(end - out == 1, round == 2) << http::nameOf(id);
+    }
+  }
+}
+
 TEST(HpackEncoder, OneFieldLeavesItsNameSoThatOthersNeedNotSpellItOut) {
   ClassedSlab memory(DynamicTable::blocksFor(1));
   HpackEncoder encoder(memory);
