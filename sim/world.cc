@@ -76,6 +76,7 @@ class SimWorker {
     empty("the HTTP/2 upstream streams", core_.pool()->h2Streams().used());
     empty("the HTTP/1.1 upstream streams", core_.pool()->h1Streams().used());
     empty("the coroutine frames", core_.io().frames().used());
+    empty("the arrays of sends", core_.io().vectorArrays().used());
     empty("the descriptors", backend_.openDescriptors());
     empty("the armed operations", backend_.armedOps());
   }

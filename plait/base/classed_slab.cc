@@ -62,7 +62,7 @@ void ClassedSlab::give(uint8_t* block) {
   Chunk& given = chunk(index);
   const size_t size = smallest << given.class_index;
   PLAIT_ASSERT(offset % size == 0);
-  const uint32_t bit = 1u << (offset % largest / size);
+  const uint64_t bit = uint64_t{1} << (offset % largest / size);
   PLAIT_ASSERT((given.free & bit) == 0);
   if (given.free == 0) link(index);
   given.free |= bit;

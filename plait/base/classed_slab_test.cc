@@ -52,12 +52,13 @@ TEST(ClassedSlab, SmallBlocksShareAChunkAndOneTooManyIsRefused) {
   EXPECT_EQ(slab.take(ClassedSlab::smallest), nullptr);
   // A chunk goes from one class to another as soon as its last block is back.
   for (size_t i = 0; i < ClassedSlab::largest / ClassedSlab::smallest; ++i) slab.give(blocks[i]);
-  EXPECT_EQ(slab.take(512), blocks[0]);
+  EXPECT_EQ(slab.take(256), blocks[0]);
   EXPECT_EQ(slab.take(ClassedSlab::largest), nullptr);
 }
 
 TEST(ClassedSlab, RoundsUpToItsClasses) {
-  EXPECT_EQ(ClassedSlab::roundUp(0), 256u);
+  EXPECT_EQ(ClassedSlab::roundUp(0), 128u);
+  EXPECT_EQ(ClassedSlab::roundUp(129), 256u);
   EXPECT_EQ(ClassedSlab::roundUp(256), 256u);
   EXPECT_EQ(ClassedSlab::roundUp(257), 512u);
   EXPECT_EQ(ClassedSlab::roundUp(8192), 8192u);

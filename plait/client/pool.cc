@@ -50,7 +50,7 @@ size_t ConnectionPool::connectionBytes(const Limits& limits) {
   return Slab<UltraSock>::bytesFor(limits.upstream_connections) +
          Slab<H2Connection>::bytesFor(limits.upstream_connections) +
          Slab<H1Connection>::bytesFor(limits.upstream_connections) +
-         h2::SessionScratch::tableBytes(limits.upstream_connections);
+         h2::SessionScratch::lentBytesFor(limits.upstream_connections);
 }
 
 size_t ConnectionPool::streamBytes(const Limits& limits) {
@@ -59,11 +59,11 @@ size_t ConnectionPool::streamBytes(const Limits& limits) {
 
 size_t ConnectionPool::reservedBytes() const {
   return socks_.reservedBytes() + h2_connections_.reservedBytes() + h1_connections_.reservedBytes() +
-         h2_streams_.reservedBytes() + h1_streams_.reservedBytes() + scratch_->tables.reservedBytes();
+         h2_streams_.reservedBytes() + h1_streams_.reservedBytes() + scratch_->lentBytes();
 }
 
 void ConnectionPool::prefault() {
-  scratch_->tables.prefault();
+  scratch_->prefault();
   socks_.prefault();
   h2_connections_.prefault();
   h1_connections_.prefault();

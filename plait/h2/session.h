@@ -43,19 +43,23 @@ struct SessionConfig {
 // Memory that all sessions of a worker share: what is used only within one call, and what their HPACK tables are lent.
 struct SessionScratch {
   // So many sessions may exist at once.
-  explicit SessionScratch(size_t sessions) : tables(tableBlocks(sessions)) {}
-  // What as many sessions' tables reserve.
-  static size_t tableBytes(size_t sessions) { return ClassedSlab::bytesFor(tableBlocks(sessions)); }
+  explicit SessionScratch(size_t sessions);
+  // What is reserved for as many sessions.
+  static size_t lentBytesFor(size_t sessions);
+  size_t lentBytes() const;
+  void prefault();
 
   static constexpr size_t header_memory = 64 * 1024;
   static constexpr size_t encode_memory = 128 * 1024;
+  // An idle session has none of these but its tables; for each there is one of each.
   ClassedSlab tables;
+  BlockSlab buckets;        // of a session with more than a few streams
+  BlockSlab resets;         // the streams that it reset
+  BlockSlab small_carries;  // a small frame that did not arrive whole
+
   HpackScratch hpack;
   alignas(8) uint8_t fields[header_memory];
   alignas(8) uint8_t encoded[encode_memory];
-
- private:
-  static constexpr size_t tableBlocks(size_t sessions) { return DynamicTable::blocksFor(2 * sessions); }
 };
 
 // A stream's engine side; owners derive their slots from it.
@@ -241,8 +245,12 @@ class Session {
   bool takeCarry(size_t needed);
   void giveCarry();
 
-  static constexpr uint32_t bucket_count = 64;
-  static uint32_t bucketOf(uint32_t id) { return (id >> 1) % bucket_count; }
+  friend struct SessionScratch;
+  static constexpr uint32_t few_buckets = 8;
+  static constexpr uint32_t many_buckets = 64;
+  uint32_t bucketOf(uint32_t id) const { return (id >> 1) & (bucket_count_ - 1); }
+  void takeBuckets();
+  void giveBuckets();
 
   Role role_;
   Phase phase_;
@@ -257,7 +265,9 @@ class Session {
   FlowWindow receive_window_;
   uint32_t connection_credit_ = 0;
 
-  Stream* buckets_[bucket_count] = {};
+  Stream** buckets_ = few_;
+  uint32_t bucket_count_ = few_buckets;
+  Stream* few_[few_buckets] = {};
   StreamList streams_;
   uint32_t stream_count_ = 0;
   uint32_t next_stream_id_;
@@ -279,10 +289,11 @@ class Session {
   uint32_t frame_left_ = 0;  // payload bytes not taken yet
   uint32_t padding_left_ = 0;
   Stream* data_stream_ = nullptr;
-  // An unfinished payload, behind an unfinished header block. What is small, as every control frame is, stays in the
-  // session: a peer that leaves frames unfinished on many connections must not use up the blocks.
+  // An unfinished payload, behind an unfinished header block. What is small, as every control frame is, lies in a block
+  // that each session may have: a peer that leaves frames unfinished on many connections must not use up the others.
+  static constexpr size_t small_carry_size = 128;
   uint8_t* carry_ = nullptr;
-  uint8_t small_carry_[128];
+  bool has_small_carry_ = false;
   uint32_t carry_filled_ = 0;
   uint32_t block_size_ = 0;  // bytes of the header block at the start of carry_
   uint32_t block_stream_id_ = 0;
@@ -299,7 +310,7 @@ class Session {
   uint32_t reset_tokens_;
   uint32_t reset_refilled_s_ = 0;
   static constexpr uint32_t remembered_resets = 64;
-  uint32_t recent_resets_[remembered_resets] = {};
+  uint32_t* recent_resets_ = nullptr;  // from the first one on
   uint32_t recent_reset_next_ = 0;
   uint32_t forgotten_reset_ = 0;  // the highest id that has left recent_resets_
 

@@ -17,6 +17,11 @@ bool Session::isIdle(uint32_t id) const {
 }
 
 void Session::rememberReset(uint32_t id) {
+  if (recent_resets_ == nullptr) {
+    recent_resets_ = static_cast<uint32_t*>(scratch_.resets.take());
+    PLAIT_ASSERT(recent_resets_ != nullptr);  // there is one for every session
+    std::fill(recent_resets_, recent_resets_ + remembered_resets, 0);
+  }
   uint32_t& slot = recent_resets_[recent_reset_next_++ % remembered_resets];
   forgotten_reset_ = std::max(forgotten_reset_, slot);
   slot = id;
@@ -26,7 +31,9 @@ void Session::rememberReset(uint32_t id) {
 // remembered must not lose the connection for it, so ids up to the highest forgotten one get the benefit of the doubt.
 bool Session::mayHaveBeenReset(uint32_t id) const {
   if (id <= forgotten_reset_) return true;
-  return std::find(std::begin(recent_resets_), std::end(recent_resets_), id) != std::end(recent_resets_);
+  if (recent_resets_ == nullptr) return false;
+  const uint32_t* const end = recent_resets_ + remembered_resets;
+  return std::find(static_cast<const uint32_t*>(recent_resets_), end, id) != end;
 }
 
 // What a client sends on a stream that both sides have ended may cost it the connection (RFC 9113 §5.1): it harms only

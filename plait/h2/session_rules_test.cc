@@ -223,10 +223,34 @@ TEST(SessionRules, NoBlockIsHeldBetweenFrames) {
   const Wire long_get = get_block + field("x", std::string(120, 'y')) + field("y", std::string(120, 'y'));
   ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 1, long_get), 20));
   EXPECT_EQ(peer.carry.used(), 0u);
-  // Unfinished control frames stay in the session itself.
+  // Unfinished control frames have blocks of their own, one for each session.
   const Wire ping = frame(FrameType::ping, 0, 0, Wire(8));
   ASSERT_TRUE(peer.feed(Wire(ping.begin(), ping.end() - 1)));
   EXPECT_EQ(peer.carry.used(), 0u);
+  EXPECT_EQ(peer.scratch->small_carries.used(), 1u);
+  ASSERT_TRUE(peer.feed(Wire(ping.end() - 1, ping.end())));
+  EXPECT_EQ(peer.scratch->small_carries.used(), 0u);
+}
+
+TEST(SessionRules, AnIdleSessionHoldsNothingButItsTables) {
+  Peer peer(Role::server);
+  for (uint32_t id = 1; id <= 39; id += 2) ASSERT_TRUE(peer.request(id));
+  EXPECT_EQ(peer.scratch->buckets.used(), 1u);
+  for (uint32_t id = 1; id <= 39; id += 2) {
+    ASSERT_NE(peer.session.find(id), nullptr) << id;
+    EXPECT_EQ(peer.session.find(id)->id, id);
+    EXPECT_EQ(peer.session.find(id + 1), nullptr);
+  }
+  for (uint32_t id = 1; id <= 39; id += 2) {
+    peer.session.release(*peer.session.find(id));
+    EXPECT_EQ(peer.session.find(id), nullptr);
+    if (id < 39) {
+      EXPECT_NE(peer.session.find(39), nullptr);
+    }
+  }
+  EXPECT_EQ(peer.scratch->buckets.used(), 0u);
+  EXPECT_EQ(peer.scratch->resets.used(), 0u);
+  EXPECT_LE(peer.scratch->tables.used(), 1u);
 }
 
 TEST(SessionRules, AClientMayUseTheDefaultWindowUntilItKnowsOurs) {

@@ -1,9 +1,34 @@
 // The sending half of a session: header blocks, DATA within its windows, and control frames.
 #include <algorithm>
+#include <utility>
 
 #include "plait/h2/session.h"
 
 namespace plait::h2 {
+
+SessionScratch::SessionScratch(size_t sessions)
+    : tables(DynamicTable::blocksFor(2 * sessions)),
+      buckets(Session::many_buckets * sizeof(Stream*), sessions),
+      resets(Session::remembered_resets * sizeof(uint32_t), sessions),
+      small_carries(Session::small_carry_size, sessions) {}
+
+size_t SessionScratch::lentBytesFor(size_t sessions) {
+  return ClassedSlab::bytesFor(DynamicTable::blocksFor(2 * sessions)) +
+         BlockSlab::bytesFor(Session::many_buckets * sizeof(Stream*), sessions) +
+         BlockSlab::bytesFor(Session::remembered_resets * sizeof(uint32_t), sessions) +
+         BlockSlab::bytesFor(Session::small_carry_size, sessions);
+}
+
+size_t SessionScratch::lentBytes() const {
+  return tables.reservedBytes() + buckets.reservedBytes() + resets.reservedBytes() + small_carries.reservedBytes();
+}
+
+void SessionScratch::prefault() {
+  tables.prefault();
+  buckets.prefault();
+  resets.prefault();
+  small_carries.prefault();
+}
 
 Session::Session(Role role, const SessionConfig& config, ByteQueue& output, BlockSlab& carry_blocks,
                  SessionScratch& scratch)
@@ -22,6 +47,7 @@ Session::Session(Role role, const SessionConfig& config, ByteQueue& output, Bloc
 Session::~Session() {
   giveCarry();
   while (Stream* stream = streams_.front()) release(*stream);
+  if (recent_resets_ != nullptr) scratch_.resets.give(recent_resets_);
 }
 
 void Session::start() {
@@ -67,8 +93,28 @@ Stream* Session::find(uint32_t id) const {
   return nullptr;
 }
 
+void Session::takeBuckets() {
+  auto** const many = static_cast<Stream**>(scratch_.buckets.take());
+  PLAIT_ASSERT(many != nullptr);  // there is one for every session
+  std::fill(many, many + many_buckets, nullptr);
+  std::fill(few_, few_ + few_buckets, nullptr);
+  buckets_ = many;
+  bucket_count_ = many_buckets;
+  for (Stream* stream = streams_.front(); stream != nullptr; stream = streams_.next(*stream)) {
+    Stream*& bucket = buckets_[bucketOf(stream->id)];
+    stream->hash_next = std::exchange(bucket, stream);
+  }
+}
+
+void Session::giveBuckets() {
+  scratch_.buckets.give(buckets_);
+  buckets_ = few_;
+  bucket_count_ = few_buckets;
+}
+
 void Session::link(Stream& stream, uint32_t id) {
   PLAIT_ASSERT(stream.id == 0);
+  if (stream_count_ == few_buckets && buckets_ == few_) takeBuckets();
   stream.id = id;
   stream.send_window = FlowWindow(peer_.initial_window_size);
   // A client may have sent before it read our SETTINGS. A server cannot: they went ahead of the request it answers.
@@ -93,6 +139,7 @@ void Session::release(Stream& stream) {
   *link = stream.hash_next;
   stream.node.unlink();
   stream_count_ -= 1;
+  if (stream_count_ == 0 && buckets_ != few_) giveBuckets();
   if (data_stream_ == &stream) data_stream_ = nullptr;
   stream.id = 0;
 }
@@ -276,20 +323,19 @@ void Session::growConnectionWindow(uint32_t size) {
 
 bool Session::takeCarry(size_t needed) {
   if (needed > carry_blocks_.blockSize()) return false;
-  if (carry_ != nullptr && carry_ != small_carry_) return true;
-  if (needed <= sizeof(small_carry_)) {
-    carry_ = small_carry_;
-    return true;
-  }
-  auto* block = static_cast<uint8_t*>(carry_blocks_.take());
+  const bool is_small = needed <= small_carry_size;
+  if (carry_ != nullptr && (is_small || !has_small_carry_)) return true;
+  auto* block = static_cast<uint8_t*>((is_small ? scratch_.small_carries : carry_blocks_).take());
   if (block == nullptr) return false;
-  if (carry_filled_ != 0) std::memcpy(block, small_carry_, carry_filled_);
+  if (carry_filled_ != 0) std::memcpy(block, carry_, carry_filled_);
+  if (carry_ != nullptr) scratch_.small_carries.give(carry_);
   carry_ = block;
+  has_small_carry_ = is_small;
   return true;
 }
 
 void Session::giveCarry() {
-  if (carry_ != nullptr && carry_ != small_carry_) carry_blocks_.give(carry_);
+  if (carry_ != nullptr) (has_small_carry_ ? scratch_.small_carries : carry_blocks_).give(carry_);
   carry_ = nullptr;
   carry_filled_ = block_size_ = 0;
 }

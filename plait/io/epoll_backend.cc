@@ -236,12 +236,12 @@ class EpollBackend final : public IoBackend {
 
   bool trySend(Descriptor& descriptor, Completion& completion) {
     Op& op = *descriptor.writer;
-    std::memset(&op.message, 0, sizeof(op.message));
-    op.message.msg_iov = const_cast<iovec*>(op.vectors);
-    op.message.msg_iovlen = op.vector_count;
+    msghdr message{};
+    message.msg_iov = const_cast<iovec*>(op.vectors);
+    message.msg_iovlen = op.vector_count;
     ssize_t sent = 0;
     do {
-      sent = ::sendmsg(op.fd, &op.message, MSG_NOSIGNAL | MSG_DONTWAIT);
+      sent = ::sendmsg(op.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (sent < 0 && errno == EINTR);
     if (sent < 0 && errno == EAGAIN) {
       descriptor.writable = false;

@@ -11,6 +11,7 @@ Io::Io(IoBackend& backend, BufferPool& buffers, const IoConfig& config)
     : backend_(backend),
       buffers_(buffers),
       frames_(config.frame_count),
+      vector_arrays_(max_vectors * sizeof(iovec), vector_array_count),
       now_ns_(backend.now()),
       random_(backend.entropy()),
       timers_(now_ns_),

@@ -43,6 +43,10 @@ class Io {
   Random& random() { return random_; }
   uint64_t entropy() { return backend_.entropy(); }
   FrameSlab& frames() { return frames_; }
+  // Arrays of `max_vectors` iovec, for sends under way: most sockets have none. Whoever gets none sends piece by piece.
+  BlockSlab& vectorArrays() { return vector_arrays_; }
+  static constexpr size_t max_vectors = 16;
+  static size_t vectorBytes() { return BlockSlab::bytesFor(max_vectors * sizeof(iovec), vector_array_count); }
   BufferPool& buffers() { return buffers_; }
 
   void submit(Op& op) { backend_.submit(op); }
@@ -76,11 +80,13 @@ class Io {
   void stop() { stopped_ = true; }
 
  private:
+  static constexpr size_t vector_array_count = 1024;
   void runReady();
 
   IoBackend& backend_;
   BufferPool& buffers_;
   FrameSlab frames_;
+  BlockSlab vector_arrays_;
   TimeNs now_ns_;
   Random random_;
   TimerWheel timers_;

@@ -64,7 +64,6 @@ struct Op {
   void (*on_complete)(void* owner, const Completion& completion) = nullptr;
   void* owner = nullptr;
 
-  msghdr message{};    // storage for the backend
   Op* next = nullptr;  // storage for the backend and the mailbox
 
   bool isSynchronous() const { return kind >= OpKind::listen; }

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/mman.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -41,7 +42,8 @@ class UringBackend final : public IoBackend {
     params.cq_entries = completion_entries;
     if (const int result = io_uring_queue_init_params(submission_entries, &ring_, &params); result < 0) return result;
     ring_ready_ = true;
-    if ((params.features & IORING_FEAT_EXT_ARG) == 0) return -ENOSYS;
+    constexpr uint32_t needed = IORING_FEAT_EXT_ARG | IORING_FEAT_SUBMIT_STABLE;
+    if ((params.features & needed) != needed) return -ENOSYS;
     io_uring_register_ring_fd(&ring_);
     void* memory = ::mmap(nullptr, bufferRingSize(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return -ENOMEM;
@@ -102,10 +104,12 @@ class UringBackend final : public IoBackend {
         if (op.vector_count == 1) {
           io_uring_prep_send(sqe, op.fd, op.vectors[0].iov_base, op.vectors[0].iov_len, MSG_NOSIGNAL);
         } else {
-          std::memset(&op.message, 0, sizeof(op.message));
-          op.message.msg_iov = const_cast<iovec*>(op.vectors);
-          op.message.msg_iovlen = op.vector_count;
-          io_uring_prep_sendmsg(sqe, op.fd, &op.message, MSG_NOSIGNAL);
+          PLAIT_ASSERT(message_count_ < messages_.size());
+          msghdr& message = messages_[message_count_++];
+          message = {};
+          message.msg_iov = const_cast<iovec*>(op.vectors);
+          message.msg_iovlen = op.vector_count;
+          io_uring_prep_sendmsg(sqe, op.fd, &message, MSG_NOSIGNAL);
         }
         setData(sqe, &op);
         return;
@@ -153,6 +157,7 @@ class UringBackend final : public IoBackend {
     } else {
       io_uring_submit_and_get_events(&ring_);
     }
+    forgetMessages();
     unsigned head = 0;
     unsigned seen = 0;
     io_uring_cqe* cqe = nullptr;
@@ -185,9 +190,15 @@ class UringBackend final : public IoBackend {
     io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
     while (sqe == nullptr) {
       io_uring_submit(&ring_);
+      forgetMessages();
       sqe = io_uring_get_sqe(&ring_);
     }
     return sqe;
+  }
+
+  // The kernel has copied the messages of what it has taken (IORING_FEAT_SUBMIT_STABLE).
+  void forgetMessages() {
+    if (io_uring_sq_ready(&ring_) == 0) message_count_ = 0;
   }
 
   void armMailbox() {
@@ -264,6 +275,9 @@ class UringBackend final : public IoBackend {
   Mailbox& mailbox_;
   ResolveService* resolver_;
   io_uring ring_{};
+  // Of the sends that the kernel has not been told about yet.
+  std::array<msghdr, submission_entries> messages_;
+  uint32_t message_count_ = 0;
   io_uring_buf_ring* buffer_ring_ = nullptr;
   Op* failed_ = nullptr;
   bool ring_ready_ = false;

@@ -300,7 +300,7 @@ void UltraSock::flush() {
     output_end_ = OutputEnd::notified;
   }
   ByteQueue& wire = tls_ ? cipher_ : output_;
-  const size_t count = wire.gather(vectors_);
+  const size_t count = gather(wire);
   if (count == 0) {
     if (output_end_ == OutputEnd::notified) {
       output_end_ = OutputEnd::shut;
@@ -315,15 +315,29 @@ void UltraSock::flush() {
   }
   if (!tls_) {
     size_t bytes = 0;
-    for (size_t i = 0; i < count; ++i) bytes += vectors_[i].iov_len;
+    for (size_t i = 0; i < count; ++i) bytes += send_op_.vectors[i].iov_len;
     offered_ = consumed_ + bytes;
   }
-  send_op_.vectors = vectors_;
   send_op_.vector_count = static_cast<uint32_t>(count);
   io_.submit(send_op_);
 }
 
+size_t UltraSock::gather(const ByteQueue& wire) {
+  send_op_.vectors = &vector_;
+  const size_t count = wire.gather({&vector_, 1});
+  if (count == 0 || vector_.iov_len == wire.size()) return count;
+  vectors_ = static_cast<iovec*>(io_.vectorArrays().take());
+  if (vectors_ == nullptr) return count;
+  send_op_.vectors = vectors_;
+  return wire.gather({vectors_, Io::max_vectors});
+}
+
+void UltraSock::giveVectors() {
+  if (vectors_ != nullptr) io_.vectorArrays().give(std::exchange(vectors_, nullptr));
+}
+
 void UltraSock::onSent(const Completion& completion) {
+  giveVectors();
   if (closer_) {
     if (!recv_op_.armed && !send_op_.armed) io_.ready(std::exchange(closer_, nullptr));
     return;

@@ -124,7 +124,6 @@ class UltraSock {
   uint64_t bytesSent() const { return bytes_sent_; }
 
  private:
-  static constexpr size_t max_vectors = 16;
   static constexpr uint32_t max_pending_buffers = 4;
   static constexpr size_t max_cipher_bytes = 64 * 1024;
 
@@ -138,6 +137,8 @@ class UltraSock {
   void onRecv(const Completion& completion);
   void onSent(const Completion& completion);
   void flush();
+  size_t gather(const ByteQueue& wire);
+  void giveVectors();
   bool encrypt();
   void wakeReader();
   void wakeDrainer();
@@ -172,7 +173,8 @@ class UltraSock {
 
   Op recv_op_;
   Op send_op_;
-  iovec vectors_[max_vectors];
+  iovec vector_;              // of a send that has only one,
+  iovec* vectors_ = nullptr;  // else this one, lent
   Io::FlushNode flush_node_;
   BufferPool::Waiter buffer_waiter_;
   Timer deadline_timer_;

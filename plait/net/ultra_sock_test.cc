@@ -89,6 +89,7 @@ struct Loop {
         io(*backend, buffers, {.frame_count = 256, .ready_count = 1024}) {}
   ~Loop() {
     EXPECT_EQ(io.frames().used(), 0u);
+    EXPECT_EQ(io.vectorArrays().used(), 0u);
     EXPECT_EQ(buffers.lent(), 0u);
     EXPECT_EQ(send_blocks.used(), 0u);
     EXPECT_EQ(record_blocks.used(), 0u);
@@ -196,6 +197,19 @@ TEST_P(SockTest, WhatOneTurnWritesArrivesOnceAndInOrder) {
   EXPECT_EQ(server.text, sent);
   EXPECT_EQ(client.sock.unsent(), 0u);
   EXPECT_GE(client.owner.drained, 1);
+}
+
+TEST_P(SockTest, WithoutAnArrayForManyBlocksTheyLeaveOneByOne) {
+  open();
+  std::vector<void*> taken;
+  while (void* array = io.vectorArrays().take()) taken.push_back(array);
+  server.read(scope);
+  std::string sent;
+  for (int i = 0; i < 20; ++i) sent += std::string(10'000, static_cast<char>('a' + i));
+  client.write(sent);
+  EXPECT_TRUE(turnUntil([&] { return server.text.size() >= sent.size(); }));
+  EXPECT_EQ(server.text, sent);
+  for (void* array : taken) io.vectorArrays().give(array);
 }
 
 TEST_P(SockTest, FlushingTwiceInOneTurnSendsNothingTwice) {

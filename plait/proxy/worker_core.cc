@@ -44,13 +44,15 @@ WorkerCore::WorkerCore(const WorkerOptions& options, WorkerMemory& memory, TlsAr
 }
 
 size_t WorkerCore::reservedBytes() const {
-  return memory_.reservedBytes() + const_cast<Io&>(io_).frames().reservedBytes() + server_->reservedBytes() +
-         (pool_ ? pool_->reservedBytes() : 0) + (arena_ != nullptr ? arena_->reservedBytes() : 0);
+  return memory_.reservedBytes() + const_cast<Io&>(io_).frames().reservedBytes() + Io::vectorBytes() +
+         server_->reservedBytes() + (pool_ ? pool_->reservedBytes() : 0) +
+         (arena_ != nullptr ? arena_->reservedBytes() : 0);
 }
 
 void WorkerCore::prefault() {
   memory_.prefault();
   io_.frames().prefault();
+  io_.vectorArrays().prefault();
   server_->prefault();
   if (pool_) pool_->prefault();
   if (arena_ != nullptr) arena_->prefault();

@@ -39,6 +39,7 @@ std::vector<MemoryItem> memoryOf(const WorkerOptions& options) {
                             BlockSlab::bytesFor(classes[1], limits.medium_header_blocks) +
                             BlockSlab::bytesFor(classes[2], limits.large_header_blocks)},
       {"coroutine frames", FrameSlab::bytesFor(limits.frames())},
+      {"arrays of sends", Io::vectorBytes()},
       {"clients' connections", Server::connectionBytes(limits)},
       {"exchanges", Server::exchangeBytes(limits)},
       {"upstream connections", has_backends ? ConnectionPool::connectionBytes(limits) : 0},

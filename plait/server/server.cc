@@ -29,7 +29,7 @@ Server::~Server() {
 
 size_t Server::connectionBytes(const Limits& limits) {
   return Slab<ServerConnection>::bytesFor(limits.client_connections) +
-         h2::SessionScratch::tableBytes(limits.client_connections);
+         h2::SessionScratch::lentBytesFor(limits.client_connections);
 }
 
 size_t Server::exchangeBytes(const Limits& limits) {
@@ -41,7 +41,7 @@ void Server::prefault() {
   h2_exchanges.prefault();
   h1_exchanges.prefault();
   connections_.prefault();
-  scratch->tables.prefault();
+  scratch->prefault();
 }
 
 int Server::listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte) {
@@ -69,7 +69,7 @@ int Server::listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first
 
 size_t Server::reservedBytes() const {
   return upload_blocks.reservedBytes() + h2_exchanges.reservedBytes() + h1_exchanges.reservedBytes() +
-         connections_.reservedBytes() + scratch->tables.reservedBytes();
+         connections_.reservedBytes() + scratch->lentBytes();
 }
 
 void Server::noteUploadRoom() {
@@ -143,7 +143,8 @@ void Server::admitWaiting() {
 }
 
 Task<void> Server::serve(ServerConnection& connection, int fd, Io& task_io) {
-  co_await connection.run(fd, task_io);
+  const Bytes first = co_await connection.greet(fd, task_io);
+  if (!first.empty()) co_await connection.converse(first, task_io);
   connection.node.unlink();
   connections_.destroy(&connection);
   admitWaiting();

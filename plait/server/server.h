@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <variant>
 #include <vector>
 
 #include "plait/base/ring.h"
@@ -44,7 +45,11 @@ class ServerConnection final : public UltraSock::Owner {
   ServerConnection(Server& server, TlsContext* tls, bool tls_by_first_byte);
   ~ServerConnection() = default;
 
-  Task<void> run(int fd, Io& io);
+  // Takes `fd` over, performs TLS where it is spoken, and waits for the client's first bytes, which tell the protocol.
+  // Empty, with the socket closed, where there were none.
+  Task<Bytes> greet(int fd, Io& io);
+  // Serves from those bytes on until the connection is over. What only the greeting needs is not held any more then.
+  Task<void> converse(Bytes first, Io& io);
   void onOutputDrained() override;
   void onStarved() override { lookSoon(); }
   void onPeerClosed() override;
@@ -84,6 +89,8 @@ class ServerConnection final : public UltraSock::Owner {
   void schedule();
   bool isOutputMoving(TimeNs now_ns);
   void wakeForRoom();
+  H2Server* h2() { return std::get_if<H2Server>(&protocol_); }
+  H1Server* h1() { return std::get_if<H1Server>(&protocol_); }
 
   Server& server_;
   TlsContext* tls_;
@@ -99,8 +106,7 @@ class ServerConnection final : public UltraSock::Owner {
   bool had_unsent_ = false;
   TimeNs paused_since_ns_ = 0;  // waits for upload room; 0 while it does not
   std::coroutine_handle<> room_waiter_;
-  std::optional<H2Server> h2_;
-  std::optional<H1Server> h1_;
+  std::variant<std::monostate, H2Server, H1Server> protocol_;
 };
 
 class Server {

@@ -50,8 +50,8 @@ void ServerConnection::onTimer() {
   const TimeNs stall_ns = server_.timeouts.stall_ms * ns_per_ms;
   if (deadline_ns_ <= now_ns) {
     deadline_ns_ = never_ns;
-    if (h2_) {
-      h2_->onDeadline();
+    if (H2Server* const h2 = this->h2()) {
+      h2->onDeadline();
     } else {
       if (scope_.running() != 0) server_.counters_.stalled_connections += 1;
       abort(connectionError(ErrorCode::idle_timeout, "the client was silent for too long"));
@@ -63,7 +63,7 @@ void ServerConnection::onTimer() {
     server_.counters_.stalled_connections += 1;
     abort(connectionError(ErrorCode::stalled, "no memory for request bodies became free in time"));
   } else {
-    if (h2_) h2_->resetStalled(now_ns);
+    if (H2Server* const h2 = this->h2()) h2->resetStalled(now_ns);
     if (sock_.unsent() == 0) onOutputDrained();
     if (sock_.unsent() != 0) sock_.flushLater();
   }
@@ -73,7 +73,7 @@ void ServerConnection::onTimer() {
 void ServerConnection::abort(const Error& error) {
   sock_.abort(error);
   wakeForRoom();
-  if (h1_) h1_->onAborted(error);
+  if (H1Server* const h1 = this->h1()) h1->onAborted(error);
 }
 
 bool ServerConnection::RoomAwaiter::await_ready() const {
@@ -102,28 +102,31 @@ void ServerConnection::wakeForRoom() {
 }
 
 void ServerConnection::onOutputDrained() {
-  if (h2_) h2_->onOutputDrained();
-  if (h1_) h1_->onOutputDrained();
+  if (H2Server* const h2 = this->h2()) {
+    h2->onOutputDrained();
+  } else if (H1Server* const h1 = this->h1()) {
+    h1->onOutputDrained();
+  }
 }
 
 void ServerConnection::onPeerClosed() {
-  if (h1_) h1_->onPeerClosed();
+  if (H1Server* const h1 = this->h1()) h1->onPeerClosed();
 }
 
 void ServerConnection::drain() {
-  if (h2_) {
-    h2_->drain();
-  } else if (h1_) {
-    h1_->drain();
+  if (H2Server* const h2 = this->h2()) {
+    h2->drain();
+  } else if (H1Server* const h1 = this->h1()) {
+    h1->drain();
     // An idle connection has no response to say "close" with.
-    if (h1_->isIdle()) sock_.stopReading();
+    if (h1->isIdle()) sock_.stopReading();
   } else {
     // A client that has connected in advance and says nothing is not waited for.
     expectBy(std::min(deadline_ns_, server_.io.nowNs() + ns_per_s));
   }
 }
 
-Task<void> ServerConnection::run(int fd, Io& io) {
+Task<Bytes> ServerConnection::greet(int fd, Io& io) {
   sock_.adopt(fd);
   sockaddr_storage address{};
   if (sock_.peerAddress(address)) {
@@ -153,7 +156,7 @@ Task<void> ServerConnection::run(int fd, Io& io) {
     if (!co_await sock_.startTls(*tls_, {}, hello_by_ns, io)) {
       co_await sock_.drain(io.nowNs() + 100 * ns_per_ms, io);
       co_await sock_.close(io);
-      co_return;
+      co_return Bytes();
     }
     speaks_h2 = sock_.alpn() == "h2";
   }
@@ -164,35 +167,22 @@ Task<void> ServerConnection::run(int fd, Io& io) {
   }
   if (!*first || (*first)->empty()) {
     co_await sock_.close(io);
-    co_return;
+    co_return Bytes();
   }
-  // "PRI" is no method of HTTP/1.1: whoever starts with it speaks HTTP/2 with prior knowledge (RFC 9113 §3.3). Less
-  // than that can be the start of either.
-  BufferedInput opening(sock_, server_.headers.classes());
-  opening.start(**first);
-  while (!speaks_h2) {
-    const std::string_view start = asText(opening.bytes()).substr(0, h2::client_preface.size());
-    const bool may_be = h2::client_preface.starts_with(start);
-    speaks_h2 = may_be && start.size() >= 3;
-    if (speaks_h2 || !may_be) break;
-    expectBy(helloBy());
-    const auto more = co_await opening.more();
-    expectBy(never_ns);
-    if (!more || !*more) {
-      co_await sock_.close(io);
-      co_return;
-    }
-  }
+  // "PRI" is no method of HTTP/1.1: whoever starts with it speaks HTTP/2 with prior knowledge (RFC 9113 §3.3).
+  const std::string_view start = asText(**first).substr(0, h2::client_preface.size());
+  if (!speaks_h2) speaks_h2 = start.size() >= 3 && h2::client_preface.starts_with(start);
   if (speaks_h2) {
-    h2_.emplace(*this);
-    co_await h2_->run(opening.bytes(), io);
-    h2_.reset();
+    protocol_.emplace<H2Server>(*this);
   } else {
-    h1_.emplace(*this);
-    co_await h1_->run(opening.bytes(), io);
-    h1_.reset();
+    protocol_.emplace<H1Server>(*this);
   }
-  timer_.cancel();
+  co_return **first;
+}
+
+Task<void> ServerConnection::converse(Bytes first, Io& io) {
+  if (H2Server* const h2 = this->h2()) return h2->run(first, io);
+  return h1()->run(first, io);
 }
 
 }  // namespace plait
