@@ -235,6 +235,13 @@ void H1Connection::onResponseEnd() {
 }
 
 Status H1Connection::feedHead(bool& needs_more) {
+  if (!has_answered_ && !input_.empty() && input_.bytes().front() == 0) {
+    // No response begins with a zero byte, but SETTINGS do: whoever speaks HTTP/2 has not read our request.
+    const bool insists = stream_ != nullptr && stream_->op->needs_http_1_1;
+    if (!insists && pool_.doubtHttp1(backend_idx_)) {
+      return fail(connectionError(ErrorCode::refused_stream, "the backend speaks HTTP/2 by now"));
+    }
+  }
   if (phase_ == Phase::idle) {
     needs_more = input_.empty();
     if (needs_more) return {};
@@ -373,7 +380,7 @@ Task<void> H1Connection::run(Bytes first, Io& io) {
   }
   retire(ended);
   if (stream_ != nullptr) {
-    if (!has_answered_) pool_.doubtHttp1(backend_idx_);
+    if (!has_answered_) (void)pool_.doubtHttp1(backend_idx_);
     Error own = errorFor(ended, start_position_);
     own.reach = Reach::connection;
     failStream(own);

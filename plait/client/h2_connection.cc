@@ -166,9 +166,7 @@ void H2Connection::request(RequestOp& op) {
   size_t bytes = head.method.size() + head.scheme.size() + head.authority.size() + head.path.size() + 64;
   bytes += head.fields.listSize();
   // A lease is a promise from before the backend may have lowered its limit, to 0 even (RFC 9113 §5.1.2).
-  if (isReady() && session_.canOpenStream() && active_ >= limit()) {
-    return pool_.finished(op, fail(streamError(ErrorCode::never_sent, "the backend now allows fewer streams")));
-  }
+  if (isReady() && session_.canOpenStream() && active_ >= limit()) return pool_.waitAgain(op);
   if (!isReady() || !session_.canOpenStream()) {
     if (isReady()) retire(connectionError(ErrorCode::shutting_down, "all stream ids are used up (RFC 9113 §5.1.1)"));
     return pool_.finished(op, fail(streamError(ErrorCode::never_sent, "the connection admits no new stream")));

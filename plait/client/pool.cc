@@ -104,7 +104,7 @@ void ConnectionPool::acquire(RequestOp& op) {
 }
 
 bool ConnectionPool::needsDial(Backend& backend, Lane& lane) {
-  if (closing_ || backend.not_before_ns > io_.nowNs() || socks_.available() == 0) return false;
+  if (closing_ || backend.not_before_ns > io_.nowNs()) return false;
   const uint32_t limit = lane.is_http1 ? limits_.h1_connections_per_backend : limits_.h2_connections_per_backend;
   if (lane.ready_count + lane.dialling >= limit) return false;
   // One connection of HTTP/2 will carry whoever waits; of HTTP/1.1 each needs one.
@@ -118,8 +118,35 @@ bool ConnectionPool::needsDial(Backend& backend, Lane& lane) {
 
 void ConnectionPool::dialIfNeeded(Backend& backend, Lane& lane) {
   while (needsDial(backend, lane)) {
+    if (socks_.available() == 0) return makeRoom(lane);
+    // The dial begins later in this turn: what it needs is taken now, or another dial might find nothing left.
+    UltraSock* sock = socks_.create(io_, send_blocks_, record_blocks_);
+    PLAIT_ASSERT(sock != nullptr);
     lane.dialling += 1;
-    scope_.spawn(dial(backend, lane, io_), io_);
+    scope_.spawn(dial(backend, lane, *sock, io_), io_);
+  }
+}
+
+// Another backend's connection that nobody uses goes, so that this one can have one; serveWaiting() follows when its
+// place is free.
+void ConnectionPool::makeRoom(const Lane& lane) {
+  Connection* idle = nullptr;
+  for (Connection* connection = all_.front(); connection != nullptr; connection = all_.next(*connection)) {
+    if (connection->load() != 0 || &laneOf(*connection) == &lane) continue;
+    if (!connection->isReady()) return;  // a place is about to be free
+    if (idle == nullptr) idle = connection;
+  }
+  if (idle != nullptr)
+    idle->retire(connectionError(ErrorCode::idle_timeout, "its place is needed for another backend"));
+}
+
+// A connection's place is free, or can be made so: each backend may have requests that wait for one.
+void ConnectionPool::serveWaiting() {
+  for (size_t i = 0; i < backends_.size(); ++i) {
+    Backend& backend = *backends_[next_served_++ % backends_.size()];
+    for (Lane* lane : {&backend.h2, &backend.h1}) {
+      if (!lane->queue.empty()) serve(backend, *lane);
+    }
   }
 }
 
@@ -188,14 +215,16 @@ void ConnectionPool::learnHttp1(Backend& backend) {
   backend.h1.queue.spliceBack(backend.h2.queue);
 }
 
-void ConnectionPool::doubtHttp1(uint32_t backend_idx) {
+bool ConnectionPool::doubtHttp1(uint32_t backend_idx) {
   Backend& backend = *backends_[backend_idx];
-  if (backend.options.protocol != BackendProtocol::probe || !backend.speaks_http1) return;
+  if (backend.options.protocol != BackendProtocol::probe) return false;
+  if (!backend.speaks_http1) return true;
   backend.speaks_http1 = false;
   List<RequestOp, &RequestOp::queue_node> stay;
   while (RequestOp* op = backend.h1.queue.popFront()) (op->needs_http_1_1 ? stay : backend.h2.queue).pushBack(*op);
   backend.h1.queue.spliceBack(stay);
-  if (!backend.h2.queue.empty()) dialIfNeeded(backend, backend.h2);
+  if (!backend.h2.queue.empty()) serve(backend, backend.h2);
+  return true;
 }
 
 void ConnectionPool::onDialFailed(Backend& backend, Lane& lane, const Error& error) {
@@ -212,9 +241,8 @@ void ConnectionPool::onDialFailed(Backend& backend, Lane& lane, const Error& err
   if (lane.ready.empty() && lane.dialling == 0) failQueue(lane, error);
 }
 
-Task<void> ConnectionPool::dial(Backend& backend, Lane& lane, Io& io) {
-  UltraSock* sock = socks_.create(io, send_blocks_, record_blocks_);
-  PLAIT_ASSERT(sock != nullptr);
+Task<void> ConnectionPool::dial(Backend& backend, Lane& lane, UltraSock& socket, Io& io) {
+  UltraSock* const sock = &socket;
   Opened opened;
   Status status = co_await open(backend, *sock, lane.is_http1 ? AlpnOffer::http_1_1 : AlpnOffer::all, io);
   if (status && backend.options.protocol == BackendProtocol::probe && !lane.is_http1) {
@@ -228,6 +256,7 @@ Task<void> ConnectionPool::dial(Backend& backend, Lane& lane, Io& io) {
     socks_.destroy(sock);
     learnHttp1(backend);
     serve(backend, backend.h1);
+    serveWaiting();
     co_return;
   }
   if (!status) {
@@ -261,6 +290,7 @@ Task<void> ConnectionPool::dial(Backend& backend, Lane& lane, Io& io) {
     destroy(*opened.connection);
   }
   socks_.destroy(sock);
+  serveWaiting();
 }
 
 void ConnectionPool::destroy(Connection& connection) {
@@ -277,12 +307,19 @@ void ConnectionPool::onRetired(Connection& connection) {
   Lane& lane = laneOf(connection);
   connection.node_.unlink();
   lane.ready_count -= 1;
-  if (!lane.queue.empty()) dialIfNeeded(*backends_[connection.backendIdx()], lane);
+  if (lane.queue.empty()) return;
+  Backend& backend = *backends_[connection.backendIdx()];
+  dialIfNeeded(backend, lane);
+  // Those who waited for this connection are not left to wait for one that will not be made for a while.
+  if (lane.ready.empty() && lane.dialling == 0 && backend.not_before_ns > io_.nowNs()) {
+    failQueue(lane, backendError(ErrorCode::connect_failed, "the backend's last connection ended"));
+  }
 }
 
 void ConnectionPool::onRoom(Connection& connection) {
   Lane& lane = laneOf(connection);
   if (!lane.queue.empty()) serve(*backends_[connection.backendIdx()], lane);
+  if (socks_.available() == 0 && connection.load() == 0) serveWaiting();
 }
 
 bool ConnectionPool::isSuperfluous(const Connection& connection) const {
@@ -375,6 +412,11 @@ void ConnectionPool::finished(RequestOp& op, Result<UpstreamStream*> result) {
     return awaiter.tryAgain(is_lost ? timeouts_.backoff_min_ms : 0);
   }
   awaiter.complete(result);
+}
+
+void ConnectionPool::waitAgain(RequestOp& op) {
+  op.attempts -= 1;
+  static_cast<Lease::RequestAwaiter*>(op.owner)->tryAgain(0);
 }
 
 Task<void> ConnectionPool::close(Io& io) {

@@ -180,13 +180,15 @@ class ConnectionPool {
   // True when the others of its kind could carry everything and be less than a quarter full.
   bool isSuperfluous(const Connection& connection) const;
   // A connection for HTTP/1.1 ended without an answer that is HTTP/1.1. Where a probe's silence was all that spoke for
-  // that version, the next connection asks again.
-  void doubtHttp1(uint32_t backend_idx);
+  // that version, the next connection asks again. False where the configuration says which version it is.
+  bool doubtHttp1(uint32_t backend_idx);
   // How many streams the backend's last connection allowed, for the time before a new one has said.
   uint32_t rememberedStreams(uint32_t backend_idx) const { return backends_[backend_idx]->remembered_streams; }
   void rememberStreams(uint32_t backend_idx, uint32_t count) { backends_[backend_idx]->remembered_streams = count; }
   // The end of a try. Decides whether there is another one (README.md, "Retries").
   void finished(RequestOp& op, Result<UpstreamStream*> result);
+  // The stream that was reserved for `op` cannot be had after all: it waits for another, which is no repeat.
+  void waitAgain(RequestOp& op);
   UpstreamMemory& memory() { return memory_; }
   h2::SessionScratch& scratch() { return *scratch_; }
   Slab<H2UpstreamStream>& h2Streams() { return h2_streams_; }
@@ -233,10 +235,12 @@ class ConnectionPool {
   // Reserves a stream for `op` now or later: its on_leased is called once, possibly before this returns.
   void acquire(RequestOp& op);
   void serve(Backend& backend, Lane& lane);
+  void makeRoom(const Lane& lane);
+  void serveWaiting();
   void failQueue(Lane& lane, const Error& error);
   bool needsDial(Backend& backend, Lane& lane);
   void dialIfNeeded(Backend& backend, Lane& lane);
-  Task<void> dial(Backend& backend, Lane& lane, Io& io);
+  Task<void> dial(Backend& backend, Lane& lane, UltraSock& socket, Io& io);
   Task<Status> open(Backend& backend, UltraSock& sock, AlpnOffer offer, Io& io);
   Task<Status> probe(Backend& backend, UltraSock& sock, Opened& opened, Io& io);
   void onDialFailed(Backend& backend, Lane& lane, const Error& error);
@@ -265,6 +269,7 @@ class ConnectionPool {
   uint64_t last_serial_ = 0;
   Scope scope_;
   PoolObserver* observer_ = nullptr;
+  uint32_t next_served_ = 0;  // whose requests are looked at first when a connection's place becomes free
   bool closing_ = false;
 };
 

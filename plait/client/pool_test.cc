@@ -23,11 +23,12 @@ struct Answer {
   std::optional<Error> error;
   bool done = false;
   bool holds_response = false;  // keeps the response open until it is cleared
-  bool rejects = false;         // the lease is released as if the connection were of no use
+  uint32_t backend_idx = 0;
+  bool rejects = false;  // the lease is released as if the connection were of no use
 };
 
 Task<void> ask(ConnectionPool& pool, Answer& answer, Io& io) {
-  auto lease = co_await pool.getOrCreate(0, io, answer.options.cancel);
+  auto lease = co_await pool.getOrCreate(answer.backend_idx, io, answer.options.cancel);
   if (!lease) {
     answer.error = lease.error();
   } else {
@@ -128,6 +129,46 @@ TEST_P(PoolTest, ARequestWaitsForRoomWhenAllConnectionsAreFull) {
   EXPECT_TRUE(world.runUntil([&] { return second.done; }));
   EXPECT_EQ(second.status, 200);
   EXPECT_EQ(backend->connections, 1u);
+}
+
+TEST_P(PoolTest, StreamsThatWereReservedBeforeTheBackendAllowedFewerWaitForTheirTurn) {
+  backend->behaviour.max_streams = 1;
+  // The probe's answer is read while those who wait for the connection have a stream of it already.
+  open(BackendProtocol::probe);
+  std::list<Answer> answers(8);
+  for (Answer& answer : answers) start(answer);
+  ASSERT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
+  for (const Answer& answer : answers) EXPECT_EQ(answer.status, 200) << (answer.error ? answer.error->reason : "");
+  EXPECT_EQ(backend->requests, 8u);
+  EXPECT_EQ(pool->counters().retries_unprocessed, 0u);
+}
+
+TEST_P(PoolTest, RequestsThatEachNeedAConnectionWaitWhereThereAreFewerPlacesForThem) {
+  world.limits.upstream_connections = 2;
+  backend->behaviour.speaks = FakeBackend::Behaviour::Speaks::http1;
+  open(BackendProtocol::h1);
+  std::list<Answer> answers(8);
+  for (Answer& answer : answers) start(answer);
+  ASSERT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
+  for (const Answer& answer : answers) EXPECT_EQ(answer.status, 200) << (answer.error ? answer.error->reason : "");
+  EXPECT_LE(backend->connections, 2u);
+}
+
+TEST_P(PoolTest, AnIdleConnectionGivesItsPlaceToAnotherBackend) {
+  world.limits.upstream_connections = 1;
+  {
+    FakeBackend other(world);
+    pool.emplace(*world.io, world.limits, world.timeouts, std::vector{backend->options(), other.options()},
+                 UpstreamMemory{world.stream_blocks, world.headers}, world.send_blocks, world.record_blocks);
+    for (uint32_t i = 0; i < 4; ++i) {
+      Answer answer("POST");
+      answer.backend_idx = i % 2;
+      get(answer);
+      EXPECT_EQ(answer.status, 200) << (answer.error ? answer.error->reason : "");
+    }
+    EXPECT_EQ(backend->connections, 2u);
+    EXPECT_EQ(other.connections, 2u);
+  }
 }
 
 TEST_P(PoolTest, AFullPoolSaysSoAfterTheQueuesDeadline) {
@@ -430,6 +471,22 @@ TEST_P(PoolTest, AProbeFindsHttp1ByItsAnswerAndRemembersIt) {
   for (const Answer& answer : answers) EXPECT_EQ(answer.status, 200) << (answer.error ? answer.error->reason : "");
   EXPECT_LE(backend->connections, 5u) << "one probe, and at most one connection for each request";
   EXPECT_EQ(backend->requests, 4u);
+}
+
+TEST_P(PoolTest, ABackendThatComesBackWithHttp2IsFoundOutAndNoRequestIsLost) {
+  backend->behaviour.speaks = FakeBackend::Behaviour::Speaks::http1;
+  open(BackendProtocol::probe);
+  expectOk();
+  backend->hangUp();
+  ASSERT_TRUE(world.runUntil([&] { return backend->open == 0 && pool->readyConnections(0) == 0; }));
+  backend->behaviour.speaks = FakeBackend::Behaviour::Speaks::h2;
+  std::list<Answer> answers;
+  for (int i = 0; i < 4; ++i) start(answers.emplace_back("POST"));
+  ASSERT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
+  for (const Answer& answer : answers) EXPECT_EQ(answer.status, 200) << (answer.error ? answer.error->reason : "");
+  const uint32_t made = backend->connections;
+  expectOk("POST");
+  EXPECT_EQ(backend->connections, made) << "HTTP/2 is remembered";
 }
 
 TEST_P(PoolTest, AProbeTakesSilenceForHttp1) {
