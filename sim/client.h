@@ -1,0 +1,88 @@
+// Simulated clients of the proxy. A client issues its requests over one connection after another; what it is like
+// (protocol, pace, how many at once, how patient) is drawn once.
+#pragma once
+
+#include <map>
+
+#include "sim/h1_text.h"
+#include "sim/h2_peer.h"
+
+namespace plait::sim {
+
+struct ClientOptions {
+  bool is_calm = false;  // its requests must all succeed
+  bool speaks_h2 = true;
+  uint32_t requests = 10;
+  uint32_t parallel = 4;  // HTTP/2: streams at once; HTTP/1.1: pipelined requests
+  TimeNs gap_ns = 0;      // between two requests, at most
+  TimeNs start_ns = 0;
+  TimeNs reaction_ns = 20 * ns_per_us;
+  TimeNs read_pause_ns = 0;
+  uint32_t read_size = 64 << 10;
+  H2PeerOptions h2;
+  uint32_t per_connection = UINT32_MAX;  // requests, then it opens another one
+};
+
+class ClientConnection;
+
+class Client {
+ public:
+  Client(Network& network, Ledger& ledger, uint32_t number, const sockaddr_storage& proxy,
+         const ClientOptions& options);
+  ~Client();
+
+  void start();
+  // Everything was issued, and has ended.
+  bool isDone() const { return issued_ == options_.requests && open_ == 0; }
+  // Closes what is open, politely.
+  void leave();
+  // No further request is issued.
+  void stop() { options_.requests = issued_; }
+
+  // -- for its connections
+  // Issues requests while the connection takes some.
+  void issue();
+  void onEnded() {
+    open_ -= 1;
+    issue();
+  }
+  void onConnectionOver(ClientConnection& connection);
+
+  Simulation& sim;
+  Network& network;
+  Ledger& ledger;
+  const ClientOptions& options() const { return options_; }
+
+ private:
+  void connect();
+
+  ClientOptions options_;
+  uint32_t number_;
+  sockaddr_storage proxy_;
+  uint32_t issued_ = 0;
+  uint32_t open_ = 0;
+  uint32_t on_connection_ = 0;
+  uint32_t connections_made_ = 0;
+  uint32_t failures_ = 0;
+  bool connecting_ = false;
+  bool waiting_ = false;
+  bool leaving_ = false;
+  ClientConnection* current_ = nullptr;
+  std::vector<std::unique_ptr<ClientConnection>> connections_;
+};
+
+class ClientConnection {
+ public:
+  virtual ~ClientConnection() = default;
+  virtual void start(Socket& socket) = 0;
+  // Whether another request may be sent now; false for ever when `isSpent`.
+  virtual bool hasRoom() const = 0;
+  virtual bool isSpent() const = 0;
+  virtual void request(Entry& entry) = 0;
+  virtual void leave() = 0;
+};
+
+std::unique_ptr<ClientConnection> makeH2ClientConnection(Client& client, std::string actor);
+std::unique_ptr<ClientConnection> makeH1ClientConnection(Client& client, std::string actor);
+
+}  // namespace plait::sim

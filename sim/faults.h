@@ -1,0 +1,80 @@
+// What may go wrong in a run. Each fault is a named probability; a seed draws which of them exist in its run and how
+// often they strike (swarm testing: a run with few faults that strike often finds other bugs than one with all).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "plait/base/random.h"
+
+namespace plait::sim {
+
+enum class Fault : uint8_t {
+  // The network, for each connection, write or read.
+  connect_refused,
+  connect_blackholed,
+  listen_queue_full,
+  reset,
+  half_close,
+  cut_at_byte,  // a backend's connection ends after a number of bytes that was drawn
+  link_stall,
+  tiny_packets,
+  // The kernel as a worker sees it.
+  short_send,
+  short_recv,
+  late_cancel,
+  no_buffers,
+  rearm,  // a stream op ends without need and has to be armed again
+  no_descriptors,
+  worker_pause,  // the worker does not run for a while: a clock that jumps
+  resolve_slow,
+  resolve_failure,
+  // Backends.
+  backend_restart,
+  backend_hang,
+  goaway,
+  refuse_stream,
+  reset_stream,
+  http_1_1_required,
+  settings_change,
+  early_response,
+  close_after_response,
+  broken_body,
+  silent_response,  // the body stops for longer than anybody waits
+  // Clients.
+  client_cancel,
+  client_vanish,
+  client_body_breaks,
+  client_settings_change,
+  count,
+};
+
+constexpr size_t fault_count = static_cast<size_t>(Fault::count);
+const char* nameOf(Fault fault);
+
+class Faults {
+ public:
+  // A calm run has none; else about a third of them exist.
+  Faults(uint64_t seed, bool calm);
+
+  // Whether the fault strikes now. A fault that does not exist in this run draws nothing.
+  bool strikes(Fault fault) {
+    const uint32_t chance = chances_[static_cast<size_t>(fault)];
+    return enabled_ && chance != 0 && random_.below(1 << 20) < chance;
+  }
+  bool exists(Fault fault) const { return chances_[static_cast<size_t>(fault)] != 0; }
+  bool isCalm() const { return calm_; }
+  // The quiet phase: nothing strikes any more.
+  void end() { enabled_ = false; }
+  bool areOver() const { return !enabled_; }
+  double chanceOf(Fault fault) const { return chances_[static_cast<size_t>(fault)] / double(1 << 20); }
+
+ private:
+  std::array<uint32_t, fault_count> chances_{};  // in 2^-20
+  Random random_;
+  bool calm_;
+  bool enabled_ = true;
+};
+
+}  // namespace plait::sim

@@ -1,0 +1,222 @@
+#include "sim/origin.h"
+
+namespace plait::sim {
+namespace {
+
+class H1OriginConnection final : public OriginConnection, public Peer {
+ public:
+  H1OriginConnection(Origin& origin, std::string name) : Peer(origin.sim, std::move(name)), origin_(origin) {
+    reaction_ns = origin.options().reaction_ns;
+    read_pause_ns = origin.options().read_pause_ns;
+    read_size = origin.options().read_size;
+    reader_.begin();
+    if (sim.strikes(Fault::cut_at_byte)) {
+      cut_after = sim.below(sim.oneIn(2) ? 200 : 20'000);
+      cut_by_reset = true;
+    }
+    if (sim.faults.exists(Fault::close_after_response)) planIdleClose();
+  }
+
+  void start(Socket& socket) override { Peer::start(socket); }
+  void drop(bool reset) override { end(reset, "goes down"); }
+
+ private:
+  enum class Framing : uint8_t { none, length, chunked, until_close };
+
+  bool onBytes(Bytes bytes) override;
+  void onPeerEnd() override { end(false, "the proxy has closed"); }
+  void onEnd(const char*) override { entry_ = nullptr; }
+  void produce() override;
+  bool mustReset() const override { return entry_ != nullptr && is_answering_ && framing_ == Framing::until_close; }
+  bool onHead();
+  void onWhole();
+  void planAnswer();
+  void answer();
+  void finish();
+  void planIdleClose();
+  bool isPaused();
+
+  Origin& origin_;
+  H1Reader reader_{H1Reader::Kind::request};
+  Entry* entry_ = nullptr;
+  uint64_t received_ = 0;
+  uint64_t sent_ = 0;
+  uint64_t breaks_at_ = UINT64_MAX;
+  uint64_t silent_at_ = UINT64_MAX;
+  Framing framing_ = Framing::none;
+  bool is_whole_ = false;
+  bool is_planned_ = false;
+  bool is_answering_ = false;
+  bool closes_ = false;
+  bool pause_planned_ = false;
+  bool deaf_ = false;  // what still comes is not looked at
+};
+
+// A server that has had enough of an idle connection closes it, whatever is just coming.
+void H1OriginConnection::planIdleClose() {
+  sim.after(sim.between(1, 3000) * ns_per_ms, [this] {
+    if (isOver() || sim.faults.areOver()) return;
+    if (entry_ == nullptr && reader_.isIdle()) return end(false, "was idle");
+    planIdleClose();
+  });
+}
+
+bool H1OriginConnection::onHead() {
+  const H1Head& head = reader_.head();
+  if (head.start[1] == "*" && head.start[0] == "PRI") {
+    // The preface of HTTP/2, to somebody who does not speak it.
+    switch (sim.below(3)) {
+      case 0:
+        out_ += h1Head("HTTP/1.1 400 Bad Request", {{"Content-Length", "0"}, {"Connection", "close"}});
+        finishOutput();
+        wake();
+        break;
+      case 1:
+        end(sim.oneIn(2), "does not know HTTP/2");
+        break;
+      default:
+        sim.say(actor(), "does not know HTTP/2 and says nothing");
+        deaf_ = true;
+    }
+    return false;
+  }
+  entry_ = origin_.ledger.findByPath(head.start[1], actor());
+  if (entry_ == nullptr) return false;
+  received_ = sent_ = 0;
+  is_whole_ = is_planned_ = is_answering_ = false;
+  if (sim.strikes(Fault::close_after_response) && sim.oneIn(4)) {
+    // It had already decided to close.
+    end(false, "closes before it looks at a request");
+    return false;
+  }
+  sim.say(actor(), "takes request %u", entry_->plan.id);
+  origin_.ledger.onExecuted(*entry_, actor(), head.start[0], valueOf(head.fields, "host").value_or(""), head.fields);
+  if (!head.keepsAlive()) closes_ = true;
+  const uint32_t size = entry_->plan.response_bytes + 1;
+  breaks_at_ = sim.strikes(Fault::broken_body) || sim.strikes(Fault::reset_stream) ? sim.below(size) : UINT64_MAX;
+  silent_at_ = sim.strikes(Fault::silent_response) ? sim.below(size) : UINT64_MAX;
+  if (entry_->plan.echoes_early && !reader_.isComplete()) planAnswer();
+  return true;
+}
+
+bool H1OriginConnection::onBytes(Bytes bytes) {
+  std::string_view input = asText(bytes);
+  while (!input.empty()) {
+    if (deaf_) return true;
+    if (is_whole_ && entry_ != nullptr) {
+      sim.violate("HTTP/1.1", "%s got a request while it answers another", actor());
+      return false;
+    }
+    if (!reader_.feed(input)) {
+      sim.violate("HTTP/1.1", "%s cannot read what came: %s", actor(), reader_.error());
+      return false;
+    }
+    if (reader_.hasHead() && entry_ == nullptr && !onHead()) return !isOver();
+    if (entry_ != nullptr && !reader_.piece().empty()) {
+      origin_.ledger.onRequestBody(*entry_, actor(), received_, asBytes(reader_.piece()));
+      received_ += reader_.piece().size();
+    }
+    if (reader_.isComplete()) onWhole();
+    if (isOver() || sim.isViolated()) return false;
+  }
+  return !isOver();
+}
+
+void H1OriginConnection::onWhole() {
+  is_whole_ = true;
+  origin_.ledger.onRequestEnd(*entry_, actor(), received_, reader_.trailers());
+  planAnswer();
+}
+
+void H1OriginConnection::planAnswer() {
+  if (std::exchange(is_planned_, true)) return;
+  if (sim.strikes(Fault::backend_hang)) return sim.say(actor(), "never answers request %u", entry_->plan.id);
+  sim.after(entry_->plan.think_us * ns_per_us, [this, entry = entry_] {
+    if (!isOver() && entry_ == entry) answer();
+  });
+}
+
+void H1OriginConnection::answer() {
+  const Plan& plan = entry_->plan;
+  for (uint32_t i = 0; i < plan.interims; ++i) out_ += h1Head("HTTP/1.1 103 Early Hints", {{"Link", "</style.css>"}});
+  Fields fields = responseFields(plan);
+  if (!plan.hasResponseBody()) {
+    framing_ = Framing::none;
+  } else if (plan.response_length_known) {
+    framing_ = Framing::length;
+  } else if (plan.response_trailers || !sim.oneIn(4)) {
+    framing_ = Framing::chunked;
+    fields.emplace_back("Transfer-Encoding", "chunked");
+  } else {
+    framing_ = Framing::until_close;
+    closes_ = true;
+  }
+  // An answer before the request's end leaves a connection that is of no further use.
+  if (!is_whole_) closes_ = true;
+  if (sim.strikes(Fault::close_after_response)) closes_ = true;
+  if (closes_) fields.emplace_back("Connection", "close");
+  if (!closes_ && sim.oneIn(4)) {
+    fields.emplace_back("Connection", "x-hop");
+    fields.emplace_back("X-Hop", "for the proxy alone");
+  }
+  sim.say(actor(), "answers request %u with %u and %u bytes", plan.id, plan.status, plan.response_bytes);
+  out_ += h1Head("HTTP/1.1 " + std::to_string(plan.status) + " Fine", fields);
+  is_answering_ = true;
+  wake();
+}
+
+bool H1OriginConnection::isPaused() {
+  if (pause_planned_) return true;
+  if (!sim.oneIn(6)) return false;
+  pause_planned_ = true;
+  sim.after(sim.below(5000) * ns_per_us, [this] {
+    pause_planned_ = false;
+    wake();
+  });
+  return true;
+}
+
+void H1OriginConnection::produce() {
+  if (!is_answering_ || entry_ == nullptr || out_.size() > 16'384) return;
+  const Plan& plan = entry_->plan;
+  if (framing_ != Framing::none && plan.response_bytes != 0) {
+    if (sent_ >= silent_at_) return;
+    // Where closing would end the body, only a reset says that it is not whole.
+    if (sent_ >= breaks_at_) return end(sim.oneIn(2), "breaks off a response");
+    if (isPaused()) return;
+    size_t size = std::min<size_t>(plan.response_bytes - sent_, sim.between(1, 16'384));
+    for (const uint64_t stop : {silent_at_, breaks_at_})
+      size = static_cast<size_t>(std::min<uint64_t>(size, stop - sent_));
+    std::string piece(size, '\0');
+    fillBody(plan.id, Direction::response, sent_, reinterpret_cast<uint8_t*>(piece.data()), size);
+    sent_ += size;
+    appendBody(out_, piece, framing_ == Framing::chunked);
+    if (sent_ != plan.response_bytes) return;
+  }
+  finish();
+}
+
+void H1OriginConnection::finish() {
+  const Plan& plan = entry_->plan;
+  Fields trailers;
+  if (plan.response_trailers) trailers.emplace_back("X-Sum", std::to_string(plan.id));
+  if (framing_ == Framing::chunked) appendLastChunk(out_, trailers);
+  is_answering_ = false;
+  if (closes_) {
+    // What still comes of the request is not looked at.
+    finishOutput();
+    deaf_ = true;
+    entry_ = nullptr;
+    return;
+  }
+  entry_ = nullptr;
+  reader_.begin();
+}
+
+}  // namespace
+
+std::unique_ptr<OriginConnection> makeH1OriginConnection(Origin& origin, std::string actor) {
+  return std::make_unique<H1OriginConnection>(origin, std::move(actor));
+}
+
+}  // namespace plait::sim

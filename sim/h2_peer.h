@@ -1,0 +1,81 @@
+// A peer that speaks HTTP/2 by libnghttp2: an implementation that is not ours. It checks windows, HPACK, stream states
+// and the shape of messages in everything that plait sends, and any complaint of it is a violation.
+#pragma once
+
+#include <nghttp2/nghttp2.h>
+
+#include "sim/peer.h"
+
+namespace plait::sim {
+
+struct H2PeerOptions {
+  uint32_t stream_window = 65'535;
+  uint32_t connection_window = 65'535;
+  uint32_t max_concurrent_streams = 100;
+  uint32_t header_table_size = 4096;
+  uint32_t max_frame_size = 16'384;
+  bool consumes_late = false;   // gives credit back when it likes
+  bool may_meet_http1 = false;  // a server that spoke HTTP/1.1 a while ago
+};
+
+class H2Peer : public Peer {
+ public:
+  enum class Role : uint8_t { client, server };
+  H2Peer(Simulation& simulation, std::string actor, Role role, const H2PeerOptions& options);
+  ~H2Peer() override;
+
+  bool hasGoaway() const { return goaway_received_; }
+  bool hasSettings() const { return settings_received_; }
+
+ protected:
+  // A HEADERS frame begins, also one that will be ignored.
+  virtual void onHeadersBegin(int32_t) {}
+  // The head of a message, or its trailers; `fields` with the pseudo-header fields.
+  virtual void onHeaders(int32_t stream_id, Fields& fields, bool end_stream) = 0;
+  virtual void onData(int32_t stream_id, Bytes bytes) = 0;
+  virtual void onEndOfStream(int32_t stream_id) = 0;
+  virtual void onStreamClosed(int32_t stream_id, uint32_t error_code) = 0;
+  virtual void onGoaway() {}
+  virtual void onGoawaySent(int32_t) {}
+  virtual void onPingAck() {}
+  virtual void onSettings() {}
+  // A part of a body of ours: `offset` of it have been sent. Returns how much was put into `to`, 0 to be asked again
+  // after resume(); `ends` when nothing follows.
+  virtual size_t onSendBody(int32_t stream_id, uint8_t* to, size_t room, bool& ends, bool& has_trailers) = 0;
+  virtual Fields trailersOf(int32_t stream_id) = 0;
+
+  // Each sends soon.
+  int32_t submitRequest(const Fields& fields, bool has_body);
+  void submitResponse(int32_t stream_id, const Fields& fields, bool has_body);
+  void submitInterim(int32_t stream_id, const Fields& fields);
+  void reset(int32_t stream_id, uint32_t error_code);
+  void resume(int32_t stream_id);
+  void sendSettings(std::initializer_list<nghttp2_settings_entry> entries);
+  void sendGoaway(int32_t last_stream_id, uint32_t error_code);
+  void sendPing();
+
+  bool onBytes(Bytes bytes) override;
+  void onPeerEnd() override;
+  void produce() override;
+  // Windows that were granted and never taken back must not be larger than the limits say.
+  void checkWindows(int32_t stream_id);
+
+  // What plait may grant at most.
+  int32_t largest_stream_window = INT32_MAX;
+  int32_t largest_connection_window = INT32_MAX;
+
+  nghttp2_session* session_ = nullptr;
+  H2PeerOptions options_;
+
+ private:
+  int onFrame(const nghttp2_frame& frame);
+  void consume(int32_t stream_id, size_t bytes);
+  void sayFrame(const char* verb, const nghttp2_frame& frame);
+
+  bool goaway_received_ = false;
+  bool settings_received_ = false;
+  Fields fields_;
+  static nghttp2_data_provider bodyProvider();
+};
+
+}  // namespace plait::sim

@@ -1,0 +1,68 @@
+// Simulated backends of the proxy. An Origin has an address, speaks HTTP/2, HTTP/1.1 or both, and does to requests what
+// the faults of the run allow.
+#pragma once
+
+#include "sim/h1_text.h"
+#include "sim/h2_peer.h"
+
+namespace plait::sim {
+
+struct OriginOptions {
+  uint32_t host = 0;
+  uint16_t port = 0;
+  bool speaks_h2 = true;
+  bool speaks_h1 = false;
+  bool may_change_protocol = false;  // when it comes back after a restart
+  H2PeerOptions h2;
+  TimeNs reaction_ns = 20 * ns_per_us;
+  TimeNs read_pause_ns = 0;
+  uint32_t read_size = 64 << 10;
+};
+
+class Origin;
+
+// One connection of a backend.
+class OriginConnection {
+ public:
+  virtual ~OriginConnection() = default;
+  virtual void start(Socket& socket) = 0;
+  virtual void drop(bool reset) = 0;
+};
+
+class Origin {
+ public:
+  Origin(Network& network, Ledger& ledger, uint32_t number, const OriginOptions& options);
+  ~Origin();
+
+  void start();
+  const OriginOptions& options() const { return options_; }
+  // It speaks another version of HTTP than at first.
+  bool hasChanged() const { return changed_; }
+  // Goes down with all its connections, and comes back.
+  void restart();
+
+  Simulation& sim;
+  Network& network;
+  Ledger& ledger;
+
+ private:
+  void listen();
+  void accept();
+  void greet(Socket& socket);
+
+  OriginOptions options_;
+  uint32_t number_;
+  Listener listener_;
+  bool listening_ = false;
+  bool changed_ = false;
+  uint32_t accepted_ = 0;
+  std::vector<std::unique_ptr<OriginConnection>> connections_;
+};
+
+std::unique_ptr<OriginConnection> makeH2OriginConnection(Origin& origin, std::string actor);
+std::unique_ptr<OriginConnection> makeH1OriginConnection(Origin& origin, std::string actor);
+
+// The fields of a response as planned.
+Fields responseFields(const Plan& plan);
+
+}  // namespace plait::sim

@@ -1,0 +1,91 @@
+#include "sim/peer.h"
+
+#include <algorithm>
+#include <cerrno>
+
+namespace plait::sim {
+
+void Peer::start(Socket& socket) {
+  socket_ = &socket;
+  socket.on_change = [this] { wake(); };
+  wake();
+}
+
+void Peer::wake() {
+  if (step_planned_ || over_) return;
+  step_planned_ = true;
+  sim.after(reaction_ns / 2 + sim.below(static_cast<uint32_t>(reaction_ns + 1)), [this] {
+    step_planned_ = false;
+    step();
+  });
+}
+
+void Peer::end(bool reset, const char* reason) {
+  if (over_) return;
+  over_ = true;
+  reset = reset || mustReset();
+  sim.say(actor(), "%s the connection: %s", reset ? "resets" : "closes", reason);
+  if (socket_ != nullptr) socket_->close(reset);
+  onEnd(reason);
+}
+
+void Peer::step() {
+  if (over_ || socket_ == nullptr) return;
+  if (sim.strikes(Fault::reset)) return end(true, "a reset");
+  if (!read_planned_) readSome();
+  if (over_) return;
+  writeSome();
+}
+
+void Peer::readSome() {
+  while (!over_ && !peer_ended_) {
+    uint8_t bytes[16 << 10];
+    const int got = socket_->read(bytes, std::min<size_t>(sizeof(bytes), read_size));
+    if (got == -EAGAIN) return;
+    if (got < 0) return end(false, "it was reset");
+    if (got == 0) {
+      peer_ended_ = true;
+      return onPeerEnd();
+    }
+    if (!onBytes({bytes, static_cast<size_t>(got)})) return;
+    if (read_pause_ns != 0) {
+      read_planned_ = true;
+      sim.after(read_pause_ns, [this] {
+        read_planned_ = false;
+        if (!over_) readSome();
+        if (!over_) writeSome();
+      });
+      return;
+    }
+  }
+}
+
+void Peer::writeSome() {
+  produce();
+  if (over_) return;
+  while (!out_.empty()) {
+    const uint64_t end_at = sim.faults.areOver() ? UINT64_MAX : cut_after;
+    const size_t left = static_cast<size_t>(std::min<uint64_t>(end_at - std::min(end_at, written_), out_.size()));
+    const int taken = left == 0 ? 0 : socket_->write({reinterpret_cast<const uint8_t*>(out_.data()), left});
+    if (taken == -EAGAIN) return;
+    if (taken < 0) {
+      // What the other side said before it went is worth more than our words.
+      out_.clear();
+      if (socket_->unread() == 0) return end(false, "it cannot be written to");
+      return;
+    }
+    written_ += static_cast<uint64_t>(taken);
+    out_.erase(0, static_cast<size_t>(taken));
+    if (written_ >= end_at) return end(cut_by_reset, "cut at a byte");
+    if (out_.empty()) produce();
+    if (over_) return;
+  }
+  if (finishing_ && !finished_) {
+    finished_ = true;
+    socket_->shutdown();
+    sim.say(actor(), "has said all");
+  }
+  if (finished_ && peer_ended_) end(false, "both sides are done");
+}
+
+}  // namespace plait::sim

@@ -1,0 +1,66 @@
+// A simulated peer's end of a connection: it reads and writes its socket in steps of its own pace, which the seed
+// draws. Protocols derive from it and say what the bytes mean.
+#pragma once
+
+#include "sim/ledger.h"
+#include "sim/network.h"
+
+namespace plait::sim {
+
+class Peer {
+ public:
+  Peer(Simulation& simulation, std::string actor) : sim(simulation), actor_(std::move(actor)) {}
+  virtual ~Peer() = default;
+  Peer(const Peer&) = delete;
+  Peer& operator=(const Peer&) = delete;
+
+  // Takes the socket over; it is connected.
+  void start(Socket& socket);
+  // Something is to be sent, or to be looked at: soon.
+  void wake();
+  // Ends the connection from this side; onEnd follows.
+  void end(bool reset, const char* reason);
+  bool isOver() const { return over_; }
+  const char* actor() const { return actor_.c_str(); }
+
+  // How it behaves.
+  TimeNs reaction_ns = 20 * ns_per_us;  // from an event to the step that looks at it
+  TimeNs read_pause_ns = 0;             // between two reads, for the slow
+  uint32_t read_size = 64 << 10;        // the most of one read
+  uint64_t cut_after = UINT64_MAX;      // the connection ends after that many bytes of output
+  bool cut_by_reset = false;
+
+ protected:
+  // Bytes came; false when the peer broke the protocol or nothing more is wanted.
+  virtual bool onBytes(Bytes bytes) = 0;
+  // The other side has ended its direction.
+  virtual void onPeerEnd() = 0;
+  // The connection is over; nothing follows.
+  virtual void onEnd(const char* reason) = 0;
+  // Appends what is to be sent to out_.
+  virtual void produce() = 0;
+  // Closing now would look like the regular end of what is being said.
+  virtual bool mustReset() const { return false; }
+  // Everything has left and nothing more is to come: half-closes.
+  void finishOutput() { finishing_ = true; }
+
+  Simulation& sim;
+  std::string out_;
+
+ private:
+  void step();
+  void readSome();
+  void writeSome();
+
+  std::string actor_;
+  Socket* socket_ = nullptr;
+  uint64_t written_ = 0;
+  bool step_planned_ = false;
+  bool read_planned_ = false;
+  bool peer_ended_ = false;
+  bool finishing_ = false;
+  bool finished_ = false;
+  bool over_ = false;
+};
+
+}  // namespace plait::sim

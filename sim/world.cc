@@ -1,0 +1,289 @@
+#include "sim/world.h"
+
+#include <algorithm>
+
+namespace plait::sim {
+namespace {
+
+constexpr uint32_t proxy_host = 0x0a0100ff;
+constexpr uint16_t proxy_port = 8080;
+// Longer than the longest timeout of the proxy with all repeats.
+constexpr TimeNs quiet_limit_ns = 1200 * ns_per_s;
+
+}  // namespace
+
+World::World(uint64_t seed)
+    : sim_(seed), network_(sim_), names_(sim_), ledger_(sim_), proxy_(addressOf(proxy_host, proxy_port)) {}
+
+World::~World() = default;
+
+WorkerOptions World::drawOptions() {
+  WorkerOptions options;
+  Limits& limits = options.limits;
+  limits.exchanges = 256;
+  limits.client_connections = 64;
+  limits.upstream_connections = 128;
+  limits.h1_connections_per_backend = 32;
+  limits.burst_pool_bytes = 1 << 20;
+  limits.upload_pool_bytes = 4 << 20;
+  limits.send_blocks = 1024;
+  limits.record_blocks = 64;
+  limits.receive_buffers = 128;
+  limits.medium_header_blocks = 128;
+  limits.large_header_blocks = 64;
+  limits.replay_bytes = 1 << 20;
+  const bool calm = sim_.faults.isCalm();
+  if (!calm && sim_.oneIn(3)) {
+    // So little of something that it runs out.
+    switch (sim_.below(9)) {
+      case 0:
+        limits.exchanges = sim_.between(4, 8);
+        break;
+      case 1:
+        limits.client_connections = sim_.between(1, 4);
+        break;
+      case 2:
+        limits.upstream_connections = sim_.between(2, 4);
+        break;
+      case 3:
+        limits.upload_pool_bytes = 128 << 10;
+        break;
+      case 4:
+        limits.send_blocks = 64;
+        break;
+      case 5:
+        limits.receive_buffers = 4;
+        break;
+      case 6:
+        limits.medium_header_blocks = limits.large_header_blocks = 4;
+        break;
+      case 7:
+        limits.replay_bytes = 1000;
+        break;
+      default:
+        limits.unknown_retry_burst = 1;
+    }
+  }
+  if (sim_.oneIn(4)) limits.h2_connections_per_backend = sim_.between(1, 3);
+  if (sim_.oneIn(4)) limits.streams_per_upstream_connection = sim_.between(1, 10);
+  if (sim_.oneIn(4)) limits.streams_per_client = sim_.between(1, 10);
+  if (sim_.oneIn(6)) limits.receive_buffer_size = 2048;
+  options.pool_timeouts.queue_ms = 60'000;
+  if (!calm && sim_.oneIn(3)) {
+    options.response_head_ms = sim_.between(3000, 10'000);
+    options.pool_timeouts.queue_ms = sim_.between(5000, 20'000);
+    options.pool_timeouts.stream_idle_ms = sim_.between(500, 20'000);
+    options.pool_timeouts.idle_ms = sim_.between(50, 5000);
+    options.pool_timeouts.max_age_ms = sim_.between(100, 20'000);
+    options.pool_timeouts.ping_ms = sim_.between(50, 2000);
+    options.pool_timeouts.ping_answer_ms = sim_.between(500, 5000);
+    options.server_timeouts.client_idle_ms = sim_.between(200, 5000);
+    options.server_timeouts.stall_ms = sim_.between(500, 20'000);
+  }
+  options.forward.forwarded = sim_.oneIn(2);
+  return options;
+}
+
+H2PeerOptions World::drawH2() {
+  H2PeerOptions options;
+  constexpr uint32_t windows[] = {1, 10, 100, 1000, 16'384, 65'535, 65'535, 65'535, 1 << 20};
+  options.stream_window = windows[sim_.below(std::size(windows))];
+  // Few round trips for a body, also over the slowest link.
+  ledger_.max_body = std::min(ledger_.max_body, options.stream_window * 10);
+  options.connection_window = sim_.oneIn(2) ? 65'535 : 1 << 20;
+  constexpr uint32_t tables[] = {0, 64, 200, 4096, 4096, 4096, 65'536};
+  options.header_table_size = tables[sim_.below(std::size(tables))];
+  options.max_frame_size = sim_.oneIn(3) ? 16'384u << sim_.below(5) : 16'384;
+  options.consumes_late = sim_.oneIn(4);
+  constexpr uint32_t streams[] = {1, 2, 5, 100, 100, 1000};
+  options.max_concurrent_streams = streams[sim_.below(std::size(streams))];
+  return options;
+}
+
+void World::addOrigins(WorkerOptions& options) {
+  const uint32_t count = sim_.between(1, 4);
+  for (uint32_t i = 0; i < count; ++i) {
+    OriginOptions origin;
+    origin.host = 0x0a020001 + i;
+    origin.port = 9000;
+    origin.h2 = drawH2();
+    if (origin.h2.max_concurrent_streams < 100) ledger_.max_calm_upload = options.limits.replay_bytes_per_request;
+    origin.reaction_ns = sim_.between(5, 400) * ns_per_us;
+    if (sim_.oneIn(6)) {
+      origin.read_pause_ns = sim_.between(1, 10) * ns_per_ms;
+      origin.read_size = sim_.between(500, 20'000);
+    }
+    BackendOptions backend;
+    backend.name = "backend-" + std::to_string(i);
+    backend.host = backend.name + ".test";
+    backend.port = origin.port;
+    switch (sim_.below(6)) {
+      case 0:
+      case 1:
+      case 2:
+        backend.protocol = BackendProtocol::h2c;
+        break;
+      case 3:
+        backend.protocol = BackendProtocol::h1;
+        origin.speaks_h2 = false;
+        origin.speaks_h1 = true;
+        break;
+      case 4:
+        backend.protocol = BackendProtocol::probe;
+        origin.speaks_h1 = sim_.oneIn(2);
+        origin.may_change_protocol = origin.h2.may_meet_http1 = true;
+        break;
+      default:
+        backend.protocol = BackendProtocol::probe;
+        origin.speaks_h2 = false;
+        origin.speaks_h1 = true;
+        origin.may_change_protocol = origin.h2.may_meet_http1 = true;
+    }
+    // A name with two addresses, of which the first leads nowhere.
+    if (!sim_.faults.isCalm() && sim_.oneIn(5)) names_.add(backend.host, 0x0a0300fe);
+    names_.add(backend.host, origin.host);
+    options.backends.push_back(backend);
+    options.forward.authorities.push_back({"", backend.host + ":9000"});
+    origins_.push_back(std::make_unique<Origin>(network_, ledger_, i, origin));
+  }
+}
+
+ClientOptions World::drawClient() {
+  ClientOptions options;
+  options.is_calm = sim_.faults.isCalm();
+  options.speaks_h2 = !sim_.oneIn(3);
+  options.requests = sim_.between(1, 24);
+  options.parallel = options.speaks_h2 ? sim_.between(1, 20) : (sim_.oneIn(4) ? 3 : 1);
+  options.gap_ns = sim_.oneIn(2) ? 0 : sim_.between(1, 400) * ns_per_ms;
+  options.start_ns = sim_.below(1000) * ns_per_ms;
+  options.reaction_ns = sim_.between(5, 400) * ns_per_us;
+  if (sim_.oneIn(5)) {
+    options.read_pause_ns = sim_.between(1, 10) * ns_per_ms;
+    options.read_size = sim_.between(500, 20'000);
+  }
+  options.h2 = drawH2();
+  if (sim_.oneIn(3)) options.per_connection = sim_.between(1, 6);
+  return options;
+}
+
+void World::addClients() {
+  const uint32_t count = sim_.between(1, 7);
+  for (uint32_t i = 0; i < count; ++i) {
+    clients_.push_back(std::make_unique<Client>(network_, ledger_, i, proxy_, drawClient()));
+  }
+}
+
+void World::build() {
+  network_.max_latency_us = sim_.oneIn(3) ? 40'000 : sim_.between(20, 2000);
+  network_.min_capacity = 4096u << sim_.below(6);
+  network_.max_packet = sim_.oneIn(3) ? 1400 : 64 << 10;
+  options_ = drawOptions();
+  addOrigins(options_);
+  addClients();
+  const uint32_t count = sim_.between(1, 3);
+  for (uint32_t i = 0; i < count; ++i) {
+    workers_.push_back(std::make_unique<SimWorker>(network_, names_, options_, i));
+    workers_.back()->listen(proxy_);
+  }
+  for (auto& origin : origins_) origin->start();
+  for (auto& client : clients_) client->start();
+}
+
+// The faults end, and everything that is under way must come to its end.
+bool World::quiet() {
+  sim_.faults.end();
+  sim_.say("WORLD", "the faults are over; %zu requests are open", ledger_.open());
+  for (auto& client : clients_) client->stop();
+  const bool all_ended = sim_.runUntil([this] { return ledger_.open() == 0; }, sim_.now() + quiet_limit_ns);
+  if (!all_ended && !sim_.isViolated()) {
+    const Entry* open = ledger_.firstOpen();
+    sim_.violate("one outcome", "request %u (%s) has none %lld s after the faults", open->plan.id, open->plan.method,
+                 static_cast<long long>(quiet_limit_ns / ns_per_s));
+  }
+  for (auto& client : clients_) client->leave();
+  // Requests whose clients have gone may take a while to be given up; then what was paused or scheduled comes to rest.
+  const auto are_at_rest = [this] {
+    return std::ranges::all_of(workers_, [](const auto& worker) { return worker->isAtRest(); });
+  };
+  if (!sim_.runUntil(are_at_rest, sim_.now() + quiet_limit_ns)) {
+    for (auto& worker : workers_) worker->checkAtRest();
+  }
+  sim_.runUntil([] { return false; }, sim_.now() + 40 * ns_per_s);
+  for (auto& worker : workers_) worker->checkAtRest();
+  return !sim_.isViolated();
+}
+
+// After the storm the proxy must serve as if nothing had been.
+bool World::probe() {
+  sim_.say("WORLD", "probes");
+  // Where connections are few, those that are done make room.
+  const bool may_stay = options_.limits.client_connections >= 16;
+  // A backend that speaks another version since its restart is found out by requests that may fail.
+  const bool has_changed = std::ranges::any_of(origins_, [](const auto& origin) { return origin->hasChanged(); });
+  for (uint32_t i = has_changed ? 0 : 6; i < 12; ++i) {
+    ClientOptions options;
+    options.is_calm = i >= 6;
+    options.speaks_h2 = i % 2 == 0;
+    options.requests = 5;
+    options.parallel = options.speaks_h2 ? 2 : 1;
+    clients_.push_back(
+        std::make_unique<Client>(network_, ledger_, static_cast<uint32_t>(clients_.size()), proxy_, options));
+    Client& client = *clients_.back();
+    client.start();
+    if (!sim_.runUntil([&] { return client.isDone(); }, sim_.now() + 60 * ns_per_s)) {
+      sim_.violate("recovery", "requests after the faults are not answered within a minute");
+      return false;
+    }
+    // Two idle connections are still there when the proxy is told to stop.
+    if (i < 10 || !may_stay) client.leave();
+  }
+  sim_.runUntil([] { return false; }, sim_.now() + 5 * ns_per_s);
+  for (auto& worker : workers_) worker->checkAtRest();
+  return !sim_.isViolated();
+}
+
+void World::drain() {
+  for (auto& worker : workers_) worker->stop();
+  const auto is_drained = [&] {
+    return std::ranges::all_of(workers_, [](const auto& worker) { return worker->isDrained(); });
+  };
+  if (!sim_.runUntil(is_drained, sim_.now() + (options_.server_timeouts.drain_ms + 10'000) * ns_per_ms) &&
+      !sim_.isViolated()) {
+    sim_.violate("drain", "a worker does not end");
+  }
+  if (sim_.isViolated()) return;
+  for (auto& worker : workers_) worker->checkDrained();
+}
+
+RunResult World::run() {
+  build();
+  const TimeNs storm_end_ns = sim_.now() + sim_.between(3, 20) * ns_per_s;
+  sim_.runUntil([this] { return std::ranges::all_of(clients_, [](const auto& client) { return client->isDone(); }); },
+                storm_end_ns);
+  if (!sim_.isViolated() && quiet() && probe()) drain();
+  RunResult result;
+  result.violation = sim_.violation();
+  result.hash = sim_.trace.hash();
+  result.requests = ledger_.size();
+  result.completed = ledger_.count(Outcome::complete);
+  result.events = sim_.events();
+  result.simulated_ns = sim_.now() - ns_per_s;
+  return result;
+}
+
+std::string World::describe() const {
+  std::string text = std::to_string(workers_.size()) + " workers, " + std::to_string(origins_.size()) + " backends, " +
+                     std::to_string(clients_.size()) + " clients; ";
+  if (sim_.faults.isCalm()) return text + "no faults";
+  text += "faults:";
+  char part[64];
+  for (size_t i = 0; i < fault_count; ++i) {
+    const auto fault = static_cast<Fault>(i);
+    if (!sim_.faults.exists(fault)) continue;
+    std::snprintf(part, sizeof(part), " %s %.2g%%", nameOf(fault), sim_.faults.chanceOf(fault) * 100);
+    text += part;
+  }
+  return text;
+}
+
+}  // namespace plait::sim
