@@ -143,8 +143,10 @@ void Server::admitWaiting() {
 }
 
 Task<void> Server::serve(ServerConnection& connection, int fd, Io& task_io) {
-  const Bytes first = co_await connection.greet(fd, task_io);
-  if (!first.empty()) co_await connection.converse(first, task_io);
+  {
+    BufferedInput opening(connection.sock(), headers.classes());
+    if (co_await connection.greet(fd, opening, task_io)) co_await connection.converse(opening.bytes(), task_io);
+  }
   connection.node.unlink();
   connections_.destroy(&connection);
   admitWaiting();

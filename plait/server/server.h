@@ -45,9 +45,9 @@ class ServerConnection final : public UltraSock::Owner {
   ServerConnection(Server& server, TlsContext* tls, bool tls_by_first_byte);
   ~ServerConnection() = default;
 
-  // Takes `fd` over, performs TLS where it is spoken, and waits for the client's first bytes, which tell the protocol.
-  // Empty, with the socket closed, where there were none.
-  Task<Bytes> greet(int fd, Io& io);
+  // Takes `fd` over, performs TLS where it is spoken, and waits for the client's first bytes, which tell the protocol:
+  // they are in `opening` then. False, with the socket closed, where none came.
+  Task<bool> greet(int fd, BufferedInput& opening, Io& io);
   // Serves from those bytes on until the connection is over. What only the greeting needs is not held any more then.
   Task<void> converse(Bytes first, Io& io);
   void onOutputDrained() override;

@@ -126,7 +126,7 @@ void ServerConnection::drain() {
   }
 }
 
-Task<Bytes> ServerConnection::greet(int fd, Io& io) {
+Task<bool> ServerConnection::greet(int fd, BufferedInput& opening, Io& io) {
   sock_.adopt(fd);
   sockaddr_storage address{};
   if (sock_.peerAddress(address)) {
@@ -156,7 +156,7 @@ Task<Bytes> ServerConnection::greet(int fd, Io& io) {
     if (!co_await sock_.startTls(*tls_, {}, hello_by_ns, io)) {
       co_await sock_.drain(io.nowNs() + 100 * ns_per_ms, io);
       co_await sock_.close(io);
-      co_return Bytes();
+      co_return false;
     }
     speaks_h2 = sock_.alpn() == "h2";
   }
@@ -167,17 +167,30 @@ Task<Bytes> ServerConnection::greet(int fd, Io& io) {
   }
   if (!*first || (*first)->empty()) {
     co_await sock_.close(io);
-    co_return Bytes();
+    co_return false;
   }
-  // "PRI" is no method of HTTP/1.1: whoever starts with it speaks HTTP/2 with prior knowledge (RFC 9113 §3.3).
-  const std::string_view start = asText(**first).substr(0, h2::client_preface.size());
-  if (!speaks_h2) speaks_h2 = start.size() >= 3 && h2::client_preface.starts_with(start);
+  // "PRI" is no method of HTTP/1.1: whoever starts with it speaks HTTP/2 with prior knowledge (RFC 9113 §3.3). Less
+  // than that can be the start of either.
+  opening.start(**first);
+  while (!speaks_h2) {
+    const std::string_view start = asText(opening.bytes()).substr(0, h2::client_preface.size());
+    const bool may_be = h2::client_preface.starts_with(start);
+    speaks_h2 = may_be && start.size() >= 3;
+    if (speaks_h2 || !may_be) break;
+    expectBy(helloBy());
+    const auto more = co_await opening.more();
+    expectBy(never_ns);
+    if (!more || !*more) {
+      co_await sock_.close(io);
+      co_return false;
+    }
+  }
   if (speaks_h2) {
     protocol_.emplace<H2Server>(*this);
   } else {
     protocol_.emplace<H1Server>(*this);
   }
-  co_return **first;
+  co_return true;
 }
 
 Task<void> ServerConnection::converse(Bytes first, Io& io) {
