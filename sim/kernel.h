@@ -35,6 +35,7 @@ class Kernel final : public IoBackend {
   void cancel(Op& op) override;
   size_t poll(TimeNs until_ns, std::span<Completion> completions) override;
   TimeNs now() override { return sim.now(); }
+  int64_t epochSeconds() override { return 784'111'777 + now() / ns_per_s; }
   uint64_t entropy() override { return sim.draw(); }
 
   // Completes an armed message.

@@ -183,7 +183,7 @@ Result<BodyFraming> writeResponseHead(ByteQueue& out, const http::ResponseHead& 
 
   const Result<size_t> fields_bound = boundOf(head.fields);
   if (!fields_bound) return fail(fields_bound.error());
-  if (*fields_bound + fixed_bound + options.protocol.size() > out.room()) {
+  if (*fields_bound + fixed_bound + options.protocol.size() + options.date.size() > out.room()) {
     return fail(streamError(ErrorCode::no_memory, "no room for the response head"));
   }
 
@@ -214,6 +214,8 @@ Result<BodyFraming> writeResponseHead(ByteQueue& out, const http::ResponseHead& 
   to.putNumber(head.status);
   to.putAll(" ", reasonPhrase(head.status), crlf);
   putFields(to, head.fields, tokens, false);
+  if (!options.date.empty() && head.fields.find(FieldName::date) == head.fields.count())
+    to.putAll("date: ", options.date, crlf);
   const bool is_empty_content = head.end_stream && !is_known;
   putFraming(to, announced, is_empty_content ? 0 : head.content_length);
   if (is_switch) {

@@ -28,6 +28,7 @@ struct ResponseOptions {
   http::Version request_version = http::Version::http_1_1;
   bool close = false;         // "connection: close"; implied by the framing until_close
   std::string_view protocol;  // for 101: the token of Upgrade
+  std::string_view date;      // the Date of a head that has none; empty: it stays without
   const http::ConnectionTokens* connection = nullptr;
 };
 

@@ -26,6 +26,8 @@ class IoBackend {
   virtual size_t poll(TimeNs until_ns, std::span<Completion> completions) = 0;
   // The monotonic clock.
   virtual TimeNs now() = 0;
+  // Seconds since 1970 by the wall clock, which may jump: for what people read, never for deadlines.
+  virtual int64_t epochSeconds() = 0;
   // 64 bits that nobody can predict.
   virtual uint64_t entropy() = 0;
 };

@@ -40,6 +40,8 @@ class Io {
 
   // The monotonic time at the start of this turn. Coarse on purpose: one clock read a turn.
   TimeNs nowNs() const { return now_ns_; }
+  // Seconds since 1970 by the wall clock; each call asks it.
+  int64_t epochSeconds() { return backend_.epochSeconds(); }
   Random& random() { return random_; }
   uint64_t entropy() { return backend_.entropy(); }
   FrameSlab& frames() { return frames_; }

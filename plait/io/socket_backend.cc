@@ -95,6 +95,12 @@ TimeNs monotonicNow() {
   return now.tv_sec * ns_per_s + now.tv_nsec;
 }
 
+int64_t epochSeconds() {
+  timespec now;
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return now.tv_sec;
+}
+
 uint64_t entropy() {
   uint64_t value = 0;
   PLAIT_ASSERT(::getrandom(&value, sizeof(value), 0) == sizeof(value));

@@ -25,6 +25,7 @@ class ScriptedBackend final : public IoBackend {
     return reaped.size();
   }
   TimeNs now() override { return 1; }
+  int64_t epochSeconds() override { return 1; }
   uint64_t entropy() override { return 7; }
 
   std::vector<Completion> next;

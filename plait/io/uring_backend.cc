@@ -179,6 +179,7 @@ class UringBackend final : public IoBackend {
   }
 
   TimeNs now() override { return socket_backend::monotonicNow(); }
+  int64_t epochSeconds() override { return socket_backend::epochSeconds(); }
   uint64_t entropy() override { return socket_backend::entropy(); }
 
  private:

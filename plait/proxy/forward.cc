@@ -1,5 +1,9 @@
 #include "plait/proxy/forward.h"
 
+#include <algorithm>
+#include <charconv>
+#include <span>
+
 #include "plait/http/field_rules.h"
 #include "plait/http/forwarded.h"
 
@@ -11,6 +15,33 @@ void chooseAuthority(Exchange& exchange, const ForwardOptions& options, uint32_t
   const BackendAuthority& backend = options.authorities[backend_idx];
   out.authority = !backend.fixed.empty() ? std::string_view(backend.fixed) : exchange.request().authority;
   if (out.authority.empty()) out.authority = backend.own;
+}
+
+namespace {
+
+bool hasMaxForwards(const http::RequestHead& head) {
+  return head.method == "OPTIONS" || head.method == "TRACE";
+}
+
+// One less than `value`, written into `out`; more hops than nine digits can say are as many as they can. What is no
+// number, or 0, stays as it is.
+std::string_view lessened(std::string_view value, std::span<char, 16> out) {
+  uint64_t hops = 0;
+  for (const char c : value) {
+    if (!http::isOfClass(c, http::class_digit)) return value;
+    hops = std::min<uint64_t>(hops * 10 + static_cast<uint64_t>(c - '0'), 1'000'000'000);
+  }
+  if (hops == 0) return value;
+  const auto end = std::to_chars(out.data(), out.data() + out.size(), hops - 1).ptr;
+  return {out.data(), static_cast<size_t>(end - out.data())};
+}
+
+}  // namespace
+
+bool isLastHop(const http::RequestHead& head) {
+  if (!hasMaxForwards(head)) return false;
+  const std::string_view hops = head.fields.value(FieldName::max_forwards);
+  return !hops.empty() && hops.find_first_not_of('0') == std::string_view::npos;
 }
 
 bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::HeaderBlock& block,
@@ -52,6 +83,12 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::Hea
       case FieldName::via:
         if (options.via) continue;
         break;
+      case FieldName::max_forwards: {
+        if (!hasMaxForwards(in)) break;
+        char digits[16];
+        if (!out.fields.add(field.name, lessened(field.value, digits), field.id)) return false;
+        continue;
+      }
       default:
         break;
     }

@@ -37,6 +37,9 @@ struct Outcome {
 bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::HeaderBlock& block,
                     http::RequestHead& out);
 
+// True for a TRACE or OPTIONS whose Max-Forwards is used up: it must not be forwarded (RFC 9110 §7.6.2).
+bool isLastHop(const http::RequestHead& head);
+
 // Gives `out` the authority for that backend; the views are the exchange's or the options'.
 void chooseAuthority(Exchange& exchange, const ForwardOptions& options, uint32_t backend_idx, http::RequestHead& out);
 

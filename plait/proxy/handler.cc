@@ -55,6 +55,17 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
     finish(request, io);
     co_return;
   }
+  // A request that may go no further is answered here (RFC 9110 §7.6.2).
+  if (isLastHop(exchange.request())) {
+    if (exchange.request().method == "OPTIONS") {
+      exchange.respond(200, "text/plain; charset=utf-8", {});
+    } else {
+      exchange.respondError(501, "this proxy answers no TRACE\n");
+    }
+    request.is_complete = exchange.isHeadSent();
+    finish(request, io);
+    co_return;
+  }
   if (!prepareRequest(exchange, options_, request.block, request.head)) {
     exchange.respondError(503, textOf(503));
     request.is_complete = exchange.isHeadSent();

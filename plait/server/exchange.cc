@@ -26,6 +26,14 @@ bool Exchange::adoptRequest(const http::RequestHead& head, const http::FieldList
   return true;
 }
 
+void Exchange::sendContinue() {
+  alignas(8) uint8_t none[64];
+  http::ResponseHead interim;
+  interim.status = 100;
+  interim.fields = http::FieldList(none);
+  sendInterim(interim);
+}
+
 void Exchange::bodyDone(std::optional<Error> error) {
   if (body_done_) return;
   body_done_ = true;

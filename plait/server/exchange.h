@@ -38,6 +38,8 @@ class Exchange : public http::BodyProducer, public http::BodyConsumer {
 
   // -- the response, in this order; each is refused (false) when the client is gone or memory for it has run out
   virtual bool sendInterim(const http::ResponseHead& head) = 0;
+  // 100 to a client that waits for it with its body (RFC 9110 §10.1.1).
+  void sendContinue();
   // Fields are filtered as a forwarder must (RFC 9110 §7.6.1). With `end_stream` the response is complete.
   virtual bool sendHead(const http::ResponseHead& head, bool end_stream) = 0;
   bool isHeadSent() const { return head_sent_; }

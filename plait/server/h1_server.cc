@@ -92,7 +92,8 @@ bool H1Exchange::sendHead(const http::ResponseHead& head, bool end_stream) {
                                        {.request_method = request_.method,
                                         .request_version = request_.version,
                                         .close = server_.close_after_,
-                                        .protocol = request_.protocol});
+                                        .protocol = request_.protocol,
+                                        .date = server_.connection_.server().date()});
   if (!framing) return false;
   if (is_tunnel_) framing = h1::BodyFraming::until_close;
   if (*framing == h1::BodyFraming::until_close) server_.close_after_ = true;
@@ -187,7 +188,9 @@ void H1Server::refuse(uint16_t status) {
   head.fields = http::FieldList(memory);
   head.content_length = 0;
   head.end_stream = true;
-  if (h1::writeResponseHead(connection_.sock().output(), head, {.close = true})) connection_.sock().flushLater();
+  if (h1::writeResponseHead(connection_.sock().output(), head, {.close = true, .date = connection_.server().date()})) {
+    connection_.sock().flushLater();
+  }
 }
 
 Task<bool> H1Server::readBody(Io& io) {
@@ -331,11 +334,7 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
   if (parse.expect_continue && !exchange.request_.end_stream) {
     // plait itself invites the body: waiting for the backend's 100 would cost a round trip, and the retry rules decide
     // how much of the body is sent on.
-    alignas(8) uint8_t none[64];
-    http::ResponseHead interim;
-    interim.status = 100;
-    interim.fields = http::FieldList(none);
-    exchange.sendInterim(interim);
+    exchange.sendContinue();
   }
   if (!exchange.request_.end_stream && !co_await readBody(io)) close_after_ = true;
   while (exchange_ != nullptr) {

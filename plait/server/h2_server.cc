@@ -114,18 +114,25 @@ void H2Exchange::onBodyAborted(const Error& error) {
 
 bool H2Exchange::writeHead(const http::ResponseHead& head, bool end_stream) {
   h2::Session& session = server_.session_;
+  // A status and a date come on top.
   if (id == 0 || isClosed() || local_ended ||
-      !session.canSendHeaders(head.fields.listSize() + 16, head.fields.count() + 1))
+      !session.canSendHeaders(head.fields.listSize() + 64, head.fields.count() + 2))
     return false;
   session.beginHeaders();
   const char digits[3] = {static_cast<char>('0' + head.status / 100), static_cast<char>('0' + head.status / 10 % 10),
                           static_cast<char>('0' + head.status % 10)};
   session.addField(FieldName::pseudo_status, {digits, 3});
   http::ConnectionTokens none;
+  bool has_date = false;
   for (const http::Field field : head.fields) {
     if (http::mayBeHopByHop(field.id, none) && http::isHopByHop(field, none)) continue;
+    // Responses that cannot have content must not say how long it is (RFC 9110 §8.6).
+    if (field.id == FieldName::content_length && (head.status < 200 || head.status == 204)) continue;
+    has_date |= field.id == FieldName::date;
     session.addField(field.name, field.value, field.id, indexingOf(field));
   }
+  // What came without a date gets that of its arrival (RFC 9110 §6.6.1).
+  if (!has_date && head.status >= 200) session.addField(FieldName::date, server_.connection_.server().date());
   session.endHeaders(*this, end_stream);
   server_.connection_.sock().flushLater();
   return true;
@@ -352,6 +359,10 @@ void H2Server::onRequest(h2::Event& event, Io& io) {
   session_.accept(*exchange);
   exchange->received_ns_ = exchange->startedNs();
   server.counters_.requests_h2 += 1;
+  const std::string_view expectation = exchange->request().fields.value(FieldName::expect);
+  if (!expectation.empty() && !event.end_stream && http::equalsIgnoreCase(expectation, "100-continue")) {
+    exchange->sendContinue();
+  }
   connection_.scope().spawn(server.handler.handle(*exchange, io), io);
 }
 

@@ -67,6 +67,14 @@ int Server::listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first
   return 0;
 }
 
+std::string_view Server::date() {
+  if (io.nowNs() >= date_until_ns_) {
+    http::formatImfDate(io.epochSeconds(), date_);
+    date_until_ns_ = io.nowNs() + ns_per_s / 4;
+  }
+  return {date_, sizeof(date_)};
+}
+
 size_t Server::reservedBytes() const {
   return upload_blocks.reservedBytes() + h2_exchanges.reservedBytes() + h1_exchanges.reservedBytes() +
          connections_.reservedBytes() + scratch->lentBytes();

@@ -7,6 +7,7 @@
 
 #include "plait/base/ring.h"
 #include "plait/h2/session.h"
+#include "plait/http/date.h"
 #include "plait/io/sync.h"
 #include "plait/limits.h"
 #include "plait/server/h1_server.h"
@@ -145,6 +146,8 @@ class Server {
   bool uploadsAreShort() const { return upload_blocks.available() < upload_reserve; }
   // Some of upload_blocks may have come back.
   void noteUploadRoom();
+  // The present moment as a Date field says it, valid until the next call. A quarter of a second late at most.
+  std::string_view date();
   size_t reservedBytes() const;
   std::unique_ptr<h2::SessionScratch> scratch;
   Slab<H2Exchange> h2_exchanges;
@@ -174,6 +177,8 @@ class Server {
   void closeNow(int fd);
   Task<void> serve(ServerConnection& connection, int fd, Io& task_io);
 
+  char date_[http::imf_date_size];
+  TimeNs date_until_ns_ = 0;
   Slab<ServerConnection> connections_;
   Ring<Accepted> accepted_;  // accepted while every connection was in use
   List<ServerConnection, &ServerConnection::upload_node> upload_waiters_;
