@@ -265,7 +265,10 @@ rule('5.1.2', 'SETTINGS announce a limit, and a stream beyond it is REFUSED_STRE
   c.send(headers(2 * limit + 1, get()));
   assert.equal((await c.untilReset(2 * limit + 1)).code, code.refused);
   assert.equal(c.frames.filter((one) => one.type === type.reset).length, 1, c.heard());
+  // A stream that the client gives up counts until the work for it has ended.
   c.send(reset(1));
+  await c.settled();
+  await c.settled();
 }, isAlive);
 
 // -- §5.3: priority, which is gone but still to be understood
@@ -562,6 +565,15 @@ rule('8.1', 'an early answer ends with RST_STREAM of NO_ERROR',
   [headers(1, post({ ':method': 'CONNECT', ':scheme': undefined, ':path': undefined, ':authority': 'a:1' }), open)], async (c) => {
   await c.untilEnd(1);
   assert.equal((await c.untilReset(1)).code, code.none);
+  await isAlive(c);
+});
+
+rule('9110 §10.1.1', '100-continue is answered before the body is sent', [headers(1, post({ expect: '100-continue' }), open)], async (c) => {
+  const interim = await c.untilHeaders(1);
+  assert.ok(!interim.endStream);
+  assert.ok(interim.payload.includes(Buffer.from([0x82, 0x08, 0x01])), ':status 100, in Huffman’s code');
+  c.send(data(1, 'x', end));
+  await c.untilEnd(1);
   await isAlive(c);
 });
 
