@@ -106,7 +106,9 @@ void HpackEncoder::indexEntry(uint32_t entry) {
 
 uint32_t HpackEncoder::namedSlot(uint8_t bucket, std::string_view name, FieldName id) const {
   const uint32_t slot = bucket - 1u;
-  const bool is_there = bucket != 0 && table_.entryIn(slot) < table_.count() && table_.isNamed(slot, name, id);
+  // What is remembered about names outlives the table's block, and the next one may have fewer slots.
+  const bool is_there =
+      slot < table_.slotCount() && table_.entryIn(slot) < table_.count() && table_.isNamed(slot, name, id);
   return is_there ? slot : table_.slotCount();
 }
 

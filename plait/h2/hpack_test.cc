@@ -213,6 +213,43 @@ TEST(Hpack, WhatWeEncodeNghttp2DecodesByteForByte) {
   nghttp2_hd_inflate_del(inflater);
 }
 
+// Tables that grow, are emptied by a setting and grow again lie in blocks of other sizes, and nothing that was
+// remembered about one may be taken for the other.
+TEST(Hpack, TablesStayInStepWhileTheirSizeChanges) {
+  static constexpr http::FieldName names[] = {
+      http::FieldName::x_forwarded_for,  http::FieldName::cookie,     http::FieldName::via,  http::FieldName::accept,
+      http::FieldName::user_agent,       http::FieldName::origin,     http::FieldName::etag, http::FieldName::referer,
+      http::FieldName::traceparent,      http::FieldName::x_real_ip,  http::FieldName::vary, http::FieldName::priority,
+      http::FieldName::pseudo_authority, http::FieldName::grpc_status};
+  std::mt19937 random(130);
+  for (int run = 0; run < 200; ++run) {
+    ClassedSlab memory(4);
+    HpackEncoder encoder(memory);
+    HpackDecoder decoder(4096, memory);
+    for (int round = 0; round < 40; ++round) {
+      if (random() % 4 == 0) {
+        static constexpr uint32_t sizes[] = {0, 0, 100, 300, 1000, 4096, 4096};
+        encoder.setPeerTableSize(sizes[random() % std::size(sizes)]);
+      }
+      Fields fields;
+      uint8_t block[16 * 1024];
+      uint8_t* out = encoder.begin(block);
+      for (uint32_t i = random() % 20; i != 0; --i) {
+        const http::FieldName id = random() % 4 == 0 ? http::FieldName::unknown : names[random() % std::size(names)];
+        const std::string name =
+            id == http::FieldName::unknown ? "x-" + std::to_string(random() % 30) : std::string(http::nameOf(id));
+        const std::string value(random() % 60, static_cast<char>('a' + random() % 3));
+        fields.emplace_back(name, value);
+        out = encoder.field(out, name, value, id, static_cast<Indexing>(random() % 4));
+      }
+      const auto read = decode(decoder, {block, static_cast<size_t>(out - block)});
+      ASSERT_TRUE(read.has_value()) << run << ": " << read.error().reason;
+      ASSERT_EQ(*read, fields) << run;
+      ASSERT_EQ(encoder.table().size(), decoder.table().size());
+    }
+  }
+}
+
 TEST(Hpack, WhatNghttp2EncodesWeDecodeByteForByte) {
   std::mt19937 random(9113);
   nghttp2_hd_deflater* deflater = nullptr;

@@ -234,6 +234,7 @@ class Session {
 
   void appendFrame(FrameType type, uint8_t frame_flags, uint32_t stream_id, Bytes payload, bool is_control);
   size_t headLimit() const;
+  bool isAtLimit();
   void sendResetById(uint32_t id, H2Error code);
   void sendWindowUpdate(uint32_t stream_id, uint32_t increment);
   void link(Stream& stream, uint32_t id);

@@ -104,7 +104,7 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   const bool is_too_large = head.isTooLarge();
   if (is_request) {
     // A stream beyond what we announced is refused before anything else is held against it (RFC 9113 §5.1.2).
-    if (id > refuse_above_ || stream_count_ >= config_.max_concurrent_streams) {
+    if (id > refuse_above_ || isAtLimit()) {
       sendResetById(id, H2Error::refused_stream);
       return {};
     }

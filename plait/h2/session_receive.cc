@@ -29,6 +29,19 @@ void Session::rememberReset(uint32_t id) {
 
 // Frames that crossed our RST_STREAM are ignored (RFC 9113 §5.1). Whoever cancels more streams in a round trip than are
 // remembered must not lose the connection for it, so ids up to the highest forgotten one get the benefit of the doubt.
+// Streams that are over count no longer (RFC 9113 §5.1.2), although their owners may not have let go of them yet; of
+// those there may be as many again.
+bool Session::isAtLimit() {
+  const uint32_t limit = config_.max_concurrent_streams;
+  if (stream_count_ < limit) return false;
+  if (stream_count_ >= 2 * limit) return true;
+  uint32_t live = 0;
+  for (Stream* stream = streams_.front(); stream != nullptr; stream = streams_.next(*stream)) {
+    if (!stream->isClosed()) live += 1;
+  }
+  return live >= limit;
+}
+
 bool Session::mayHaveBeenReset(uint32_t id) const {
   if (id <= forgotten_reset_) return true;
   if (recent_resets_ == nullptr) return false;

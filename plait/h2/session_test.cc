@@ -243,8 +243,13 @@ TEST(Session, AStreamBeyondTheLimitIsRefusedAndTheTablesStayInStep) {
   ASSERT_TRUE(
       peer.say(frame(FrameType::headers, end_both, 1, get_block) + frame(FrameType::headers, end_both, 3, indexed)));
   EXPECT_EQ(peer.code(FrameType::rst_stream), H2Error::refused_stream);
+  // A stream that the client has reset is over, whether or not its owner has noticed.
+  ASSERT_TRUE(peer.say(frame(FrameType::rst_stream, 0, 1, be32(8)) +
+                       frame(FrameType::headers, end_both, 5, {0x82, 0x86, 0x84, 0xbe})));
+  EXPECT_EQ(peer.last.kind, Event::Kind::request);
   peer.session.release(*peer.streams[0]);
-  ASSERT_TRUE(peer.say(frame(FrameType::headers, end_both, 5, {0x82, 0x86, 0x84, 0xbe})));
+  peer.session.release(*peer.streams[1]);
+  ASSERT_TRUE(peer.say(frame(FrameType::headers, end_both, 7, {0x82, 0x86, 0x84, 0xbe})));
   EXPECT_EQ(peer.last.request.authority, "a");
 }
 
