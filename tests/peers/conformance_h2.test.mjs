@@ -4,13 +4,13 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
-import { startH2Backend } from './lib/backends.mjs';
-import { startProxy } from './lib/plait.mjs';
-import { eventually } from './lib/process.mjs';
+import { startH1Backend, startH2Backend } from './lib/backends.mjs';
+import { startConfigured, startProxy } from './lib/plait.mjs';
+import { defer, eventually } from './lib/process.mjs';
 import { frame, headerBlock, uint32 } from './lib/raw_h2.mjs';
 import {
   code, connectWire, continuation, data, fields, flag, goaway, greet, headers, ping, preface, priority, reset, setting, settings,
-  type, windowUpdate,
+  startWireBackend, type, windowUpdate,
 } from './lib/wire_h2.mjs';
 
 const big = 'b'.repeat(200_000);
@@ -743,3 +743,96 @@ for (const [transport, secure] of [['h2c', false], ['TLS', true]]) {
     }
   });
 }
+
+// -- both sides at once: a client and a backend that speak in frames
+
+// A client, a backend, and the connection between plait and the backend, on which one request was answered already.
+async function between(t, { limits = '', window } = {}) {
+  const backend = await startWireBackend(t);
+  const plait = await startConfigured(t, `[[listen]]\naddress = "127.0.0.1:0"\n[[backend]]\nurl = "${backend.url}"\n${limits}`);
+  const c = await connectWire(plait.port);
+  defer(t, () => c.socket.destroy());
+  await greet(c);
+  c.send(headers(1, get()));
+  const { peer, stream } = await backend.untilRequest();
+  if (window !== undefined) peer.send(settings([setting.window, window]));
+  peer.send(headers(stream, [[':status', '200']]));
+  await c.untilEnd(1);
+  await peer.settled();
+  return { c, peer, backend };
+}
+
+test('DATA beyond a stream’s window is FLOW_CONTROL_ERROR for it', async (t) => {
+  // The backend takes nothing, so plait gives no credit.
+  const { c } = await between(t, { limits: '[limits]\nclient_stream_window = 16384\n', window: 0 });
+  c.send(headers(3, post(), open), data(3, Buffer.alloc(16_384)));
+  await c.settled();
+  assert.ok(!c.frames.some((one) => one.type === type.reset), c.heard());
+  c.send(data(3, 'x'));
+  assert.equal((await c.untilReset(3)).code, code.flowControl);
+  await c.settled();
+});
+
+test('DATA beyond the connection’s window is FLOW_CONTROL_ERROR for it', async (t) => {
+  const { c } = await between(t, { window: 0 });
+  c.send(headers(3, post(), open), headers(5, post(), open));
+  for (const size of [16_384, 16_384, 16_384, 16_383]) c.send(data(3, Buffer.alloc(size)));
+  await c.settled();
+  c.send(data(5, 'x'));
+  assert.equal((await c.untilGoaway()).code, code.flowControl);
+  await c.untilClosed();
+});
+
+test('a field that is never to be indexed stays so on its way, in both directions', async (t) => {
+  const { c, backend } = await between(t);
+  const secret = block([0x10, 5], Buffer.from('x-sec'), [1, 0x76]);
+  // The name in Huffman's code, behind the mark of a literal never indexed (RFC 7541 §6.2.3).
+  const forwarded = Buffer.from([0x10, 0x84, 0xf2, 0xb2, 0x0a, 0x4f]);
+  c.send(headers(3, block(getBlock, secret)));
+  const { peer, stream, head } = await backend.untilRequest();
+  assert.ok(head.payload.includes(forwarded), head.payload.toString('hex'));
+  peer.send(headers(stream, block([0x88], secret)));
+  const answered = await c.untilHeaders(3);
+  assert.ok(answered.payload.includes(forwarded), answered.payload.toString('hex'));
+});
+
+test('a request that is malformed is never forwarded', async (t) => {
+  const { c, peer } = await between(t);
+  const before = peer.frames.filter((one) => one.type === type.headers).length;
+  c.send(headers(3, fields({ 'X-Test': '1' })), headers(5, fields({ ':path': 'x' })), headers(7, fields({ te: 'gzip' })));
+  for (const stream of [3, 5, 7]) assert.equal((await c.untilReset(stream)).code, code.protocol);
+  await c.settled();
+  await peer.settled();
+  assert.equal(peer.frames.filter((one) => one.type === type.headers).length, before, peer.heard());
+});
+
+test('no DATA frame is larger than the MAX_FRAME_SIZE of whom it goes to, by default 16,384', async (t) => {
+  const { c, peer, backend } = await between(t);
+  c.send(windowUpdate(0, 1 << 20), settings([setting.window, 1 << 20]), headers(3, get('/big')));
+  const { stream } = await backend.untilRequest();
+  peer.send(headers(stream, [[':status', '200']], open));
+  // Within the stream's window of 32 KiB.
+  peer.send(data(stream, Buffer.alloc(16_384)), data(stream, Buffer.alloc(16_000), end));
+  await c.untilEnd(3);
+  c.send(headers(5, post(), open), data(5, Buffer.alloc(16_384)), data(5, Buffer.alloc(16_384)), data(5, '', end));
+  const next = await backend.untilRequest();
+  await peer.untilEnd(next.stream);
+  peer.send(headers(next.stream, [[':status', '200']]));
+  await c.untilEnd(5);
+  for (const one of [...c.frames, ...peer.frames]) assert.ok(one.payload.length <= 16_384);
+});
+
+test('crumbs of a cookie become one field where they leave HTTP/2', async (t) => {
+  let seen;
+  const backend = await startH1Backend(t, (incoming, response) => {
+    seen = incoming.rawHeaders.filter((_, i) => i % 2 === 1 && incoming.rawHeaders[i - 1].toLowerCase() === 'cookie');
+    response.end('ok');
+  });
+  const plait = await startProxy(t, [backend]);
+  const c = await connectWire(plait.port);
+  defer(t, () => c.socket.destroy());
+  await greet(c);
+  c.send(headers(1, [...get(), ['cookie', 'a=1'], ['cookie', 'b=2; c=3']]));
+  await c.untilEnd(1);
+  assert.deepEqual(seen, ['a=1; b=2; c=3']);
+});
