@@ -113,6 +113,9 @@ void HeadBuilder::finishRequest(bool ends_stream) {
   if (isConnect() && !has_protocol) return;
   if (request_.scheme.empty() || isUnsound(FieldName::pseudo_scheme))
     return reject("a missing or malformed :scheme (RFC 9113 §8.3.1)");
+  if (request_.authority.empty() &&
+      (http::equalsIgnoreCase(request_.scheme, "http") || http::equalsIgnoreCase(request_.scheme, "https")))
+    return reject("neither :authority nor Host (RFC 9113 §8.3.1)");
   if ((request_.path.empty() || isUnsound(FieldName::pseudo_path)) && !http::isPath(request_.path, request_.method))
     return reject("a missing or malformed :path (RFC 9113 §8.3.1)");
   if (ends_stream && content_length_ != http::unknown_length && content_length_ != 0) {

@@ -293,11 +293,13 @@ Status Session::onData(Bytes& input, Event& event) {
     return {};
   }
   const bool end = is_complete && frame_.has(flags::end_stream);
+  // The whole frame is measured, so that nothing is delivered of one that says too much, however it arrives.
   const char* fault = nullptr;
-  if (stream->expects_no_body && count != 0) {
+  if (stream->expects_no_body && content_left != 0) {
     fault = "DATA in a response that has no content (RFC 9110 §6.4.1)";
   } else if (stream->content_left != http::unknown_length) {
-    if (count > stream->content_left || (end && count != stream->content_left)) {
+    if (content_left > stream->content_left ||
+        (frame_.has(flags::end_stream) && content_left != stream->content_left)) {
       fault = "DATA does not add up to Content-Length (RFC 9113 §8.1.1)";
     } else {
       stream->content_left -= count;

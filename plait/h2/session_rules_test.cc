@@ -58,6 +58,32 @@ TEST(SessionRules, HostMustAgreeWithAuthority) {
   EXPECT_EQ(peer.log, "request 3 GET http a / |end\nrequest 5 GET http c:80 / |end\n");
 }
 
+TEST(SessionRules, ARequestOverHttpNamesItsHost) {
+  Peer peer(Role::server);
+  const Wire anonymous = {0x82, 0x84};
+  ASSERT_TRUE(peer.request(1, anonymous + Wire{0x86}));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error);
+  ASSERT_TRUE(peer.request(3, anonymous + Wire{0x87} + field(":authority", "")));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error);
+  ASSERT_TRUE(peer.request(5, anonymous + Wire{0x87} + field("host", "")));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error);
+  ASSERT_TRUE(peer.request(7, anonymous + field(":scheme", "urn")));
+  EXPECT_EQ(peer.log, "request 7 GET urn  / |end\n");
+}
+
+TEST(SessionRules, OfADataFrameLongerThanContentLengthNothingIsDelivered) {
+  for (const size_t step : {size_t{1}, size_t{5}, SIZE_MAX}) {
+    for (const auto& [size, end] : {std::pair(12, 0), {12, 1}, {9, 1}}) {
+      Peer peer(Role::server);
+      ASSERT_TRUE(peer.request(1, Wire{0x83, 0x86, 0x84} + field(":authority", "a") + field("content-length", "10"),
+                               end_headers));
+      ASSERT_TRUE(peer.feed(frame(FrameType::data, static_cast<uint8_t>(end), 1, Wire(size, 'x')), step));
+      EXPECT_EQ(peer.log, "request 1 POST http a / content-length=10\nerror 1 1\n") << size << " in pieces of " << step;
+      EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error);
+    }
+  }
+}
+
 TEST(SessionRules, ConnectHasAnAuthorityAndNothingElse) {
   SessionConfig config;
   for (const bool extended : {false, true}) {
@@ -403,6 +429,7 @@ TEST(SessionRules, ALargeHeadIsCutIntoContinuationsThatTheOtherRoleReads) {
   client.session.addField(http::FieldName::pseudo_method, "GET");
   client.session.addField(http::FieldName::pseudo_scheme, "http");
   client.session.addField(http::FieldName::pseudo_path, "/");
+  client.session.addField(http::FieldName::pseudo_authority, "a");
   for (int i = 0; i < 30; ++i) client.session.addField("x", value, http::FieldName::unknown, Indexing::avoid);
   client.session.endHeaders(*client.streams.back(), true);
   ASSERT_TRUE(server.feed(client.takeOutput(), 999));
