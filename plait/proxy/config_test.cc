@@ -317,8 +317,10 @@ TEST(Config, UrlsOfBackendsAreTakenApart) {
   EXPECT_EQ(parsed("a:80"), "a");
   EXPECT_EQ(parsed("http://a"), "a");
   EXPECT_EQ(parsed("http://a:8080"), "a:8080");
+  EXPECT_EQ(parsed("http://[fe80::1%eth9]:8080"), "[fe80::1%eth9]:8080");
   for (const char* url : {"", "h2c://", "h2c://a", "h2c://a:0", "h2c://a:70000", "h2c://a:1/path", "https://user@a",
-                          "https://a?b", "h2c://[::1:1"}) {
+                          "https://a?b", "h2c://[::1:1", "h2c://a\r\nb:1", "http://a\x01", "http://a[]", "http://a:b:c",
+                          "http://[::1%]", "http://[::g]", "http://a\"b"}) {
     EXPECT_EQ(parsed(url), "wrong") << url;
   }
 }

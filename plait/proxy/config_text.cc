@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "plait/http/field_rules.h"
 #include "plait/net/address.h"
 #include "plait/proxy/config.h"
 
@@ -23,6 +24,13 @@ size_t distance(std::string_view a, std::string_view b) {
     }
   }
   return row[b.size()];
+}
+
+// A name, or an address literal without brackets; the interface of a zone may not be there yet.
+bool isHost(std::string_view text) {
+  if (text.find_first_of(":[]") == text.npos) return http::isAuthority(text);
+  const size_t zone = text.find('%');
+  return parseLiteral(text.substr(0, zone), 1) && (zone == text.npos || http::isToken(text.substr(zone + 1)));
 }
 
 }  // namespace
@@ -80,7 +88,7 @@ std::string parseBackendUrl(std::string_view url, BackendConfig& out) {
   // A path would be ignored, credentials would be sent nowhere: whoever writes them expects something else.
   if (rest.find_first_of("/?#@ ") != rest.npos) return expected;
   const auto parts = splitHostPort(rest);
-  if (!parts || parts->host.empty()) return expected;
+  if (!parts || !isHost(parts->host)) return expected;
   out.name = parts->host;
   out.port = parts->port.value_or(default_port);
   if (out.port == 0) return expected;
