@@ -1,17 +1,14 @@
 // Chunked bodies: the same bytes whole and in pieces give the same data, the same end, and leave the same rest.
 #include <algorithm>
-#include <cstdlib>
 #include <string>
 
+#include "fuzz/target.h"
 #include "plait/h1/body_decoder.h"
 
 using namespace plait;
+using namespace plait::fuzz;
 
 namespace {
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
 
 struct Outcome {
   std::string data;

@@ -1,20 +1,17 @@
 // Request heads: whole and in pieces must agree, and what was accepted must survive being written and read again.
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 
+#include "fuzz/target.h"
 #include "plait/base/byte_queue.h"
 #include "plait/h1/parser.h"
 #include "plait/h1/writer.h"
 
 using namespace plait;
+using namespace plait::fuzz;
 
 namespace {
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
 
 struct Parsed {
   alignas(8) uint8_t memory[48 * 1024];

@@ -1,19 +1,12 @@
 // Response heads: never a read outside the input, and what was accepted can be written for a client.
-#include <cstdlib>
 
+#include "fuzz/target.h"
 #include "plait/base/byte_queue.h"
 #include "plait/h1/parser.h"
 #include "plait/h1/writer.h"
 
 using namespace plait;
-
-namespace {
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
-
-}  // namespace
+using namespace plait::fuzz;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;

@@ -1,17 +1,14 @@
 // Our client and our server in one conversation that the input directs. Whatever the owners ask of them, neither may
 // find fault with the other, and in the end every body has arrived.
-#include <cstdlib>
 
+#include "fuzz/target.h"
 #include "plait/h2/wire_test.h"
 
 using namespace plait;
+using namespace plait::fuzz;
 using namespace plait::h2;
 
 namespace {
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
 
 void exchange(wire::End& client, wire::End& server, size_t step) {
   while (!client.output.empty() || !server.output.empty()) {

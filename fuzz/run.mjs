@@ -1,0 +1,97 @@
+// Runs fuzz targets, some at a time, each with the corpus in the tree and its dictionary. What a run finds interesting
+// lies in the build folder; `--keep` reduces it into the tree's corpus.
+//
+//   node fuzz/run.mjs [--build build/fuzz] [--seconds 20] [--jobs 2] [--keep] [target…]
+import { spawn } from "node:child_process";
+import fs from "node:fs";
+import path from "node:path";
+import { parseArgs } from "node:util";
+
+const here = import.meta.dirname;
+const { values: flags, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    build: { type: "string", default: path.join(here, "../build/fuzz") },
+    seconds: { type: "string", default: "60" },
+    jobs: { type: "string", default: "2" },
+    keep: { type: "boolean", default: false },
+  },
+});
+const known = fs.readdirSync(here).filter((name) => name.endsWith("_fuzz.cc")).map((name) => name.slice(0, -8)).sort();
+for (const name of positionals) {
+  if (!known.includes(name)) {
+    console.error(`no target is named ${name}; there are ${known.join(", ")}`);
+    process.exit(2);
+  }
+}
+const folder = (...parts) => {
+  const made = path.join(flags.build, ...parts);
+  fs.mkdirSync(made, { recursive: true });
+  return made;
+};
+// The CPU time of each target, over all runs in this build folder.
+const minutes_file = path.join(folder(), "fuzz_cpu.json");
+const cpu = fs.existsSync(minutes_file) ? JSON.parse(fs.readFileSync(minutes_file)) : {};
+
+// Runs a program to its end; its output, exit code, and CPU seconds, which bash's `times` tells.
+function measure(program, args) {
+  return new Promise((resolve) => {
+    const child = spawn("bash", ["-c", '"$@"; code=$?; times; exit $code', "bash", program, ...args]);
+    let text = "";
+    child.stdout.on("data", (data) => (text += data));
+    child.stderr.on("data", (data) => (text += data));
+    child.on("close", (code) => {
+      const used = text.trimEnd().split("\n").at(-1);
+      const seconds = [...used.matchAll(/(\d+)m([\d.]+)s/g)].reduce((sum, [, m, s]) => sum + m * 60 + Number(s), 0);
+      resolve({ text, code, seconds });
+    });
+  });
+}
+
+function programOf(target) {
+  return path.join(flags.build, "fuzz", `${target}_fuzz`);
+}
+
+async function run(target) {
+  const args = [`-max_total_time=${flags.seconds}`, "-timeout=25", "-rss_limit_mb=2048", "-print_final_stats=1",
+    `-artifact_prefix=${folder("found")}/${target}-`];
+  const dictionary = path.join(here, "dict", `${target}.dict`);
+  if (fs.existsSync(dictionary)) args.push(`-dict=${dictionary}`);
+  args.push(folder("corpus", target));
+  const kept = path.join(here, "corpus", target);
+  if (fs.existsSync(kept)) args.push(kept);
+  const { text, code, seconds } = await measure(programOf(target), args);
+  cpu[target] = (cpu[target] ?? 0) + seconds;
+  fs.writeFileSync(minutes_file, JSON.stringify(cpu, null, 1));
+  const runs = text.match(/number_of_executed_units: (\d+)/)?.[1] ?? "?";
+  const coverage = [...text.matchAll(/cov: (\d+)/g)].at(-1)?.[1] ?? "?";
+  console.log(`${code === 0 ? "ok    " : "FAILED"} ${target.padEnd(18)} ${String(runs).padStart(9)} inputs, ` +
+    `${seconds.toFixed(1)} s of CPU (${(cpu[target] / 60).toFixed(1)} min so far), coverage ${coverage}`);
+  if (code !== 0) console.log(text.split("\n").slice(-60).join("\n"));
+  return code === 0;
+}
+
+// The smallest inputs that reach what all of them reach; none larger than a page.
+async function keep(target) {
+  const kept = path.join(here, "corpus", target);
+  const merged = `${folder()}/merged-${target}`;
+  fs.rmSync(merged, { recursive: true, force: true });
+  fs.mkdirSync(merged);
+  fs.mkdirSync(kept, { recursive: true });
+  const { code, text } = await measure(programOf(target), ["-merge=1", "-max_len=600", merged, kept, folder("corpus", target)]);
+  if (code !== 0) return console.log(text), false;
+  fs.rmSync(kept, { recursive: true });
+  fs.cpSync(merged, kept, { recursive: true });
+  console.log(`${target}: ${fs.readdirSync(kept).length} inputs kept`);
+  return true;
+}
+
+const waiting = positionals.length > 0 ? [...positionals] : [...known];
+let failed = false;
+await Promise.all(Array.from({ length: Number(flags.jobs) }, async () => {
+  for (let target; (target = waiting.shift()); ) {
+    const good = await (flags.keep ? keep(target) : run(target));
+    failed ||= !good;
+  }
+}));
+process.exit(failed ? 1 : 0);

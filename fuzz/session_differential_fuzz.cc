@@ -1,0 +1,108 @@
+// One reading: of any bytes, each message that plait takes from beginning to end libnghttp2 takes too, with the same
+// head, body and trailers. plait may refuse more. Both roles; the first byte chooses.
+#include "fuzz/nghttp2_session.h"
+#include "fuzz/session_feed.h"
+
+using namespace plait;
+using namespace plait::h2;
+using namespace plait::fuzz;
+
+namespace {
+
+constexpr std::string_view methods[] = {"GET", "GET", "GET", "HEAD", "CONNECT", "GET"};
+
+std::string textOf(const http::FieldList& fields) {
+  std::string text;
+  for (const http::Field field : fields) text += " " + std::string(field.name) + "=" + std::string(field.value);
+  return text;
+}
+
+// What our session understands, until it finds a fault with the connection.
+Messages read(wire::End& end, Bytes bytes) {
+  Messages messages;
+  const std::vector<uint8_t> copy = exact(bytes);
+  Bytes input = copy;
+  Event event;
+  while (end.session.next(input, event, 1)) {
+    Message& message = messages[event.stream_id];
+    switch (event.kind) {
+      case Event::Kind::none:
+        return messages;
+      case Event::Kind::request:
+        message.has_head = true;
+        message.head = std::string(event.request.method) + " " + std::string(event.request.scheme) + " " +
+                       std::string(event.request.authority) + " " + std::string(event.request.path) +
+                       textOf(event.fields);
+        end.streams.push_back(std::make_unique<Stream>());
+        end.session.accept(*end.streams.back());
+        break;
+      case Event::Kind::response:
+      case Event::Kind::interim:
+        message.has_head = true;
+        message.head = std::to_string(event.response.status) + textOf(event.fields);
+        break;
+      case Event::Kind::trailers:
+        message.trailers = textOf(event.fields);
+        break;
+      case Event::Kind::data:
+        message.body += asText(event.data);
+        end.session.credit(event.stream, event.data.size());
+        break;
+      case Event::Kind::stream_error:
+        message.is_reset = true;
+        break;
+      default:
+        continue;
+    }
+    if (event.end_stream) message.ended = true;
+  }
+  return messages;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  Input input(data, size);
+  const Role role = (input.byte() & 1) != 0 ? Role::client : Role::server;
+  wire::Wire bytes = openingTo(role);
+  const Bytes rest = input.rest();
+  bytes.insert(bytes.end(), rest.begin(), rest.end());
+
+  wire::End end(role);
+  end.session.start();
+  OracleSession oracle(role, {{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 128}});
+  if (role == Role::client) {
+    for (size_t i = 0; i < std::size(methods); ++i) {
+      end.open(i % 2 == 0, methods[i]);
+      const bool is_connect = methods[i] == "CONNECT";
+      std::vector<nghttp2_nv> head = {OracleSession::field(":method", methods[i]),
+                                      OracleSession::field(":authority", "a")};
+      if (!is_connect) {
+        head.push_back(OracleSession::field(":scheme", "http"));
+        head.push_back(OracleSession::field(":path", "/"));
+      }
+      nghttp2_data_provider never{};
+      never.read_callback = [](nghttp2_session*, int32_t, uint8_t*, size_t, uint32_t*, nghttp2_data_source*,
+                               void*) -> ssize_t { return NGHTTP2_ERR_DEFERRED; };
+      const nghttp2_data_provider* const body = i % 2 == 0 ? nullptr : &never;
+      require(nghttp2_submit_request(oracle.session, nullptr, head.data(), head.size(), body, nullptr) > 0);
+    }
+    (void)oracle.takeOutput();
+  }
+  const Messages ours = read(end, bytes);
+  (void)oracle.feed(bytes);
+  (void)oracle.takeOutput();
+  for (const auto& [id, message] : ours) {
+    if (!message.ended || message.is_reset) continue;
+    const auto found = oracle.messages.find(id);
+    // Where it gave the connection up it may not have come so far.
+    if (oracle.has_failed && (found == oracle.messages.end() || !found->second.ended)) continue;
+    require(found != oracle.messages.end());
+    const Message& theirs = found->second;
+    requireEqual(message.head, theirs.head);
+    requireEqual(message.body, theirs.body);
+    requireEqual(message.trailers, theirs.trailers);
+    require(theirs.ended);
+  }
+  return 0;
+}
