@@ -45,6 +45,16 @@ struct Limits {
   // What waits to be written to the access log; a power of two. Two tenths of a second of 100,000 requests fit.
   uint32_t access_ring_bytes = 4 << 20;
 
+  // What a client must keep up over each stall timeout while plait waits for it: with a request's body, or in taking a
+  // response. 0 asks for nothing.
+  uint32_t upload_bytes_per_second = 240;
+  uint32_t download_bytes_per_second = 240;
+  // What an HTTP/2 peer may do that costs work and brings nothing (h2/session.h).
+  uint32_t reset_burst = 1000;
+  uint32_t resets_per_second = 100;
+  uint32_t idle_frame_burst = 10'000;
+  uint32_t idle_frames_per_second = 1000;
+
   uint32_t replay_bytes_per_request = 16 << 10;
   uint32_t replay_bytes = 8 << 20;
   uint32_t unprocessed_retries = 5;

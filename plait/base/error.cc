@@ -54,4 +54,88 @@ const char* errorCodeName(ErrorCode code) {
   return "unknown";
 }
 
+Fault faultOf(const Error& error) {
+  if (error.fault != Fault::none) return error.fault;
+  switch (error.code) {
+    case ErrorCode::protocol_error:
+      // RFC 9113 §7's numbers; base knows nothing of HTTP/2 but these.
+      switch (error.detail) {
+        case 3:
+          return Fault::flow_control_error;
+        case 5:
+          return Fault::stream_closed;
+        case 6:
+          return Fault::frame_size_error;
+        case 9:
+          return Fault::compression_error;
+        default:
+          return Fault::protocol_error;
+      }
+    case ErrorCode::malformed_message:
+      return Fault::malformed_message;
+    case ErrorCode::message_too_large:
+      return Fault::message_too_large;
+    case ErrorCode::stalled:
+      return Fault::not_reading;
+    case ErrorCode::tls_failed:
+      return Fault::tls_failed;
+    case ErrorCode::no_memory:
+      return Fault::no_memory;
+    default:
+      return Fault::none;
+  }
+}
+
+const char* faultName(Fault fault) {
+  switch (fault) {
+    case Fault::none:
+      return "none";
+    case Fault::protocol_error:
+      return "protocol_error";
+    case Fault::flow_control_error:
+      return "flow_control_error";
+    case Fault::frame_size_error:
+      return "frame_size_error";
+    case Fault::compression_error:
+      return "compression_error";
+    case Fault::stream_closed:
+      return "stream_closed";
+    case Fault::malformed_message:
+      return "malformed_message";
+    case Fault::message_too_large:
+      return "message_too_large";
+    case Fault::reset_flood:
+      return "reset_flood";
+    case Fault::frame_flood:
+      return "frame_flood";
+    case Fault::continuation_flood:
+      return "continuation_flood";
+    case Fault::settings_size:
+      return "settings_size";
+    case Fault::stream_flood:
+      return "stream_flood";
+    case Fault::interim_flood:
+      return "interim_flood";
+    case Fault::header_timeout:
+      return "header_timeout";
+    case Fault::handshake_timeout:
+      return "handshake_timeout";
+    case Fault::body_timeout:
+      return "body_timeout";
+    case Fault::window_timeout:
+      return "window_timeout";
+    case Fault::not_reading:
+      return "not_reading";
+    case Fault::ping_timeout:
+      return "ping_timeout";
+    case Fault::tls_failed:
+      return "tls_failed";
+    case Fault::no_memory:
+      return "no_memory";
+    case Fault::evicted:
+      return "evicted";
+  }
+  return "unknown";
+}
+
 }  // namespace plait

@@ -2,6 +2,7 @@
 // The reach decides what the pool does with the connection; the code decides whether a retry is safe.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <expected>
 
@@ -41,27 +42,70 @@ enum class ErrorCode : uint8_t {
 
 enum class Reach : uint8_t { stream, connection, backend };
 
+// What a peer did wrong, as it is counted and logged: the operator's view of an Error, independent of its wording.
+enum class Fault : uint8_t {
+  none,  // nothing, or what the code says already: see faultOf
+  // RFC 9113 §7's errors of a connection, and a message that breaks §8 or RFC 9112.
+  protocol_error,
+  flow_control_error,
+  frame_size_error,
+  compression_error,
+  stream_closed,
+  malformed_message,
+  message_too_large,
+  // Guards.
+  reset_flood,         // streams that end by a reset, too many of them
+  frame_flood,         // frames that are allowed and carry nothing
+  continuation_flood,  // a header block in too many pieces, or too large a one
+  settings_size,       // too many entries in one SETTINGS
+  stream_flood,        // more streams at once than were announced
+  interim_flood,       // 1xx responses without end
+  // Time.
+  header_timeout,     // a header block, or the first byte of a connection that must say something, came too slowly
+  handshake_timeout,  // TLS
+  body_timeout,       // a request's body stopped, or trickled
+  window_timeout,     // a window stayed closed, or opened by a trickle
+  not_reading,        // nothing of what was sent is taken
+  ping_timeout,
+  // The rest.
+  tls_failed,
+  no_memory,  // for this peer: what it may hold is used up
+  evicted,    // idle while every connection was in use: no fault, but worth knowing
+};
+inline constexpr size_t fault_count = static_cast<size_t>(Fault::evicted) + 1;
+
 struct [[nodiscard]] Error {
   ErrorCode code = ErrorCode::none;
   Reach reach = Reach::stream;
+  Fault fault = Fault::none;
   uint32_t detail = 0;      // meaning depends on `code`, see above
   const char* reason = "";  // a static string: a phrase for the log, with the RFC section where one applies
 
   // True when the connection that reported this can carry no further request.
   bool reachesConnection() const { return reach != Reach::stream; }
+  Error as(Fault what) const {
+    Error copy = *this;
+    copy.fault = what;
+    return copy;
+  }
 };
 
 inline Error streamError(ErrorCode code, const char* reason, uint32_t detail = 0) {
-  return {code, Reach::stream, detail, reason};
+  return {code, Reach::stream, Fault::none, detail, reason};
 }
 inline Error connectionError(ErrorCode code, const char* reason, uint32_t detail = 0) {
-  return {code, Reach::connection, detail, reason};
+  return {code, Reach::connection, Fault::none, detail, reason};
 }
 inline Error backendError(ErrorCode code, const char* reason, uint32_t detail = 0) {
-  return {code, Reach::backend, detail, reason};
+  return {code, Reach::backend, Fault::none, detail, reason};
 }
 
 const char* errorCodeName(ErrorCode code);
+// The fault that an error stands for: its own, or what its code and HTTP/2's say. Fault::none where the peer did nothing
+// wrong: it went away, or was idle.
+Fault faultOf(const Error& error);
+// One word, for metrics.
+const char* faultName(Fault fault);
 
 template <class T>
 using Result = std::expected<T, Error>;

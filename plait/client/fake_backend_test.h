@@ -194,7 +194,7 @@ class FakeBackend {
           break;
         case h2::Event::Kind::stream_error:
           resets += 1;
-          peer.session.release(*event.stream);
+          if (event.stream != nullptr) peer.session.release(*event.stream);
           break;
         case h2::Event::Kind::data:
           peer.session.credit(event.stream, event.data.size());

@@ -6,6 +6,11 @@
 #include "plait/http/field_rules.h"
 
 namespace plait {
+namespace {
+
+constexpr uint32_t max_interim_responses = 64;  // to one request
+
+}  // namespace
 
 H1UpstreamStream::H1UpstreamStream(ConnectionPool& pool, H1Connection& connection)
     : UpstreamStream(pool, connection.backendIdx(), pool.memory()), connection_(&connection) {
@@ -113,6 +118,7 @@ void H1Connection::request(RequestOp& op) {
   op.stream = stream;
   phase_ = Phase::head;
   scanned_ = 0;
+  interim_count_ = 0;
   writer_.start(*framing, head.content_length);
   streamStarted();
   sock_.flushLater();
@@ -256,6 +262,9 @@ Status H1Connection::feedHead(bool& needs_more) {
   if (needs_more) return {};
   input_.bytes() = input_.bytes().subspan(parse->consumed);
   if (head.status >= 200 || head.status == 101) return onHead(*parse, head);
+  if (interim_count_++ == max_interim_responses) {
+    return fail(connectionError(ErrorCode::protocol_error, "too many interim responses").as(Fault::interim_flood));
+  }
   if (InterimSink* interim = stream_->op->options.interim) {
     http::ResponseHead kept = head;
     uint8_t* rest = pool_.scratch().encoded;
@@ -375,7 +384,10 @@ Task<void> H1Connection::run(Bytes first, Io& io) {
       if (more && *more) continue;
       status = more ? onEndOfStream() : Status(fail(more.error()));
     }
-    if (!status) ended = status.error();
+    if (!status) {
+      ended = status.error();
+      pool_.noteFault(backend_idx_, ended);
+    }
     break;
   }
   retire(ended);

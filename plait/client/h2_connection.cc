@@ -16,6 +16,8 @@ h2::SessionConfig sessionConfig(const Limits& limits) {
   config.stream_window = limits.upstream_stream_window;
   config.connection_window = limits.upstream_connection_window;
   config.send_queue_limit = limits.send_queue_bytes;
+  config.idle_frame_burst = limits.idle_frame_burst;
+  config.idle_frames_per_second = limits.idle_frames_per_second;
   return config;
 }
 
@@ -139,7 +141,8 @@ H2Connection::H2Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock
     : Connection(pool, backend_idx, sock),
       session_(h2::Role::client, sessionConfig(pool.limits()), sock.output(), pool.memory().headers.ofClass(2),
                pool.scratch()),
-      heard_ns_(pool.io().nowNs()) {
+      heard_ns_(pool.io().nowNs()),
+      resets_refilled_ns_(heard_ns_) {
   sock.setLowWater(pool.limits().send_queue_bytes / 2);
   session_.start();
   sock.flushLater();
@@ -253,7 +256,9 @@ TimeNs H2Connection::checkPing(TimeNs now_ns) {
 
 TimeNs H2Connection::checkStreams(TimeNs now_ns) {
   if (pinged_ns_ != never_ns && pinged_ns_ + pool_.timeouts().ping_answer_ms * ns_per_ms <= now_ns) {
-    breakOff(connectionError(ErrorCode::stalled, "the backend did not answer a PING"));
+    const Error error = connectionError(ErrorCode::stalled, "the backend did not answer a PING").as(Fault::ping_timeout);
+    pool_.noteFault(backend_idx_, error);
+    breakOff(error);
     return never_ns;
   }
   TimeNs next_ns = checkPing(now_ns);
@@ -284,8 +289,21 @@ TimeNs H2Connection::checkStreams(TimeNs now_ns) {
 }
 
 void H2Connection::reset(H2UpstreamStream& stream, H2Error code) {
+  if (stream.id == 0 || stream.is_reset) return;
   session_.sendReset(stream, code);
   sock_.flushLater();
+  spendReset();
+}
+
+void H2Connection::spendReset() {
+  const TimeNs now_ns = pool_.io().nowNs();
+  const auto refill = static_cast<uint64_t>(now_ns - resets_refilled_ns_) * resets_per_second / ns_per_s;
+  if (refill != 0) {
+    reset_tokens_ = static_cast<uint32_t>(std::min<uint64_t>(resets_at_once, reset_tokens_ + refill));
+    resets_refilled_ns_ = now_ns;
+  }
+  if (reset_tokens_ != 0) reset_tokens_ -= 1;
+  if (reset_tokens_ == 0) retire(connectionError(ErrorCode::cancelled, "many of its streams were reset"));
 }
 
 // Reports the stream's end with an error to whoever waits for it, and frees what can be freed.
@@ -300,6 +318,13 @@ void H2Connection::failStream(H2UpstreamStream& stream, const Error& error) {
   }
   stream.response_pipe.abort(error);
   finishIfDone(stream);
+}
+
+// What a response needs is not there. No fault of the backend's, and yet counted and told with its faults.
+void H2Connection::runOut(H2UpstreamStream& stream, const char* reason) {
+  const Error error = streamError(ErrorCode::no_memory, reason);
+  pool_.noteFault(backend_idx_, error);
+  failStream(stream, error);
 }
 
 // Leaves the session when the stream is over on the wire, and the slab when nobody borrows it any more.
@@ -328,7 +353,7 @@ void H2Connection::onResponse(H2UpstreamStream& stream, h2::Event& event) {
   if (op == nullptr) return;
   if (!stream.head_block.reserve(event.fields.heldBytes() + 64)) {
     reset(stream, H2Error::cancel);
-    return failStream(stream, streamError(ErrorCode::no_memory, "no memory is left for the response's fields"));
+    return runOut(stream, "no memory is left for the response's fields");
   }
   stream.head = event.response;
   stream.head.fields = http::FieldList(stream.head_block.memory());
@@ -359,15 +384,19 @@ void H2Connection::onEvent(h2::Event& event) {
       stream->deadline_ns = silenceEnd();
       if (!stream->response_pipe.push(event.data, event.end_stream)) {
         reset(*stream, H2Error::cancel);
-        return failStream(*stream, streamError(ErrorCode::no_memory, "no block is left for the response's body"));
+        return runOut(*stream, "no block is left for the response's body");
       }
       return finishIfDone(*stream);
     case h2::Event::Kind::trailers:
       if (!stream->response_pipe.end(&event.fields)) {
-        return failStream(*stream, streamError(ErrorCode::no_memory, "no memory is left for the response's trailers"));
+        return runOut(*stream, "no memory is left for the response's trailers");
       }
       return finishIfDone(*stream);
     case h2::Event::Kind::stream_error: {
+      if (!event.by_peer) {
+        pool_.noteFault(backend_idx_, streamError(ErrorCode::malformed_message, event.reason).as(event.fault));
+      }
+      if (stream == nullptr) return;
       // A complete response followed by RST_STREAM(NO_ERROR) is an early answer: the request's rest is not wanted
       // (RFC 9113 §8.1).
       if (event.by_peer && stream->response_pipe.isEnded()) {
@@ -453,7 +482,10 @@ Task<void> H2Connection::run(Bytes first, Io& io) {
     first = *bytes;
     status = feed(first, io);
   }
-  if (!status) ended = status.error();
+  if (!status) {
+    ended = status.error();
+    pool_.noteFault(backend_idx_, ended);
+  }
   hasRun();
   retire(ended);
   failAll(ended);

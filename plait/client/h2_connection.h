@@ -57,10 +57,12 @@ class H2Connection final : public Connection {
   TimeNs silenceEnd() const;
   void onEvent(h2::Event& event);
   void onResponse(H2UpstreamStream& stream, h2::Event& event);
+  void runOut(H2UpstreamStream& stream, const char* reason);
   void failStream(H2UpstreamStream& stream, const Error& error);
   void failAll(const Error& error);
   void finishIfDone(H2UpstreamStream& stream);
   void reset(H2UpstreamStream& stream, h2::H2Error code);
+  void spendReset();
   void pumpBlocked();
   void block(H2UpstreamStream& stream);
   Status feed(Bytes& input, Io& io);  // leaves what is to be fed after others have gone on
@@ -71,6 +73,14 @@ class H2Connection final : public Connection {
   TimeNs heard_ns_;                     // when the backend last said something by itself
   TimeNs pinged_ns_ = never_ns;         // a PING that was not answered left then
   TimeNs ping_after_ns_ = 0;            // no PING before
+  uint32_t reset_tokens_ = resets_at_once;
+  TimeNs resets_refilled_ns_;
+
+  // Servers end connections on which too many streams are reset: nghttp2 tolerates 1,000 at once and 33 a second, Envoy
+  // 500 young ones. A client that cancels much, or attacks so, must not cost the others a connection that they share:
+  // it is retired in good time, and a new one takes over.
+  static constexpr uint32_t resets_at_once = 400;
+  static constexpr uint32_t resets_per_second = 30;
 };
 
 }  // namespace plait

@@ -302,6 +302,13 @@ void ConnectionPool::destroy(Connection& connection) {
   }
 }
 
+void ConnectionPool::noteFault(uint32_t backend_idx, const Error& error) {
+  const Fault fault = faultOf(error);
+  if (fault == Fault::none) return;
+  (error.reachesConnection() ? counters_.connection_faults : counters_.stream_faults)[static_cast<size_t>(fault)] += 1;
+  if (observer_ != nullptr) observer_->onBackendFault(backend_idx, error, io_.nowNs());
+}
+
 void ConnectionPool::onRetired(Connection& connection) {
   if (!connection.node_.isLinked()) return;  // it never was ready
   Lane& lane = laneOf(connection);

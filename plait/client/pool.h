@@ -7,6 +7,7 @@
 // Slots count ready connections. Dead ones that still drain hold none; the slabs and the drain deadline bound them.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,6 +57,9 @@ struct PoolCounters {
   uint64_t retries_unknown = 0;
   uint64_t requests = 0;
   uint64_t queue_waits = 0;
+  // By Fault: what backends did wrong.
+  std::array<uint64_t, fault_count> stream_faults{};
+  std::array<uint64_t, fault_count> connection_faults{};
 };
 
 // Hears when a backend becomes unreachable or is reached again: when that changes, not each time.
@@ -63,6 +67,8 @@ class PoolObserver {
  public:
   virtual void onBackendDown(uint32_t backend_idx, const Error& error) = 0;
   virtual void onBackendUp(uint32_t backend_idx) = 0;
+  // What a backend did wrong on a connection or a stream (the error's reach): each time, however often.
+  virtual void onBackendFault(uint32_t, const Error&, TimeNs) {}
 
  protected:
   ~PoolObserver() = default;
@@ -175,6 +181,8 @@ class ConnectionPool {
   Task<void> close(Io& io);
 
   // -- for connections
+  // Counts and tells a backend's fault; an error that is none is ignored.
+  void noteFault(uint32_t backend_idx, const Error& error);
   void onRetired(Connection& connection);
   void onRoom(Connection& connection);  // a stream ended, or the peer allows more
   // True when the others of its kind could carry everything and be less than a quarter full.

@@ -33,9 +33,16 @@ struct SessionConfig {
   uint32_t max_continuations = 8;
   uint32_t max_settings_entries = 32;  // in one SETTINGS frame; each may have to visit every stream
   uint32_t max_queued_control_frames = 64;
-  // Tokens for streams that end by a reset of either side; ENHANCE_YOUR_CALM when they are used up.
+  // Tokens for streams that end by a reset of either side, or are refused because there are too many. A stream that
+  // ends well gives one back, so whoever cancels no more than every second request is never limited.
+  // ENHANCE_YOUR_CALM when they are used up.
   uint32_t reset_burst = 1000;
   uint32_t resets_per_second = 100;
+  // Tokens for frames that are allowed and carry nothing: SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty DATA, unknown
+  // ones. Every header block, and every DATA frame either way, gives some back, since such frames go with it.
+  uint32_t idle_frame_burst = 10'000;
+  uint32_t idle_frames_per_second = 1000;
+  uint32_t max_interim_responses = 64;  // to one request
   size_t send_queue_limit = 128 * 1024;  // DATA waits while more than this is queued
   bool enable_connect_protocol = false;  // server: announces and admits :protocol (RFC 8441)
 };
@@ -71,6 +78,7 @@ struct Stream {
   bool reset_by_peer = false;    // it came: the peer may send nothing more, while what crosses ours is ignored
   bool head_received = false;    // the request head, or the final response head
   bool expects_no_body = false;  // client: the response to HEAD has none, whatever its Content-Length says
+  uint8_t interim_count = 0;     // client: 1xx heads so far
   bool is_tunnel = false;        // CONNECT: what follows a 2xx head is no content, and has no length (RFC 9110 §9.3.6)
   FlowWindow send_window;
   FlowWindow receive_window;
@@ -87,11 +95,13 @@ struct Event {
   enum class Kind : uint8_t {
     none,          // the input is used up
     request,       // server: a new stream; accept() or refuse() it before the next call
+    rejected,      // server: a request that was malformed, too large or one too many; `request` is what could be read
     response,      // client: the final response head
     interim,       // client: a 1xx head
     trailers,      // always ends the stream; `fields`
     data,          // `data`, a part of a DATA frame; may be empty with end_stream
-    stream_error,  // the stream is over: the peer reset it (`by_peer`), or it was malformed and we did
+    stream_error,  // the stream is over: the peer reset it (`by_peer`), or it was malformed and we did; `stream` is
+                   // null where it had been over before
     window,        // more may be sent: on `stream`, or on all when it is null
     settings,      // the peer's settings changed; windows may have opened on every stream
     goaway,        // streams above `last_stream_id` were not processed; it never rises from one to the next
@@ -110,6 +120,7 @@ struct Event {
   uint32_t last_stream_id = 0;
   uint64_t opaque = 0;  // ping_ack: what sendPing() was given
   const char* reason = "";
+  Fault fault = Fault::none;  // stream_error, rejected: what the peer did
 };
 
 class Session {
@@ -192,6 +203,12 @@ class Session {
   uint32_t lastPeerStreamId() const { return last_peer_stream_id_; }
   bool goawayReceived() const { return goaway_received_; }
   uint32_t streamCount() const { return stream_count_; }
+  // Little is left of what the guards tolerate: the time to ask for another connection, before this one is cut off.
+  bool isNearItsLimits() const {
+    return reset_tokens_ < config_.reset_burst / 4 || frame_tokens_ < config_.idle_frame_burst / 4;
+  }
+  // The peer has a habit of resetting what it has just begun.
+  bool hasManyResets() const { return reset_tokens_ < config_.reset_burst / 4 * 3; }
   // Too many replies wait to be sent: stop reading until the output has left.
   bool isControlBacklogged() const { return queued_control_ >= config_.max_queued_control_frames; }
   void outputFlushed() { queued_control_ = 0; }
@@ -212,7 +229,7 @@ class Session {
  private:
   enum class Phase : uint8_t { preface, header, payload, data_padding, data, skip };
 
-  Status fail(H2Error code, const char* reason);
+  Status fail(H2Error code, const char* reason, Fault fault = Fault::none);
   Status onFrameHeader();
   Status takePayload(Bytes& input, Event& event);
   Status onPayload(Bytes payload, Event& event);
@@ -229,7 +246,11 @@ class Session {
   Status streamFailed(Stream* stream, uint32_t id, H2Error code, const char* reason, Event& event);
   void onRequest(const HeadBuilder& head, Event& event);
   void measureResponse(Stream& stream, HeadBuilder& head, uint16_t status);
-  Status spendReset();
+  Status spendReset(Fault fault = Fault::reset_flood);
+  Status spendFrame();
+  Status payFrames(uint32_t price);
+  void earnFrames(uint32_t count);
+  void reject(uint32_t id, H2Error code, Fault fault, const char* reason, Event& event);
   Status onSettingsAcknowledged();
 
   void appendFrame(FrameType type, uint8_t frame_flags, uint32_t stream_id, Bytes payload, bool is_control);
@@ -242,7 +263,7 @@ class Session {
   void rememberReset(uint32_t id);
   bool mayHaveBeenReset(uint32_t id) const;
   bool isClosedForClient(const Stream* stream) const;
-  void refillResets(uint32_t now_s);
+  void refillTokens(uint32_t now_s);
   bool takeCarry(size_t needed);
   void giveCarry();
 
@@ -252,6 +273,9 @@ class Session {
   uint32_t bucketOf(uint32_t id) const { return (id >> 1) & (bucket_count_ - 1); }
   void takeBuckets();
   void giveBuckets();
+  // How many frames that carry nothing go with one that carries something.
+  static constexpr uint32_t frames_for_headers = 8;
+  static constexpr uint32_t frames_for_data = 4;
 
   Role role_;
   Phase phase_;
@@ -309,7 +333,8 @@ class Session {
   bool failed_ = false;
   uint32_t queued_control_ = 0;
   uint32_t reset_tokens_;
-  uint32_t reset_refilled_s_ = 0;
+  uint32_t frame_tokens_;
+  uint32_t refilled_s_ = 0;
   static constexpr uint32_t remembered_resets = 64;
   uint32_t* recent_resets_ = nullptr;  // from the first one on
   uint32_t recent_reset_next_ = 0;

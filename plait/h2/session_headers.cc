@@ -31,7 +31,7 @@ Status Session::onHeaders(Bytes payload, Event& event) {
   continuations_ = 0;
   awaiting_continuation_ = true;
   if (!takeCarry(carry_blocks_.blockSize()))
-    return fail(H2Error::enhance_your_calm, "no memory is left for a header block");
+    return fail(H2Error::enhance_your_calm, "no memory is left for a header block", Fault::no_memory);
   if (!payload.empty()) std::memmove(carry_, payload.data(), payload.size());
   block_size_ = static_cast<uint32_t>(payload.size());
   return {};
@@ -39,10 +39,11 @@ Status Session::onHeaders(Bytes payload, Event& event) {
 
 Status Session::onContinuation(Bytes payload, Event& event) {
   if (++continuations_ > config_.max_continuations) {
-    return fail(H2Error::enhance_your_calm, "a header block of too many CONTINUATION frames");
+    return fail(H2Error::enhance_your_calm, "a header block of too many CONTINUATION frames",
+                Fault::continuation_flood);
   }
   if (block_size_ + payload.size() > carry_blocks_.blockSize())
-    return fail(H2Error::enhance_your_calm, "a header block is too large");
+    return fail(H2Error::enhance_your_calm, "a header block is too large", Fault::continuation_flood);
   if (!payload.empty()) std::memmove(carry_ + block_size_, payload.data(), payload.size());
   block_size_ += static_cast<uint32_t>(payload.size());
   if (!frame_.has(flags::end_headers)) return {};
@@ -104,14 +105,24 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   const bool is_too_large = head.isTooLarge();
   if (is_request) {
     // A stream beyond what we announced is refused before anything else is held against it (RFC 9113 §5.1.2).
+    // A client may not know yet what was announced, but one that never heeds it only makes work.
     if (id > refuse_above_ || isAtLimit()) {
+      if (Status status = spendReset(Fault::stream_flood); !status) return status;
       sendResetById(id, H2Error::refused_stream);
+      // After GOAWAY a request may have been on its way.
+      const Fault fault = id > refuse_above_ ? Fault::none : Fault::stream_flood;
+      reject(id, H2Error::refused_stream, fault, "more streams at once than were announced", event);
       return {};
     }
-    if (is_too_large)
-      return streamFailed(nullptr, id, H2Error::enhance_your_calm, "the request's fields are too large", event);
-    if (head.fault() != nullptr) return streamFailed(nullptr, id, H2Error::protocol_error, head.fault(), event);
-    onRequest(head, event);
+    if (!is_too_large && head.fault() == nullptr) {
+      earnFrames(frames_for_headers);
+      onRequest(head, event);
+      return {};
+    }
+    const H2Error code = is_too_large ? H2Error::enhance_your_calm : H2Error::protocol_error;
+    const char* reason = is_too_large ? "the request's fields are too large" : head.fault();
+    if (Status status = streamFailed(nullptr, id, code, reason, event); !status) return status;
+    reject(id, code, is_too_large ? Fault::message_too_large : Fault::malformed_message, reason, event);
     return {};
   }
   if (is_too_large) return streamFailed(stream, id, H2Error::enhance_your_calm, "the fields are too large", event);
@@ -135,8 +146,16 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   event.response.end_stream = block_ends_stream_;
   event.response.version = http::Version::http_2;
   event.response.fields = event.fields;
-  event.kind = event.response.status < 200 ? Event::Kind::interim : Event::Kind::response;
-  if (event.kind == Event::Kind::response) stream->head_received = true;
+  if (event.response.status < 200) {
+    event.kind = Event::Kind::interim;
+    if (stream->interim_count++ < config_.max_interim_responses) return {};
+    const Status status = streamFailed(stream, id, H2Error::enhance_your_calm, "too many interim responses", event);
+    event.fault = Fault::interim_flood;
+    return status;
+  }
+  earnFrames(frames_for_headers);
+  event.kind = Event::Kind::response;
+  stream->head_received = true;
   return {};
 }
 

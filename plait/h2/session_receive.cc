@@ -5,10 +5,10 @@
 
 namespace plait::h2 {
 
-Status Session::fail(H2Error code, const char* reason) {
+Status Session::fail(H2Error code, const char* reason, Fault fault) {
   if (!failed_) sendGoaway(last_peer_stream_id_, code, reason);
   failed_ = true;
-  return plait::fail(connectionError(ErrorCode::protocol_error, reason, static_cast<uint32_t>(code)));
+  return plait::fail(connectionError(ErrorCode::protocol_error, reason, static_cast<uint32_t>(code)).as(fault));
 }
 
 bool Session::isIdle(uint32_t id) const {
@@ -56,11 +56,52 @@ bool Session::isClosedForClient(const Stream* stream) const {
   return stream == nullptr || (!stream->is_reset && stream->isClosed());
 }
 
-void Session::refillResets(uint32_t now_s) {
-  if (now_s == reset_refilled_s_) return;
-  const uint64_t refill = uint64_t{now_s - reset_refilled_s_} * config_.resets_per_second;
-  reset_tokens_ = static_cast<uint32_t>(std::min<uint64_t>(config_.reset_burst, reset_tokens_ + refill));
-  reset_refilled_s_ = now_s;
+void Session::refillTokens(uint32_t now_s) {
+  if (now_s == refilled_s_) return;
+  const uint64_t passed_s = now_s - refilled_s_;
+  const auto refill = [passed_s](uint32_t& tokens, uint32_t burst, uint32_t per_second) {
+    tokens = static_cast<uint32_t>(std::min<uint64_t>(burst, tokens + passed_s * per_second));
+  };
+  refill(reset_tokens_, config_.reset_burst, config_.resets_per_second);
+  refill(frame_tokens_, config_.idle_frame_burst, config_.idle_frames_per_second);
+  refilled_s_ = now_s;
+}
+
+void Session::earnFrames(uint32_t count) {
+  frame_tokens_ = std::min(frame_tokens_ + count, config_.idle_frame_burst);
+}
+
+// The price of the frame whose header was just read.
+Status Session::spendFrame() {
+  uint32_t price = 0;
+  switch (frame_.type) {
+    case FrameType::data:
+      if (frame_.length != 0) {
+        earnFrames(frames_for_data);
+      } else if (!frame_.has(flags::end_stream)) {
+        price = 1;
+      }
+      break;
+    case FrameType::headers:
+    case FrameType::continuation:
+      break;  // what they may cost has bounds of its own
+    case FrameType::settings:
+      price = 1 + frame_.length / 6;  // each may have to visit every stream
+      break;
+    default:
+      price = 1;
+      break;
+  }
+  return payFrames(price);
+}
+
+Status Session::payFrames(uint32_t price) {
+  if (frame_tokens_ < price) {
+    frame_tokens_ = 0;
+    return fail(H2Error::enhance_your_calm, "too many frames that carry nothing", Fault::frame_flood);
+  }
+  frame_tokens_ -= price;
+  return {};
 }
 
 Status Session::next(Bytes& input, Event& event, uint32_t now_s) {
@@ -69,7 +110,7 @@ Status Session::next(Bytes& input, Event& event, uint32_t now_s) {
   event.stream = nullptr;
   event.end_stream = false;
   event.data = {};
-  refillResets(now_s);
+  refillTokens(now_s);
   // A request that the owner neither accepted nor refused is refused: the engine must not keep it.
   if (pending_request_id_ != 0) refuse(pending_request_id_, H2Error::refused_stream);
   while (event.kind == Event::Kind::none) {
@@ -102,6 +143,7 @@ Status Session::next(Bytes& input, Event& event, uint32_t now_s) {
         frame_left_ = frame_.length;
         padding_left_ = 0;
         status = onFrameHeader();
+        if (status) status = spendFrame();
         if (status && frame_.type == FrameType::data) status = onDataHeader(event);
         break;
       }
@@ -135,7 +177,7 @@ Status Session::takePayload(Bytes& input, Event& event) {
     input = input.subspan(frame_left_);
   } else {
     if (!takeCarry(size_t{carry_filled_} + frame_left_)) {
-      return fail(H2Error::enhance_your_calm, "no memory is left for a partial frame");
+      return fail(H2Error::enhance_your_calm, "no memory is left for a partial frame", Fault::no_memory);
     }
     const size_t count = std::min<size_t>(input.size(), frame_left_);
     if (count != 0) std::memcpy(carry_ + carry_filled_, input.data(), count);
@@ -195,7 +237,7 @@ Status Session::onFrameHeader() {
         return fail(H2Error::frame_size_error, "SETTINGS has a wrong length (RFC 9113 §6.5)");
       }
       if (length / 6 > config_.max_settings_entries)
-        return fail(H2Error::enhance_your_calm, "SETTINGS has too many entries");
+        return fail(H2Error::enhance_your_calm, "SETTINGS has too many entries", Fault::settings_size);
       break;
     case FrameType::push_promise:
       return fail(H2Error::protocol_error, "PUSH_PROMISE, which nobody allowed (RFC 9113 §8.4)");
@@ -237,13 +279,14 @@ Status Session::onDataHeader(Event& event) {
   phase_ = frame_.has(flags::padded) ? Phase::data_padding : Phase::data;
   Stream* stream = find(id);
   data_stream_ = nullptr;  // until the stream is known to take it: what it does not take is credited and dropped
-  if (stream == nullptr && mayHaveBeenReset(id)) return {};
+  // What crosses our reset is dropped. Whoever does not stop pays for it.
+  if (stream == nullptr && mayHaveBeenReset(id)) return payFrames(frames_for_data + 1);
   if (isClosedForClient(stream)) return fail(H2Error::stream_closed, "DATA on a closed stream (RFC 9113 §5.1)");
   if (stream == nullptr) {
     return streamFailed(nullptr, id, H2Error::stream_closed, "DATA on a closed stream (RFC 9113 §5.1)", event);
   }
   if (stream->is_reset) {
-    if (!stream->reset_by_peer) return {};
+    if (!stream->reset_by_peer) return payFrames(frames_for_data + 1);
     return streamFailed(nullptr, id, H2Error::stream_closed, "DATA after RST_STREAM (RFC 9113 §5.1)", event);
   }
   if (stream->remote_ended) {
@@ -448,9 +491,12 @@ Status Session::onWindowUpdate(Bytes payload, Event& event) {
 
 // Every reset that a client sends or provokes costs it a token: both make us start work and throw it away. A backend's
 // do not, because a backend that refuses streams is overloaded rather than hostile.
-Status Session::spendReset() {
+Status Session::spendReset(Fault fault) {
   if (role_ == Role::client) return {};
-  if (reset_tokens_ == 0) return fail(H2Error::enhance_your_calm, "too many streams end by a reset");
+  if (reset_tokens_ == 0) {
+    return fail(H2Error::enhance_your_calm,
+                fault == Fault::reset_flood ? "too many streams end by a reset" : "too many streams at once", fault);
+  }
   reset_tokens_ -= 1;
   return {};
 }
@@ -485,15 +531,29 @@ Status Session::streamFailed(Stream* stream, uint32_t id, H2Error code, const ch
   if (Status status = spendReset(); !status) return status;
   if (stream != nullptr && stream->is_reset) return {};
   sendResetById(id, code);
-  if (stream == nullptr) return {};
-  stream->is_reset = true;
+  if (stream != nullptr) stream->is_reset = true;
   event.kind = Event::Kind::stream_error;
   event.stream = stream;
   event.stream_id = id;
   event.by_peer = false;
   event.error_code = code;
   event.reason = reason;
+  event.fault = code == H2Error::protocol_error      ? Fault::malformed_message
+                : code == H2Error::enhance_your_calm ? Fault::message_too_large
+                                                     : faultOf(connectionError(ErrorCode::protocol_error, reason,
+                                                                               static_cast<uint32_t>(code)));
   return {};
+}
+
+// A request that becomes no stream; RST_STREAM for it is on its way.
+void Session::reject(uint32_t id, H2Error code, Fault fault, const char* reason, Event& event) {
+  event.kind = Event::Kind::rejected;
+  event.stream_id = id;
+  event.error_code = code;
+  event.fault = fault;
+  event.reason = reason;
+  event.request.version = http::Version::http_2;
+  event.request.fields = event.fields;
 }
 
 }  // namespace plait::h2

@@ -231,6 +231,94 @@ TEST(SessionRules, ProvokedResetsCostTokensAsSentOnesDo) {
   }
 }
 
+TEST(SessionRules, ARequestThatEndsWellPaysForOneThatIsReset) {
+  SessionConfig config;
+  config.reset_burst = 10;
+  Peer peer(Role::server, config);
+  for (uint32_t id = 1; id < 4000; id += 4) {
+    ASSERT_TRUE(peer.request(id) && peer.feed(frame(FrameType::rst_stream, 0, id, be32(8))));
+    peer.session.release(*peer.streams.back());
+    ASSERT_TRUE(peer.request(id + 2));
+    ASSERT_TRUE(peer.session.sendEnd(*peer.streams.back()));
+    peer.session.release(*peer.streams.back());
+    peer.takeOutput();
+  }
+}
+
+TEST(SessionRules, StreamsFarBeyondWhatWasAnnouncedCostTheConnection) {
+  SessionConfig config;
+  config.reset_burst = 10;
+  config.max_concurrent_streams = 2;
+  Peer peer(Role::server, config);
+  uint32_t id = 1;
+  while (id < 1000 && peer.request(id)) id += 2;
+  EXPECT_EQ(id, 1u + 2 * 12);
+  EXPECT_EQ(peer.rejected, 10);
+  EXPECT_EQ(faultOf(peer.error), Fault::stream_flood);
+  EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::enhance_your_calm);
+}
+
+TEST(SessionRules, FramesThatCarryNothingAreBoundedInBothRoles) {
+  SessionConfig config;
+  config.idle_frame_burst = 100;
+  const std::pair<const char*, Wire> floods[] = {
+      {"SETTINGS", frame(FrameType::settings, 0, 0)},
+      {"PING", frame(FrameType::ping, 0, 0, Wire(8))},
+      {"PRIORITY", frame(FrameType::priority, 0, 9, be32(0) + Wire{1})},
+      {"WINDOW_UPDATE", frame(FrameType::window_update, 0, 0, be32(1))},
+      {"unknown", frame(static_cast<FrameType>(0x42), 0, 0)},
+      {"GOAWAY", frame(FrameType::goaway, 0, 0, be32(0) + be32(0))},
+  };
+  for (const Role role : {Role::server, Role::client}) {
+    for (const auto& [name, bytes] : floods) {
+      Peer peer(role, config);
+      int count = 0;
+      while (count < 1000 && peer.feed(bytes)) {
+        peer.takeOutput();
+        count += 1;
+      }
+      EXPECT_LE(count, 100) << name;
+      EXPECT_GE(count, 49) << name;
+      EXPECT_EQ(faultOf(peer.error), Fault::frame_flood) << name;
+      EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::enhance_your_calm) << name;
+    }
+  }
+}
+
+TEST(SessionRules, FramesThatGoWithDataCostNothing) {
+  SessionConfig config;
+  config.idle_frame_burst = 100;
+  Peer peer(Role::server, config);
+  ASSERT_TRUE(peer.request(1, post_block, end_headers));
+  for (int i = 0; i < 1000; ++i) {
+    ASSERT_TRUE(peer.feed(frame(FrameType::data, 0, 1, text("x")) + frame(FrameType::ping, 0, 0, Wire(8)) +
+                          frame(FrameType::window_update, 0, 0, be32(1))));
+    peer.takeOutput();
+  }
+  int count = 0;
+  while (count < 1000 && peer.feed(frame(FrameType::data, 0, 1))) count += 1;
+  EXPECT_LE(count, 100) << "empty DATA is none";
+}
+
+TEST(SessionRules, InterimResponsesWithoutEndAreResetForTheirStreamAlone) {
+  Peer peer(Role::client);
+  Stream streams[2];
+  for (Stream& stream : streams) {
+    peer.session.beginHeaders();
+    peer.session.addField(http::FieldName::pseudo_method, "GET");
+    peer.session.endHeaders(stream, true);
+  }
+  peer.takeOutput();
+  const Wire hints = frame(FrameType::headers, end_headers, 1, field(":status", "103"));
+  for (int i = 0; i < 64; ++i) ASSERT_TRUE(peer.feed(hints));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::no_error);
+  ASSERT_TRUE(peer.feed(hints));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::enhance_your_calm);
+  EXPECT_EQ(peer.last.fault, Fault::interim_flood);
+  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 3, ok_block)));
+  EXPECT_TRUE(peer.log.ends_with("response 3 200 |end\n")) << peer.log;
+}
+
 TEST(SessionRules, PriorityIsIgnoredUnlessItIsBroken) {
   Peer idle(Role::server);
   ASSERT_TRUE(idle.feed(frame(FrameType::priority, 0, 9, be32(7) + Wire{1})));

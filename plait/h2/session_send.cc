@@ -42,7 +42,8 @@ Session::Session(Role role, const SessionConfig& config, ByteQueue& output, Bloc
       encoder_(scratch.tables),
       receive_window_(default_window),
       next_stream_id_(role == Role::client ? 1 : 2),
-      reset_tokens_(config.reset_burst) {}
+      reset_tokens_(config.reset_burst),
+      frame_tokens_(config.idle_frame_burst) {}
 
 Session::~Session() {
   giveCarry();
@@ -141,6 +142,7 @@ void Session::release(Stream& stream) {
   stream_count_ -= 1;
   if (stream_count_ == 0 && buckets_ != few_) giveBuckets();
   if (data_stream_ == &stream) data_stream_ = nullptr;
+  if (!stream.is_reset && stream.isClosed()) reset_tokens_ = std::min(reset_tokens_ + 1, config_.reset_burst);
   stream.id = 0;
 }
 
@@ -189,6 +191,7 @@ void Session::endHeaders(Stream& stream, bool end_stream) {
   PLAIT_ASSERT(!stream.local_ended);
   PLAIT_ASSERT(!stream.is_reset);
   stream.local_ended = end_stream;
+  earnFrames(frames_for_headers);
   Bytes block(scratch_.encoded, static_cast<size_t>(encode_position_ - scratch_.encoded));
   encode_position_ = nullptr;
   FrameType type = FrameType::headers;
@@ -231,6 +234,7 @@ size_t Session::sendData(Stream& stream, Bytes data, bool end_stream) {
     PLAIT_ASSERT(output_.append(data.subspan(taken, count)));
     stream.send_window.consume(static_cast<uint32_t>(count));
     send_window_.consume(static_cast<uint32_t>(count));
+    earnFrames(frames_for_data);
     taken += count;
     if (last) stream.local_ended = true;
   }

@@ -101,7 +101,12 @@ struct End {
         if (event.end_stream) log += "|end\n";
         if (credits) session.credit(event.stream, event.data.size());
         return;
+      case Event::Kind::rejected:
+        rejected += 1;
+        return;
       case Event::Kind::stream_error:
+        // What concerns no stream that the owner has is for its counters alone.
+        if (event.stream == nullptr) return;
         log += (event.by_peer ? "reset " : "error ") + id + " " +
                std::to_string(static_cast<uint32_t>(event.error_code)) + "\n";
         break;
@@ -160,6 +165,7 @@ struct End {
   Event last;
   Error error;
   std::string log;
+  int rejected = 0;
   bool credits = true;
   bool data_open = false;
   uint32_t data_id = 0;

@@ -286,6 +286,12 @@ void readLimits(TableReader& in, Limits& out) {
   in.integer("tls_bytes_per_connection", out.tls_bytes_per_connection, 16 << 10, mib);
   in.integer("access_ring_bytes", out.access_ring_bytes, 64 << 10, 1024 * mib);
   powerOfTwo("access_ring_bytes", out.access_ring_bytes);
+  in.integer("upload_bytes_per_second", out.upload_bytes_per_second, 0, mib);
+  in.integer("download_bytes_per_second", out.download_bytes_per_second, 0, mib);
+  in.integer("reset_burst", out.reset_burst, 16, 1 << 20);
+  in.integer("resets_per_second", out.resets_per_second, 0, 1 << 20);
+  in.integer("idle_frame_burst", out.idle_frame_burst, 256, 1 << 30);
+  in.integer("idle_frames_per_second", out.idle_frames_per_second, 0, 1 << 30);
   in.integer("replay_bytes_per_request", out.replay_bytes_per_request, 0, mib);
   in.integer("replay_bytes", out.replay_bytes, 0, 2047 * mib);
   in.integer("unprocessed_retries", out.unprocessed_retries, 0, 100);

@@ -47,7 +47,7 @@ struct LogPump {
 
   void drain(Io& io) {
     for (size_t i = 0; i < workers.size(); ++i) {
-      for (BackendEvent event; workers[i]->events().pop(event);) {
+      for (LogEvent event; workers[i]->events().pop(event);) {
         const std::string sentence = events.sentenceOf(event, i);
         if (!sentence.empty()) fmt::print(stderr, "plait: {}\n", sentence);
       }

@@ -49,6 +49,11 @@ std::string_view textOf(uint16_t status) {
 
 Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
   ProxyRequest request(exchange, headers_);
+  // Taken back before it was looked at: no backend hears of it.
+  if (exchange.cancelToken().isCancelled()) {
+    finish(request, io);
+    co_return;
+  }
   if (exchange.request().method == "CONNECT") {
     exchange.respondError(501, "this proxy takes no CONNECT\n");
     request.is_complete = exchange.isHeadSent();
@@ -155,6 +160,21 @@ void ProxyHandler::finish(ProxyRequest& request, Io& io) {
     log_->push(record);
   }
   exchange.end();
+}
+
+void ProxyHandler::onRejected(const Rejection& rejection) {
+  counters_.responses[rejection.status / 100] += 1;
+  if (log_ == nullptr) return;
+  AccessRecord record;
+  record.started_ns = rejection.started_ns;
+  record.ended_ns = pool_.io().nowNs();
+  record.status = rejection.status;
+  record.version = rejection.request.version;
+  record.client = rejection.client.address();
+  record.method = rejection.request.method;
+  record.authority = rejection.request.authority;
+  record.path = rejection.request.path;
+  log_->push(record);
 }
 
 }  // namespace plait

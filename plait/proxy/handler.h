@@ -42,6 +42,7 @@ class ProxyHandler final : public Handler {
         counters_(counters),
         log_(log) {}
   Task<void> handle(Exchange& exchange, Io& io) override;
+  void onRejected(const Rejection& rejection) override;
 
  private:
   // Counts, logs, and ends the exchange.

@@ -14,6 +14,9 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
+// By Fault.
+using FaultCounts = std::array<uint64_t, fault_count>;
+
 class Families {
  public:
   explicit Families(std::span<const WorkerSnapshot> workers) : workers_(workers) {}
@@ -38,6 +41,16 @@ class Families {
   void total(const char* name, const char* help, MetricType type, Get get) {
     family(name, help, type);
     sum({}, get);
+  }
+
+  // One sample for each fault.
+  template <class Get>
+  void faults(const char* name, const char* help, Get get) {
+    family(name, help, MetricType::Counter);
+    for (size_t i = 1; i < fault_count; ++i) {
+      sum({{"reason", faultName(static_cast<Fault>(i))}},
+          [&](const WorkerSnapshot& worker) -> uint64_t { return get(worker)[i]; });
+    }
   }
 
   void histogram(const char* name, const char* help) {
@@ -94,6 +107,15 @@ void addRequests(Families& out) {
             MetricType::Counter, [](const WorkerSnapshot& w) { return w.server.accept_pauses; });
   out.total("plait_requests_refused_total", "Requests for which no exchange or no memory was free.",
             MetricType::Counter, [](const WorkerSnapshot& w) { return w.server.requests_refused; });
+  out.faults("plait_requests_rejected_total",
+             "Requests that were answered with an error or reset before they became requests to a backend.",
+             [](const WorkerSnapshot& w) -> const FaultCounts& { return w.server.rejections; });
+  out.faults("plait_client_stream_errors_total", "Requests that ended by what their client did.",
+             [](const WorkerSnapshot& w) -> const FaultCounts& { return w.server.stream_faults; });
+  out.faults("plait_client_connection_errors_total", "Connections that ended by what their client did.",
+             [](const WorkerSnapshot& w) -> const FaultCounts& { return w.server.connection_faults; });
+  out.total("plait_client_connections_evicted_total", "Idle connections closed because all were in use.",
+            MetricType::Counter, [](const WorkerSnapshot& w) { return w.server.connections_evicted; });
   out.total("plait_upload_pauses_total", "Times that a client was not read because the memory for uploads was used up.",
             MetricType::Counter, [](const WorkerSnapshot& w) { return w.server.upload_pauses; });
   out.family("plait_client_timeouts_total",
@@ -116,6 +138,10 @@ void addUpstream(Families& out, std::span<const WorkerSnapshot> workers, std::sp
             MetricType::Counter, [](const WorkerSnapshot& w) { return w.pool.connect_failures; });
   out.total("plait_upstream_queue_waits_total", "Requests that waited for a stream to become free.",
             MetricType::Counter, [](const WorkerSnapshot& w) { return w.pool.queue_waits; });
+  out.faults("plait_upstream_stream_errors_total", "Responses that ended by what their backend did.",
+             [](const WorkerSnapshot& w) -> const FaultCounts& { return w.pool.stream_faults; });
+  out.faults("plait_upstream_connection_errors_total", "Connections that ended by what their backend did.",
+             [](const WorkerSnapshot& w) -> const FaultCounts& { return w.pool.connection_faults; });
   out.total("plait_upstream_streams", "Requests at backends now.", MetricType::Gauge,
             [](const WorkerSnapshot& w) { return w.upstream_streams; });
   out.family("plait_upstream_connections_ready", "Connections that take requests now, by backend.", MetricType::Gauge);

@@ -70,6 +70,7 @@ void Worker::run(const std::vector<ListenOptions>& listeners, std::promise<Worke
   WorkerCore core(options_, memory, arena.get(), **backend, counters_, accessRing());
   core_ = &core;
   if (core.pool() != nullptr) core.pool()->setObserver(&events_);
+  core.server().setObserver(&events_);
   Io& io = core.io();
   PLAIT_ASSERT(core.reservedBytes() + (access_ring_ ? access_ring_->reservedBytes() : 0) <= sumOf(memoryOf(options_)));
   if (options_.prefault) {

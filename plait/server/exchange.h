@@ -21,6 +21,15 @@ struct ClientInfo {
   std::string_view scheme() const { return is_tls ? "https" : "http"; }
 };
 
+// A request that never became an exchange: no head could be made of it, or there was no room.
+struct Rejection {
+  const ClientInfo& client;
+  const http::RequestHead& request;  // as far as it could be read; its views may be empty
+  uint16_t status;                   // that was answered; 0: a reset
+  TimeNs started_ns;
+  const Error& error;
+};
+
 class Exchange : public http::BodyProducer, public http::BodyConsumer {
  public:
   Exchange(Io& io, const ClientInfo& client, BlockSlab& stream_blocks, http::HeaderSlab& headers)
@@ -109,6 +118,8 @@ class Exchange : public http::BodyProducer, public http::BodyConsumer {
 class Handler {
  public:
   virtual Task<void> handle(Exchange& exchange, Io& io) = 0;
+  // For whoever counts and logs requests.
+  virtual void onRejected(const Rejection&) {}
 
  protected:
   ~Handler() = default;

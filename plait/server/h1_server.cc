@@ -193,6 +193,42 @@ void H1Server::refuse(uint16_t status) {
   }
 }
 
+void H1Server::failRequest(uint16_t status, std::string_view text, const Error& error) {
+  close_after_ = true;
+  Server& server = connection_.server();
+  server.noteFault(connection_.client(), error);
+  if (exchange_ == nullptr) return;
+  H1Exchange& exchange = *exchange_;
+  if (!exchange.isHeadSent() && !exchange.cancel_.isCancelled()) exchange.respondError(status, text);
+  exchange.clientGone(error);
+}
+
+bool H1Server::onDeadline() {
+  Server& server = connection_.server();
+  if (reads_head_ && !input_.empty()) {
+    server.counters_.header_timeouts += 1;
+    timed_out_ = true;
+  } else if (waits_for_body_) {
+    server.counters_.stalled_streams += 1;
+    failRequest(408, "the request's body stopped\n",
+                streamError(ErrorCode::stalled, "the request's body stopped, or trickled").as(Fault::body_timeout));
+  } else {
+    return false;
+  }
+  connection_.sock().stopReading();
+  return true;
+}
+
+void H1Server::checkBody(TimeNs now_ns) {
+  if (!waits_for_body_ || exchange_ == nullptr || exchange_->isHeadSent() ||
+      exchange_->request_pipe_.bufferedBytes() != 0) {
+    return body_progress_.rest();
+  }
+  const Server& server = connection_.server();
+  const int64_t stall_ns = server.timeouts.stall_ms * ns_per_ms;
+  if (body_progress_.isTooSlow(now_ns, body_bytes_, stall_ns, server.uploadFloor(*exchange_))) onDeadline();
+}
+
 Task<bool> H1Server::readBody(Io& io) {
   alignas(8) uint8_t memory[2048];
   while (!decoder_.isDone()) {
@@ -203,13 +239,15 @@ Task<bool> H1Server::readBody(Io& io) {
     http::FieldList trailers(memory);
     auto event = decoder_.next(input_.bytes(), trailers);
     if (!event) {
-      if (exchange_ != nullptr) exchange_->clientGone(event.error().error);
-      close_after_ = true;
+      failRequest(event.error().status, "the request's body is malformed\n",
+                  streamError(event.error().error.code, event.error().error.reason));
       co_return false;
     }
     if (event->kind == h1::BodyEvent::Kind::need_more) {
       connection_.expectBy(io.nowNs() + connection_.server().timeouts.stall_ms * ns_per_ms);
+      waits_for_body_ = true;
       const auto more = co_await input_.more();
+      waits_for_body_ = false;
       if (!more || !*more) {
         if (exchange_ != nullptr)
           exchange_->clientGone(connectionError(ErrorCode::cancelled, "the client's request broke off"));
@@ -225,6 +263,7 @@ Task<bool> H1Server::readBody(Io& io) {
       if (wanted) (void)pipe.end(event->has_trailers ? &trailers : nullptr);
       co_return true;
     }
+    body_bytes_ += event->data.size();
     if (wanted && !pipe.push(event->data, event->last)) {
       exchange_->clientGone(connectionError(ErrorCode::no_memory, "no block is left for the request's body"));
       co_return false;
@@ -279,6 +318,9 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
       io.nowNs() + (input_.empty() ? server.timeouts.client_idle_ms : server.timeouts.client_header_ms) * ns_per_ms);
   uint16_t refused = 0;
   bool ended = false;
+  const TimeNs begun_ns = io.nowNs();
+  Error why = connectionError(ErrorCode::no_memory, "no room is left for a request");
+  reads_head_ = true;
   while (true) {
     if (!input_.empty()) {
       // Nothing suspends between parsing and copying, so all connections of the worker may share this memory.
@@ -286,6 +328,7 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
       auto parsed = h1::parseRequestHead(input_.bytes(), scanned, head, limits_);
       if (!parsed) {
         refused = parsed.error().status;
+        why = parsed.error().error;
         break;
       }
       if (parsed->complete) {
@@ -297,6 +340,21 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
     const auto more = co_await input_.more();
     if (!more && more.error().code == ErrorCode::message_too_large) {
       refused = 431;
+      why = more.error();
+      head = {};
+      break;
+    }
+    // Others have used the memory of the fields since the last look at them.
+    head = {};
+    if (timed_out_) {
+      refused = 408;
+      why = connectionError(ErrorCode::stalled, "the client did not finish a request's head in time")
+                .as(Fault::header_timeout);
+      break;
+    }
+    if (!more && more.error().code == ErrorCode::no_memory) {
+      refused = 503;
+      server.counters_.requests_refused += 1;
       break;
     }
     if (!more || !*more) {
@@ -305,6 +363,7 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
     }
     if (was_empty) connection_.expectBy(io.nowNs() + server.timeouts.client_header_ms * ns_per_ms);
   }
+  reads_head_ = false;
   connection_.expectBy(never_ns);
   if (refused == 0 && !ended) {
     input_.bytes() = input_.bytes().subspan(parse.consumed);
@@ -317,9 +376,15 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
       refused = 503;
     }
   }
-  if (refused != 0) refuse(refused);
+  if (refused != 0) {
+    refuse(refused);
+    if (head.version == http::Version::http_2) head.version = http::Version::http_1_1;
+    server.noteRejected({connection_.client(), head, refused, begun_ns, why});
+  }
   if (refused != 0 || ended) co_return Outcome::close;
 
+  connection_.setBusy();
+  body_bytes_ = 0;
   server.counters_.requests_h1 += 1;
   H1Exchange& exchange = *exchange_;
   exchange.parse_ = parse;
@@ -353,8 +418,7 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
 
 Task<void> H1Server::run(Bytes first, Io& io) {
   input_.start(first);
-  while (co_await serveOne(io) == Outcome::next) {
-  }
+  while (co_await serveOne(io) == Outcome::next) connection_.setIdle();
   co_await connection_.scope().join();
   co_await connection_.sock().closeGracefully(io.nowNs() + ns_per_s, io);
 }

@@ -1,6 +1,7 @@
 // A client that speaks HTTP/1.1 (or 1.0): one request at a time; pipelined ones wait in the receive buffers.
 #pragma once
 
+#include "plait/base/progress.h"
 #include "plait/h1/body_decoder.h"
 #include "plait/h1/parser.h"
 #include "plait/h1/writer.h"
@@ -48,6 +49,10 @@ class H1Server {
     close_after_ = true;
     wake();
   }
+  // The time for a head or a piece of a body is over. False when it was not waited for.
+  bool onDeadline();
+  // Ends a request whose body trickles.
+  void checkBody(TimeNs now_ns);
   // Between two requests, with no byte of the next.
   bool isIdle() const { return exchange_ == nullptr && input_.empty(); }
 
@@ -60,6 +65,8 @@ class H1Server {
   // Carries the client's bytes to the backend until either side is done.
   Task<void> readTunnel(Io& io);
   void refuse(uint16_t status);
+  // The request cannot be completed: its client is told, where it has no response yet, and nothing more is read.
+  void failRequest(uint16_t status, std::string_view text, const Error& error);
   void wake();
   struct ChangeAwaiter;
 
@@ -69,6 +76,11 @@ class H1Server {
   BufferedInput input_;
   H1Exchange* exchange_ = nullptr;
   std::coroutine_handle<> waiter_;
+  Progress body_progress_;
+  uint64_t body_bytes_ = 0;
+  bool reads_head_ = false;
+  bool waits_for_body_ = false;
+  bool timed_out_ = false;
   bool close_after_ = false;
   bool peer_closed_ = false;
 };

@@ -18,6 +18,10 @@ h2::SessionConfig sessionConfig(const Limits& limits) {
   // It grows for who uploads (onCredit).
   config.connection_window = h2::default_window;
   config.send_queue_limit = limits.send_queue_bytes;
+  config.reset_burst = limits.reset_burst;
+  config.resets_per_second = limits.resets_per_second;
+  config.idle_frame_burst = limits.idle_frame_burst;
+  config.idle_frames_per_second = limits.idle_frames_per_second;
   return config;
 }
 
@@ -190,6 +194,7 @@ void H2Server::finishIfDone(H2Exchange& exchange) {
   server.h2_exchanges.destroy(&exchange);
   server.noteUploadRoom();
   if (session_.streamCount() != 0) return;
+  connection_.setIdle();
   idle_by_ns_ = server.io.nowNs() + server.timeouts.client_idle_ms * ns_per_ms;
   updateDeadline();
   if (goaway_final_) connection_.sock().stopReading();
@@ -277,43 +282,77 @@ void H2Server::updateDeadline() {
 void H2Server::onDeadline() {
   if (session_.isReceivingHeaders()) {
     connection_.server().counters_.header_timeouts += 1;
-    return connection_.abort(connectionError(ErrorCode::stalled, "the client did not finish a header block in time"));
+    return connection_.abort(
+        connectionError(ErrorCode::stalled, "the client did not finish a header block in time").as(Fault::header_timeout));
   }
   // An idle client is told which of its requests were seen: those that cross this may be repeated (RFC 9113 §6.8).
+  endIdle();
+}
+
+void H2Server::endIdle() {
   draining_ = true;
   finishDraining();
 }
 
-void H2Server::stall(H2Exchange& exchange, const char* reason) {
+void H2Server::stall(H2Exchange& exchange, Fault fault, const char* reason) {
   connection_.server().counters_.stalled_streams += 1;
   session_.sendReset(exchange, H2Error::cancel);
   connection_.sock().flushLater();
-  exchange.clientGone(streamError(ErrorCode::stalled, reason));
+  const Error error = streamError(ErrorCode::stalled, reason).as(fault);
+  connection_.server().noteFault(connection_.client(), error);
+  exchange.clientGone(error);
+}
+
+bool H2Server::isWindowStalled(H2Exchange& exchange, TimeNs now_ns, bool is_connection_slow) {
+  const bool is_stream_closed = exchange.send_window.available() == 0;
+  // Waiting for one's turn on a slow but moving connection is no stall.
+  if (!is_stream_closed && session_.sendWindow() > 0) exchange.waits_since_ns_ = now_ns;
+  // Whose own window is open is held up by the connection's, which all streams share.
+  if (!is_stream_closed) exchange.window_progress_.rest();
+  const Server& server = connection_.server();
+  const TimeNs stall_ns = server.timeouts.stall_ms * ns_per_ms;
+  const bool is_too_slow =
+      is_stream_closed && exchange.window_progress_.isTooSlow(now_ns, exchange.response_bytes_, stall_ns,
+                                                              server.limits.download_bytes_per_second);
+  return is_too_slow || is_connection_slow || now_ns - exchange.waits_since_ns_ >= stall_ns;
+}
+
+bool H2Server::isBodyStalled(H2Exchange& exchange, TimeNs now_ns) {
+  // After the response's head both sides may take their time: a stream of messages is silent for as long as it likes.
+  const bool client_may_send = exchange.receive_window.available() != 0 && session_.receiveWindow() > 0;
+  if (exchange.remote_ended || exchange.head_sent_ || exchange.request_pipe_.bufferedBytes() != 0 || !client_may_send) {
+    exchange.body_progress_.rest();
+    return false;
+  }
+  const Server& server = connection_.server();
+  const TimeNs stall_ns = server.timeouts.stall_ms * ns_per_ms;
+  if (now_ns - exchange.received_ns_ >= stall_ns) return true;
+  return exchange.body_progress_.isTooSlow(now_ns, exchange.received_bytes_, stall_ns, server.uploadFloor(exchange));
 }
 
 void H2Server::resetStalled(TimeNs now_ns) {
-  const TimeNs stall_ns = connection_.server().timeouts.stall_ms * ns_per_ms;
+  const Server& server = connection_.server();
+  bool is_connection_slow = false;
+  if (session_.sendWindow() > 0 || blocked_.empty()) {
+    window_progress_.rest();
+  } else {
+    is_connection_slow =
+        window_progress_.isTooSlow(now_ns, connection_.sock().bytesSent(), server.timeouts.stall_ms * ns_per_ms,
+                                   server.limits.download_bytes_per_second);
+  }
   h2::Stream* next = nullptr;
   for (h2::Stream* stream = session_.streams().front(); stream != nullptr; stream = next) {
     next = session_.streams().next(*stream);
     auto& exchange = *static_cast<H2Exchange*>(stream);
     if (exchange.is_reset) continue;
-    if (exchange.waits_since_ns_ != 0) {
-      const bool is_closed = exchange.send_window.available() == 0 || session_.sendWindow() <= 0;
-      // Waiting for one's turn on a slow but moving connection is no stall.
-      if (!is_closed) {
-        exchange.waits_since_ns_ = now_ns;
-      } else if (now_ns - exchange.waits_since_ns_ >= stall_ns) {
-        stall(exchange, "the client's window stayed closed");
-        continue;
-      }
+    if (exchange.waits_since_ns_ == 0) {
+      exchange.window_progress_.rest();
+    } else if (isWindowStalled(exchange, now_ns, is_connection_slow)) {
+      stall(exchange, Fault::window_timeout, "the client's window stayed closed, or opened by a trickle");
+      continue;
     }
-    // After the response's head both sides may take their time: a stream of messages is silent for as long as it likes.
-    const bool client_may_send = exchange.receive_window.available() != 0 && session_.receiveWindow() > 0;
-    const bool waits_for_body =
-        !exchange.remote_ended && !exchange.head_sent_ && exchange.request_pipe_.bufferedBytes() == 0;
-    if (waits_for_body && client_may_send && now_ns - exchange.received_ns_ >= stall_ns) {
-      stall(exchange, "the request's body stopped");
+    if (isBodyStalled(exchange, now_ns)) {
+      stall(exchange, Fault::body_timeout, "the request's body stopped, or trickled");
     }
   }
 }
@@ -354,9 +393,12 @@ void H2Server::onRequest(h2::Event& event, Io& io) {
     if (exchange != nullptr) server.h2_exchanges.destroy(exchange);
     server.counters_.requests_refused += 1;
     session_.refuse(event.stream_id, H2Error::refused_stream);
+    const Error error = streamError(ErrorCode::no_memory, "no room is left for a request");
+    server.noteRejected({connection_.client(), event.request, 0, io.nowNs(), error});
     return;
   }
   session_.accept(*exchange);
+  connection_.setBusy();
   exchange->received_ns_ = exchange->startedNs();
   server.counters_.requests_h2 += 1;
   const std::string_view expectation = exchange->request().fields.value(FieldName::expect);
@@ -366,17 +408,27 @@ void H2Server::onRequest(h2::Event& event, Io& io) {
   connection_.scope().spawn(server.handler.handle(*exchange, io), io);
 }
 
+void H2Server::onRejected(h2::Event& event) {
+  const Error error = streamError(ErrorCode::malformed_message, event.reason, static_cast<uint32_t>(event.error_code))
+                          .as(event.fault);
+  Server& server = connection_.server();
+  server.noteRejected({connection_.client(), event.request, 0, server.io.nowNs(), error});
+}
+
 void H2Server::onEvent(h2::Event& event, Io& io) {
   auto* exchange = static_cast<H2Exchange*>(event.stream);
   switch (event.kind) {
     case h2::Event::Kind::request:
       return onRequest(event, io);
+    case h2::Event::Kind::rejected:
+      return onRejected(event);
     case h2::Event::Kind::data:
       if (exchange->request_pipe_.isAborted() || exchange->request_pipe_.isFinished()) {
         session_.credit(exchange, event.data.size());
         return;
       }
       exchange->received_ns_ = io.nowNs();
+      exchange->received_bytes_ += event.data.size();
       exchange->uncredited_ += event.data.size();
       if (!exchange->request_pipe_.push(event.data, event.end_stream)) {
         session_.sendReset(*exchange, H2Error::enhance_your_calm);
@@ -390,6 +442,10 @@ void H2Server::onEvent(h2::Event& event, Io& io) {
       }
       return;
     case h2::Event::Kind::stream_error:
+      if (!event.by_peer) {
+        connection_.server().noteFault(connection_.client(),
+                                       streamError(ErrorCode::malformed_message, event.reason).as(event.fault));
+      }
       if (exchange != nullptr)
         exchange->clientGone(streamError(ErrorCode::cancelled, event.reason, static_cast<uint32_t>(event.error_code)));
       return;
@@ -417,11 +473,15 @@ Status H2Server::feed(Bytes& input, Io& io) {
     if (mustPause()) break;
     status = session_.next(input, event, static_cast<uint32_t>(io.nowNs() / ns_per_s));
     if (status && event.kind != h2::Event::Kind::none) onEvent(event, io);
-    if (event.kind == h2::Event::Kind::request && ++requests == requests_at_once) {
+    // Of a client that resets much, what it takes back at once need not even begin.
+    if (event.kind == h2::Event::Kind::request && ++requests >= requests_at_once && !session_.hasManyResets()) {
       gives_way_ = !input.empty();
       break;
     }
   } while (status && event.kind != h2::Event::Kind::none);
+  if (!status) connection_.server().noteFault(connection_.client(), status.error());
+  // Whoever uses up what the guards tolerate is asked to come again on another connection, before it is cut off.
+  if (status && session_.isNearItsLimits()) drain();
   if (!connection_.sock().output().empty()) connection_.sock().flushLater();
   updateDeadline();
   return status;

@@ -1,6 +1,7 @@
 // A client that speaks HTTP/2.
 #pragma once
 
+#include "plait/base/progress.h"
 #include "plait/h2/session.h"
 #include "plait/io/scope.h"
 #include "plait/net/ultra_sock.h"
@@ -35,6 +36,9 @@ struct H2Exchange final : public h2::Stream, public Exchange {
   uint32_t drained_ = 0;       // bytes that the backend took since the stream's window last grew
   TimeNs received_ns_ = 0;     // when the request's body last moved
   TimeNs waits_since_ns_ = 0;  // the response waits for the client's window; 0 while it does not
+  Progress body_progress_;
+  Progress window_progress_;
+  uint64_t received_bytes_ = 0;  // of the request's body
   bool handler_done_ = false;
 };
 
@@ -49,6 +53,8 @@ class H2Server {
   void drain();
   // The client was idle for too long, or did not finish a header block in time.
   void onDeadline();
+  // The idle client has to go, politely.
+  void endIdle();
   // Ends the streams on which the client has made no progress for stall_ms.
   void resetStalled(TimeNs now_ns);
 
@@ -66,7 +72,10 @@ class H2Server {
   bool mustPause();
   void holdInput(Bytes& input);
   void updateDeadline();
-  void stall(H2Exchange& exchange, const char* reason);
+  void onRejected(h2::Event& event);
+  bool isWindowStalled(H2Exchange& exchange, TimeNs now_ns, bool is_connection_slow);
+  bool isBodyStalled(H2Exchange& exchange, TimeNs now_ns);
+  void stall(H2Exchange& exchange, Fault fault, const char* reason);
 
   ServerConnection& connection_;
   h2::Session session_;
@@ -74,6 +83,7 @@ class H2Server {
   uint8_t* held_ = nullptr;  // input that waits for upload room, so that it holds no receive buffer
   uint32_t window_;          // what the client may have under way on all streams
   uint32_t drained_ = 0;     // bytes that backends took since it last grew
+  Progress window_progress_;  // of the connection's window
   TimeNs idle_by_ns_ = never_ns;
   TimeNs headers_by_ns_ = never_ns;
   bool gives_way_ = false;  // feed() left input, for the handlers to go first

@@ -1,5 +1,6 @@
 #include "plait/server/server.h"
 
+#include <algorithm>
 #include <cerrno>
 
 namespace plait {
@@ -21,7 +22,8 @@ Server::Server(Io& server_io, const Limits& server_limits, const ServerTimeouts&
       h1_exchanges(server_limits.exchanges),
       connections_(server_limits.client_connections),
       accepted_(max_accepted_waiting),
-      accept_timer_(this, [](void* self) { static_cast<Server*>(self)->resumeAccepting(); }) {}
+      accept_timer_(this, [](void* self) { static_cast<Server*>(self)->resumeAccepting(); }),
+      room_timer_(this, [](void* self) { static_cast<Server*>(self)->makeRoom(); }) {}
 
 Server::~Server() {
   PLAIT_ASSERT(all_.empty());
@@ -86,6 +88,45 @@ void Server::noteUploadRoom() {
   upload_waiters_.front()->wakeForRoom();
 }
 
+void Server::noteFault(const ClientInfo& client, const Error& error) {
+  const Fault fault = faultOf(error);
+  if (fault == Fault::none) return;
+  (error.reachesConnection() ? counters_.connection_faults : counters_.stream_faults)[static_cast<size_t>(fault)] += 1;
+  if (observer_ != nullptr) observer_->onClientFault(client, error, io.nowNs());
+}
+
+void Server::noteRejected(const Rejection& rejection) {
+  const Fault fault = faultOf(rejection.error);
+  counters_.rejections[static_cast<size_t>(fault)] += 1;
+  (rejection.request.version == http::Version::http_2 ? counters_.requests_h2 : counters_.requests_h1) += 1;
+  if (observer_ != nullptr && fault != Fault::none)
+    observer_->onClientFault(rejection.client, rejection.error, io.nowNs());
+  handler.onRejected(rejection);
+}
+
+uint32_t Server::uploadFloor(const Exchange& exchange) const {
+  const size_t available = std::min(h2_exchanges.available(), h1_exchanges.available());
+  const bool is_ample = available >= limits.exchanges / 2;
+  const bool is_grpc = exchange.request().fields.value(http::FieldName::content_type).starts_with("application/grpc");
+  return is_grpc && is_ample ? 0 : limits.upload_bytes_per_second;
+}
+
+// Who hoards connections without using them must not keep others out. A few are kept free, so that a client that comes
+// need not wait until one has left in good order.
+void Server::makeRoom() {
+  const size_t wanted = std::clamp<size_t>(limits.client_connections / 64, 1, 64);
+  while (!draining_ && connections_.available() + leaving_ < wanted + accepted_.size()) {
+    ServerConnection* longest = idle_.front();
+    if (longest == nullptr) return;
+    const TimeNs due_ns = longest->idle_since_ns_ + min_idle_ms * ns_per_ms;
+    if (due_ns > io.nowNs()) {
+      if (connections_.available() == 0 && !room_timer_.isArmed()) io.arm(room_timer_, due_ns);
+      return;
+    }
+    longest->evict();
+  }
+}
+
 void Server::closeNow(int fd) {
   Op close;
   close.kind = OpKind::close;
@@ -105,8 +146,10 @@ void Server::adopt(Listener& listener, int fd) {
   }
   counters_.connections_total += 1;
   all_.pushBack(*connection);
+  connection->setIdle();
   scope_.spawn(serve(*connection, fd, io), io);
   if (connections_.available() == 0) pauseAccepting();
+  makeRoom();
 }
 
 void Server::onAccept(Listener& listener, const Completion& completion) {
@@ -116,6 +159,11 @@ void Server::onAccept(Listener& listener, const Completion& completion) {
     // Out of descriptors or memory: asking again at once would fail again at once.
     pauseAccepting();
     io.arm(accept_timer_, io.nowNs() + 100 * ns_per_ms);
+    // Where descriptors are what is short, whoever is idle holds one.
+    if (ServerConnection* longest = idle_.front();
+        longest != nullptr && longest->idle_since_ns_ + min_idle_ms * ns_per_ms <= io.nowNs()) {
+      longest->evict();
+    }
   }
   if (completion.more) return;
   if (!draining_ && !accept_paused_) {
@@ -156,6 +204,8 @@ Task<void> Server::serve(ServerConnection& connection, int fd, Io& task_io) {
     if (co_await connection.greet(fd, opening, task_io)) co_await connection.converse(opening.bytes(), task_io);
   }
   connection.node.unlink();
+  connection.idle_node.unlink();
+  if (connection.is_leaving_) leaving_ -= 1;
   connections_.destroy(&connection);
   admitWaiting();
   changed_.notifyAll(task_io);
@@ -164,6 +214,7 @@ Task<void> Server::serve(ServerConnection& connection, int fd, Io& task_io) {
 Task<void> Server::drain(Io& drain_io) {
   draining_ = true;
   accept_timer_.cancel();
+  room_timer_.cancel();
   for (auto& listener : listeners_) io.cancel(listener->op);
   for (auto& listener : listeners_) {
     while (listener->op.armed) co_await changed_.wait();

@@ -1,10 +1,12 @@
 // The downstream side of one worker: listeners, client connections, and their exchanges.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <variant>
 #include <vector>
 
+#include "plait/base/progress.h"
 #include "plait/base/ring.h"
 #include "plait/h2/session.h"
 #include "plait/http/date.h"
@@ -35,6 +37,20 @@ struct ServerCounters {
   uint64_t stalled_streams = 0;
   uint64_t stalled_connections = 0;
   uint64_t header_timeouts = 0;
+  uint64_t connections_evicted = 0;  // idle ones, to make room for others
+  // By Fault: requests that became no exchange, and what ended streams and connections.
+  std::array<uint64_t, fault_count> rejections{};
+  std::array<uint64_t, fault_count> stream_faults{};
+  std::array<uint64_t, fault_count> connection_faults{};
+};
+
+// Hears of every fault of a client, however many there are.
+class ServerObserver {
+ public:
+  virtual void onClientFault(const ClientInfo& client, const Error& error, TimeNs now_ns) = 0;
+
+ protected:
+  ~ServerObserver() = default;
 };
 
 class Server;
@@ -81,14 +97,20 @@ class ServerConnection final : public UltraSock::Owner {
   // Waits until there is memory for request bodies again, or the connection is over: look which. One waiter at a time.
   RoomAwaiter uploadRoom() { return RoomAwaiter(*this); }
 
+  // No request is in progress: where connections become scarce this one may have to go.
+  void setIdle();
+  void setBusy();
+
   ListNode node;
   ListNode upload_node;  // waits for upload room
+  ListNode idle_node;
 
  private:
   friend class Server;
   void onTimer();
   void schedule();
   bool isOutputMoving(TimeNs now_ns);
+  void evict();
   void wakeForRoom();
   H2Server* h2() { return std::get_if<H2Server>(&protocol_); }
   H1Server* h1() { return std::get_if<H1Server>(&protocol_); }
@@ -105,6 +127,9 @@ class ServerConnection final : public UltraSock::Owner {
   uint64_t sent_seen_ = 0;  // what had been sent at the last look,
   TimeNs moved_ns_ = 0;     // and when output had last been seen to move
   bool had_unsent_ = false;
+  Progress output_progress_;
+  TimeNs idle_since_ns_ = 0;
+  bool is_leaving_ = false;             // evicted
   TimeNs paused_since_ns_ = 0;  // waits for upload room; 0 while it does not
   std::coroutine_handle<> room_waiter_;
   std::variant<std::monostate, H2Server, H1Server> protocol_;
@@ -127,6 +152,14 @@ class Server {
   size_t connectionCount() const { return connections_.used(); }
   size_t connectionPeak() const { return connections_.peak(); }
   const ServerCounters& counters() const { return counters_; }
+  // Null for none; must outlive the server.
+  void setObserver(ServerObserver* observer) { observer_ = observer; }
+  // What a client did wrong is counted by the error's reach and told; errors that are nobody's fault are not.
+  void noteFault(const ClientInfo& client, const Error& error);
+  void noteRejected(const Rejection& rejection);
+  // The rate that a request's body must keep up. gRPC's messages come when they come, so as long as there are exchanges
+  // enough only silence counts there.
+  uint32_t uploadFloor(const Exchange& exchange) const;
   // What a server with these limits reserves: for connections, and for requests.
   static size_t connectionBytes(const Limits& limits);
   static size_t exchangeBytes(const Limits& limits);
@@ -168,6 +201,8 @@ class Server {
   };
   static constexpr size_t upload_reserve = 6;
   static constexpr size_t max_accepted_waiting = 4096;
+  // Whoever has just come or just got an answer is about to ask: it is not evicted yet.
+  static constexpr int64_t min_idle_ms = 1000;
 
   void onAccept(Listener& listener, const Completion& completion);
   void adopt(Listener& listener, int fd);
@@ -175,6 +210,8 @@ class Server {
   void pauseAccepting();
   void resumeAccepting();
   void closeNow(int fd);
+  // Idle connections leave, the longest idle first, so that some are free again.
+  void makeRoom();
   Task<void> serve(ServerConnection& connection, int fd, Io& task_io);
 
   char date_[http::imf_date_size];
@@ -183,10 +220,14 @@ class Server {
   Ring<Accepted> accepted_;  // accepted while every connection was in use
   List<ServerConnection, &ServerConnection::upload_node> upload_waiters_;
   List<ServerConnection, &ServerConnection::node> all_;
+  List<ServerConnection, &ServerConnection::idle_node> idle_;  // the longest idle first
+  size_t leaving_ = 0;                                         // evicted, and not gone yet
+  ServerObserver* observer_ = nullptr;
   std::vector<std::unique_ptr<Listener>> listeners_;
   Scope scope_;
   IoCondition changed_;  // a connection ended, or a listener stopped
   Timer accept_timer_;   // looks again whether descriptors can be had
+  Timer room_timer_;     // looks again whether a connection has been idle for long enough to go
   bool accept_paused_ = false;
   bool draining_ = false;
 };

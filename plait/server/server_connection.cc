@@ -41,7 +41,38 @@ bool ServerConnection::isOutputMoving(TimeNs now_ns) {
   if (!has_unsent || !had_unsent_ || sock_.bytesSent() != sent_seen_) moved_ns_ = now_ns;
   had_unsent_ = has_unsent;
   sent_seen_ = sock_.bytesSent();
-  return now_ns - moved_ns_ < server_.timeouts.stall_ms * ns_per_ms;
+  const int64_t stall_ns = server_.timeouts.stall_ms * ns_per_ms;
+  if (!has_unsent) output_progress_.rest();
+  if (has_unsent && output_progress_.isTooSlow(now_ns, sent_seen_, stall_ns, server_.limits.download_bytes_per_second))
+    return false;
+  return now_ns - moved_ns_ < stall_ns;
+}
+
+void ServerConnection::setIdle() {
+  if (is_leaving_ || idle_node.isLinked()) return;
+  idle_since_ns_ = server_.io.nowNs();
+  server_.idle_.pushBack(*this);
+  if (server_.accept_paused_) server_.makeRoom();
+}
+
+void ServerConnection::setBusy() {
+  idle_node.unlink();
+}
+
+void ServerConnection::evict() {
+  idle_node.unlink();
+  is_leaving_ = true;
+  server_.leaving_ += 1;
+  server_.counters_.connections_evicted += 1;
+  server_.noteFault(client_,
+                    connectionError(ErrorCode::idle_timeout, "idle, and every connection is in use").as(Fault::evicted));
+  if (H2Server* const h2 = this->h2()) {
+    h2->endIdle();
+  } else if (h1() != nullptr) {
+    sock_.stopReading();
+  } else {
+    abort(connectionError(ErrorCode::idle_timeout, "idle, and every connection is in use"));
+  }
 }
 
 void ServerConnection::onTimer() {
@@ -50,10 +81,10 @@ void ServerConnection::onTimer() {
   const TimeNs stall_ns = server_.timeouts.stall_ms * ns_per_ms;
   if (deadline_ns_ <= now_ns) {
     deadline_ns_ = never_ns;
+    H1Server* const h1 = this->h1();
     if (H2Server* const h2 = this->h2()) {
       h2->onDeadline();
-    } else {
-      if (scope_.running() != 0) server_.counters_.stalled_connections += 1;
+    } else if (h1 == nullptr || !h1->onDeadline()) {
       abort(connectionError(ErrorCode::idle_timeout, "the client was silent for too long"));
     }
   } else if (!isOutputMoving(now_ns)) {
@@ -61,9 +92,10 @@ void ServerConnection::onTimer() {
     abort(connectionError(ErrorCode::stalled, "the client does not read what is sent to it"));
   } else if (paused_since_ns_ != 0 && now_ns - paused_since_ns_ >= stall_ns) {
     server_.counters_.stalled_connections += 1;
-    abort(connectionError(ErrorCode::stalled, "no memory for request bodies became free in time"));
+    abort(connectionError(ErrorCode::stalled, "no memory for request bodies became free in time").as(Fault::no_memory));
   } else {
     if (H2Server* const h2 = this->h2()) h2->resetStalled(now_ns);
+    if (H1Server* const h1 = this->h1()) h1->checkBody(now_ns);
     if (sock_.unsent() == 0) onOutputDrained();
     if (sock_.unsent() != 0) sock_.flushLater();
   }
@@ -71,6 +103,7 @@ void ServerConnection::onTimer() {
 }
 
 void ServerConnection::abort(const Error& error) {
+  if (!sock_.isAborted()) server_.noteFault(client_, error);
   sock_.abort(error);
   wakeForRoom();
   if (H1Server* const h1 = this->h1()) h1->onAborted(error);
@@ -153,7 +186,9 @@ Task<bool> ServerConnection::greet(int fd, BufferedInput& opening, Io& io) {
   }
   if (client_.is_tls) {
     first.reset();
-    if (!co_await sock_.startTls(*tls_, {}, hello_by_ns, io)) {
+    if (const Status secured = co_await sock_.startTls(*tls_, {}, hello_by_ns, io); !secured) {
+      const Error& error = secured.error();
+      server_.noteFault(client_, error.code == ErrorCode::connect_timeout ? error.as(Fault::handshake_timeout) : error);
       co_await sock_.drain(io.nowNs() + 100 * ns_per_ms, io);
       co_await sock_.close(io);
       co_return false;

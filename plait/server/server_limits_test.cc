@@ -41,7 +41,9 @@ TEST_P(LimitsTest, AStreamWhoseWindowStaysClosedIsResetAndItsNeighboursGoOn) {
 }
 
 TEST_P(LimitsTest, AWindowThatOpensSlowlyButSteadilyIsNoStall) {
-  World world(GetParam(), smallLimits(), hasty());
+  Limits limits = smallLimits();
+  limits.download_bytes_per_second = 2;
+  World world(GetParam(), limits, hasty());
   H2Client client(world, settings(SettingId::initial_window_size, 0));
   client.send(get(1, "/big?10"));
   for (int i = 0; i < 10; ++i) {
@@ -50,6 +52,69 @@ TEST_P(LimitsTest, AWindowThatOpensSlowlyButSteadilyIsNoStall) {
   }
   EXPECT_TRUE(client.seesEnd(1));
   EXPECT_EQ(world.server.counters().stalled_streams, 0u);
+}
+
+TEST_P(LimitsTest, AWindowThatOpensByATrickleIsAStallWhileANeighbourThatIsReadGoesOn) {
+  World world(GetParam(), smallLimits(), hasty());
+  H2Client client(world, settings(SettingId::initial_window_size, 0));
+  client.send(get(1, "/big?1000") + get(3, "/big?8000"));
+  for (int i = 0; i < 12; ++i) {
+    world.turnFor(40);
+    client.send(frame(FrameType::window_update, 0, 1, be32(1)) + frame(FrameType::window_update, 0, 3, be32(100)));
+  }
+  EXPECT_TRUE(client.seesReset(1, H2Error::cancel));
+  EXPECT_EQ(client.find(FrameType::rst_stream, 3), nullptr);
+  EXPECT_EQ(world.server.counters().stream_faults[static_cast<size_t>(Fault::window_timeout)], 1u);
+  client.send(frame(FrameType::window_update, 0, 3, be32(8000)));
+  EXPECT_TRUE(client.seesEnd(3));
+}
+
+TEST_P(LimitsTest, ARequestBodyThatTricklesIsAStallUnlessItsMessagesMayBeRare) {
+  Limits limits = smallLimits();
+  limits.client_connections = 4;
+  World world(GetParam(), limits, hasty());
+  H2Client client(world);
+  client.send(post(1, "/upload") + post(3, "/upload", field("content-type", "application/grpc")));
+  RawClient http1(world);
+  http1.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
+  for (int i = 0; i < 12; ++i) {
+    world.turnFor(40);
+    client.send(data(1, 1) + data(3, 1));
+    http1.send("x");
+  }
+  EXPECT_TRUE(client.seesReset(1, H2Error::cancel));
+  EXPECT_EQ(client.find(FrameType::rst_stream, 3), nullptr) << "gRPC's messages come when they come";
+  EXPECT_TRUE(http1.seesText("HTTP/1.1 408 "));
+  EXPECT_EQ(world.server.counters().stream_faults[static_cast<size_t>(Fault::body_timeout)], 2u);
+  client.send(data(3, 1, true));
+  EXPECT_TRUE(client.seesEnd(3));
+}
+
+TEST_P(LimitsTest, AnHttp1HeadThatDoesNotEndIsAnsweredWith408) {
+  World world(GetParam(), smallLimits(), hasty());
+  RawClient client(world);
+  client.send("GET / HTTP/1.1\r\nHost: a\r\n");
+  EXPECT_TRUE(client.seesText("HTTP/1.1 408 "));
+  EXPECT_EQ(world.server.counters().header_timeouts, 1u);
+  EXPECT_EQ(world.server.counters().rejections[static_cast<size_t>(Fault::header_timeout)], 1u);
+}
+
+TEST_P(LimitsTest, AConnectionThatIsIdleLeavesForAClientThatWaits) {
+  Limits limits = smallLimits();
+  limits.client_connections = 2;
+  World world(GetParam(), limits);
+  H2Client busy(world);
+  busy.send(get(1, "/hold"));
+  H2Client idle(world);
+  idle.send(get(1, "/hello"));
+  ASSERT_TRUE(idle.seesEnd(1));
+  H2Client waiting(world);
+  waiting.send(get(1, "/hello"));
+  EXPECT_TRUE(waiting.seesEnd(1));
+  EXPECT_TRUE(idle.sees([&] { return idle.find(FrameType::goaway, 0) != nullptr; }));
+  EXPECT_EQ(world.server.counters().connections_evicted, 1u);
+  world.handler.released = true;
+  EXPECT_TRUE(busy.seesEnd(1));
 }
 
 TEST_P(LimitsTest, AConnectionThatIsNotReadIsClosed) {

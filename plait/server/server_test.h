@@ -251,8 +251,8 @@ inline Wire requestBlock(std::string_view method, std::string_view path) {
 inline Wire get(uint32_t id, std::string_view path) {
   return frame(FrameType::headers, flags::end_headers | flags::end_stream, id, requestBlock("GET", path));
 }
-inline Wire post(uint32_t id, std::string_view path) {
-  return frame(FrameType::headers, flags::end_headers, id, requestBlock("POST", path));
+inline Wire post(uint32_t id, std::string_view path, const Wire& more = {}) {
+  return frame(FrameType::headers, flags::end_headers, id, requestBlock("POST", path) + more);
 }
 inline Wire data(uint32_t id, size_t size, bool end = false) {
   return frame(FrameType::data, end ? flags::end_stream : uint8_t{0}, id, Wire(size, 'u'));

@@ -5,8 +5,8 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { defer } from './process.mjs';
 
-export const frameType = { data: 0, headers: 1, reset: 3, settings: 4, ping: 6, goaway: 7, windowUpdate: 8, continuation: 9 };
-export const errorCode = { none: 0, protocol: 1, internal: 2, refused: 7, cancel: 8, enhanceYourCalm: 11, http11Required: 13 };
+export const frameType = { data: 0, headers: 1, priority: 2, reset: 3, settings: 4, ping: 6, goaway: 7, windowUpdate: 8, continuation: 9 };
+export const errorCode = { none: 0, protocol: 1, internal: 2, refused: 7, cancel: 8, frameSize: 6, enhanceYourCalm: 11, http11Required: 13 };
 const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
 
 export function frame(type, flags, stream, payload = Buffer.alloc(0)) {

@@ -1,0 +1,54 @@
+// Peers that do little and hold much: slow heads, bodies, handshakes and readers, and those who only take up room.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { endure, startAttack, startTarget, startTargeted, latency, settled } from './lib/attack.mjs';
+import { certificate } from './lib/certificate.mjs';
+import { connectH2, openRaw } from './lib/clients.mjs';
+import { metric } from './lib/plait.mjs';
+import { connectionsTo, eventually } from './lib/process.mjs';
+import { errorCode } from './lib/raw_h2.mjs';
+
+const hasty = '[timeouts]\nclient_header_ms = 400\nstall_ms = 400\n';
+const streams = 'plait_client_stream_errors_total';
+
+test('slow clients', async (t) => {
+  const backend = await startTarget(t);
+  const { cert, key } = await certificate(t);
+  const plait = await startTargeted(t, [backend], hasty, `[[listen]]\naddress = "127.0.0.1:0"\ntls = "on"\ncert = "${cert}"\nkey = "${key}"\n`);
+  const honest = connectH2(t, plait.port);
+  const cases = [
+    ['heads of HTTP/1.1 that never end get 408', 'slowHeaders', { reason: 'header_timeout', counter: 'plait_requests_rejected_total' }, (seen) => seen.statuses[408] > 0],
+    ['header blocks of HTTP/2 that never end lose the connection', 'slowHeadersH2', { reason: 'header_timeout' }, (seen) => seen.closed > 0],
+    ['bodies of HTTP/1.1 that trickle get 408', 'slowBody', { reason: 'body_timeout', counter: streams }, (seen) => seen.statuses[408] > 0],
+    ['bodies of HTTP/2 that trickle are reset', 'slowBodyH2', { reason: 'body_timeout', counter: streams }, (seen) => seen.resets[errorCode.cancel] > 0],
+    ['windows that stay closed cost the streams', 'zeroWindow', { reason: 'window_timeout', counter: streams }, (seen) => seen.resets[errorCode.cancel] > 0],
+    ['windows that open by a trickle cost the streams', 'trickledWindow', { reason: 'window_timeout', counter: streams }, (seen) => seen.resets[errorCode.cancel] > 0],
+    ['requests that grow out of few bytes and are not taken (cookie bomb) cost the streams', 'cookieBomb', { reason: 'window_timeout', counter: streams }, (seen) => seen.resets[errorCode.cancel] > 0],
+    ['answers to PING that are not read cost the connection', 'unreadPings', { reason: 'frame_flood' }, (seen) => seen.bytes > 0],
+    ['TLS handshakes that never end are closed', 'slowHandshake', { reason: 'handshake_timeout' }, (seen) => seen.closed > 0],
+    ['TLS handshakes that are none are closed', 'brokenHandshake', { reason: 'tls_failed' }, (seen) => seen.closed > 0],
+  ];
+  for (const [name, attack, options, holds] of cases) {
+    await t.test(name, async (sub) => {
+      const seen = await endure(sub, plait, attack, { connections: 4, ms: 900, honest, ...options });
+      assert.ok(holds(seen), JSON.stringify(seen));
+    });
+  }
+});
+
+test('idle connections that take up every place make way for a client that comes', async (t) => {
+  const backend = await startTarget(t);
+  const plait = await startTargeted(t, [backend], '[limits]\nclient_connections = 200\n');
+  const running = await startAttack(t, plait, 'idle', { connections: 300 });
+  await eventually(() => connectionsTo(plait.port) >= 300, 'the hoarders have connected');
+  await eventually(async () => (await metric(plait, 'plait_client_connections_evicted_total')) > 0, 'idle ones are evicted');
+  const p99 = await latency(connectH2(t, plait.port), { least: 100 });
+  t.diagnostic(`a new client's p99 among 300 hoarders of 200 places: ${p99.toFixed(1)} ms`);
+  const raw = await openRaw(t, plait.port);
+  raw.write('GET /honest HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+  assert.match(await raw.ended(), /200 OK/);
+  assert.match(plait.stderr(), /evicted: /);
+  assert.ok(await metric(plait, 'plait_accept_pauses_total') > 0);
+  await running.stop();
+  await settled(plait, { connections: 1 });
+});
