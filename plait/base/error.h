@@ -101,8 +101,8 @@ inline Error backendError(ErrorCode code, const char* reason, uint32_t detail = 
 }
 
 const char* errorCodeName(ErrorCode code);
-// The fault that an error stands for: its own, or what its code and HTTP/2's say. Fault::none where the peer did nothing
-// wrong: it went away, or was idle.
+// The fault that an error stands for: its own, or what its code and HTTP/2's say. Fault::none where the peer did
+// nothing wrong: it went away, or was idle.
 Fault faultOf(const Error& error);
 // One word, for metrics.
 const char* faultName(Fault fault);

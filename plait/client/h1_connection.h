@@ -78,7 +78,7 @@ class H1Connection final : public Connection {
   uint64_t start_position_ = 0;  // of the request in the socket's output
   size_t scanned_ = 0;
   uint32_t interim_count_ = 0;  // 1xx heads of this response
-  int64_t silence_ms_ = 0;  // how long a response or a tunnel may show no sign of life
+  int64_t silence_ms_ = 0;      // how long a response or a tunnel may show no sign of life
   Phase phase_ = Phase::idle;
   bool keep_alive_ = false;
   bool has_answered_ = false;  // in HTTP/1.1

@@ -256,7 +256,8 @@ TimeNs H2Connection::checkPing(TimeNs now_ns) {
 
 TimeNs H2Connection::checkStreams(TimeNs now_ns) {
   if (pinged_ns_ != never_ns && pinged_ns_ + pool_.timeouts().ping_answer_ms * ns_per_ms <= now_ns) {
-    const Error error = connectionError(ErrorCode::stalled, "the backend did not answer a PING").as(Fault::ping_timeout);
+    const Error error =
+        connectionError(ErrorCode::stalled, "the backend did not answer a PING").as(Fault::ping_timeout);
     pool_.noteFault(backend_idx_, error);
     breakOff(error);
     return never_ns;

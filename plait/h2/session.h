@@ -42,7 +42,7 @@ struct SessionConfig {
   // ones. Every header block, and every DATA frame either way, gives some back, since such frames go with it.
   uint32_t idle_frame_burst = 10'000;
   uint32_t idle_frames_per_second = 1000;
-  uint32_t max_interim_responses = 64;  // to one request
+  uint32_t max_interim_responses = 64;   // to one request
   size_t send_queue_limit = 128 * 1024;  // DATA waits while more than this is queued
   bool enable_connect_protocol = false;  // server: announces and admits :protocol (RFC 8441)
 };

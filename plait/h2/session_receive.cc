@@ -538,10 +538,10 @@ Status Session::streamFailed(Stream* stream, uint32_t id, H2Error code, const ch
   event.by_peer = false;
   event.error_code = code;
   event.reason = reason;
-  event.fault = code == H2Error::protocol_error      ? Fault::malformed_message
-                : code == H2Error::enhance_your_calm ? Fault::message_too_large
-                                                     : faultOf(connectionError(ErrorCode::protocol_error, reason,
-                                                                               static_cast<uint32_t>(code)));
+  event.fault = code == H2Error::protocol_error ? Fault::malformed_message
+                : code == H2Error::enhance_your_calm
+                    ? Fault::message_too_large
+                    : faultOf(connectionError(ErrorCode::protocol_error, reason, static_cast<uint32_t>(code)));
   return {};
 }
 

@@ -49,16 +49,19 @@ bool EventRing::pop(LogEvent& event) {
 }
 
 std::string EventLog::faultSentence(const LogEvent& event) const {
-  std::string who = event.kind == LogEvent::Kind::client_fault ? fmt::format("client {}", event.client.address())
-                                                            : fmt::format("backend {}", backends_[event.backend_idx]);
-  std::string line = fmt::format("{}: {} ended, {}: {}", who, event.error.reachesConnection() ? "connection" : "request",
-                                 faultName(faultOf(event.error)), event.error.reason);
+  std::string who = event.kind == LogEvent::Kind::client_fault
+                        ? fmt::format("client {}", event.client.address())
+                        : fmt::format("backend {}", backends_[event.backend_idx]);
+  std::string line =
+      fmt::format("{}: {} ended, {}: {}", who, event.error.reachesConnection() ? "connection" : "request",
+                  faultName(faultOf(event.error)), event.error.reason);
   if (event.unsaid != 0) line += fmt::format(" ({} more like it since the last line)", event.unsaid);
   return line;
 }
 
 std::string EventLog::sentenceOf(const LogEvent& event, size_t worker) {
-  if (event.kind == LogEvent::Kind::client_fault || event.kind == LogEvent::Kind::backend_fault) return faultSentence(event);
+  if (event.kind == LogEvent::Kind::client_fault || event.kind == LogEvent::Kind::backend_fault)
+    return faultSentence(event);
   const bool is_up = event.kind == LogEvent::Kind::backend_up;
   std::vector<bool>& down = down_[event.backend_idx];
   const bool was_down = std::ranges::find(down, true) != down.end();

@@ -1,6 +1,7 @@
-// What an operator must hear: that a backend cannot be reached and why, and that it is back; and which client or backend
-// broke the protocol, floods, or stalls. Workers note it in a ring, the control thread says it on standard error: a
-// change of a backend's state once however many workers have noticed, a fault of a peer as often as LogRate allows.
+// What an operator must hear: that a backend cannot be reached and why, and that it is back; and which client or
+// backend broke the protocol, floods, or stalls. Workers note it in a ring, the control thread says it on standard
+// error: a change of a backend's state once however many workers have noticed, a fault of a peer as often as LogRate
+// allows.
 #pragma once
 
 #include <array>

@@ -282,8 +282,8 @@ void H2Server::updateDeadline() {
 void H2Server::onDeadline() {
   if (session_.isReceivingHeaders()) {
     connection_.server().counters_.header_timeouts += 1;
-    return connection_.abort(
-        connectionError(ErrorCode::stalled, "the client did not finish a header block in time").as(Fault::header_timeout));
+    return connection_.abort(connectionError(ErrorCode::stalled, "the client did not finish a header block in time")
+                                 .as(Fault::header_timeout));
   }
   // An idle client is told which of its requests were seen: those that cross this may be repeated (RFC 9113 §6.8).
   endIdle();
@@ -409,8 +409,8 @@ void H2Server::onRequest(h2::Event& event, Io& io) {
 }
 
 void H2Server::onRejected(h2::Event& event) {
-  const Error error = streamError(ErrorCode::malformed_message, event.reason, static_cast<uint32_t>(event.error_code))
-                          .as(event.fault);
+  const Error error =
+      streamError(ErrorCode::malformed_message, event.reason, static_cast<uint32_t>(event.error_code)).as(event.fault);
   Server& server = connection_.server();
   server.noteRejected({connection_.client(), event.request, 0, server.io.nowNs(), error});
 }

@@ -80,9 +80,9 @@ class H2Server {
   ServerConnection& connection_;
   h2::Session session_;
   BlockedList blocked_;
-  uint8_t* held_ = nullptr;  // input that waits for upload room, so that it holds no receive buffer
-  uint32_t window_;          // what the client may have under way on all streams
-  uint32_t drained_ = 0;     // bytes that backends took since it last grew
+  uint8_t* held_ = nullptr;   // input that waits for upload room, so that it holds no receive buffer
+  uint32_t window_;           // what the client may have under way on all streams
+  uint32_t drained_ = 0;      // bytes that backends took since it last grew
   Progress window_progress_;  // of the connection's window
   TimeNs idle_by_ns_ = never_ns;
   TimeNs headers_by_ns_ = never_ns;

@@ -129,7 +129,7 @@ class ServerConnection final : public UltraSock::Owner {
   bool had_unsent_ = false;
   Progress output_progress_;
   TimeNs idle_since_ns_ = 0;
-  bool is_leaving_ = false;             // evicted
+  bool is_leaving_ = false;     // evicted
   TimeNs paused_since_ns_ = 0;  // waits for upload room; 0 while it does not
   std::coroutine_handle<> room_waiter_;
   std::variant<std::monostate, H2Server, H1Server> protocol_;

@@ -64,8 +64,8 @@ void ServerConnection::evict() {
   is_leaving_ = true;
   server_.leaving_ += 1;
   server_.counters_.connections_evicted += 1;
-  server_.noteFault(client_,
-                    connectionError(ErrorCode::idle_timeout, "idle, and every connection is in use").as(Fault::evicted));
+  server_.noteFault(
+      client_, connectionError(ErrorCode::idle_timeout, "idle, and every connection is in use").as(Fault::evicted));
   if (H2Server* const h2 = this->h2()) {
     h2->endIdle();
   } else if (h1() != nullptr) {
