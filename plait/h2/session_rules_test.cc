@@ -317,6 +317,7 @@ TEST(SessionRules, InterimResponsesWithoutEndAreResetForTheirStreamAlone) {
   EXPECT_EQ(peer.last.fault, Fault::interim_flood);
   ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 3, ok_block)));
   EXPECT_TRUE(peer.log.ends_with("response 3 200 |end\n")) << peer.log;
+  for (Stream& stream : streams) peer.session.release(stream);
 }
 
 TEST(SessionRules, PriorityIsIgnoredUnlessItIsBroken) {
