@@ -235,6 +235,10 @@ void H1Connection::onResponseEnd() {
     std::exchange(stream_->request_pipe, nullptr)
         ->cancel(streamError(ErrorCode::cancelled, "the backend answered early"));
   }
+  if (keep_alive_ && is_request_sent && !input_.empty()) {
+    pool_.noteFault(backend_idx_,
+                    connectionError(ErrorCode::protocol_error, "the backend sent bytes that nobody asked for"));
+  }
   const bool is_reusable = is_request_sent && keep_alive_ && input_.empty();
   if (!is_reusable) retire(connectionError(ErrorCode::connection_lost, "the backend's connection is not kept alive"));
   finishStream();

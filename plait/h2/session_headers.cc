@@ -93,7 +93,7 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
     if (!is_dropped) head.add(field);
   }
   if (is_dropped) {
-    if (!is_closed && (stream == nullptr || !stream->reset_by_peer)) return {};
+    if (!is_closed && (stream == nullptr || !stream->reset_by_peer)) return payFrames(1);
     if (is_closed && isClosedForClient(stream))
       return fail(H2Error::stream_closed, "HEADERS on a closed stream (RFC 9113 §5.1)");
     // After RST_STREAM the owner has heard all there is.

@@ -1,5 +1,6 @@
 #include "plait/server/h1_server.h"
 
+#include "plait/server/head_room.h"
 #include "plait/server/server.h"
 
 namespace plait {
@@ -367,7 +368,9 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
   connection_.expectBy(never_ns);
   if (refused == 0 && !ended) {
     input_.bytes() = input_.bytes().subspan(parse.consumed);
-    exchange_ = server.h1_exchanges.create(*this, connection_);
+    if (leavesBlocksToFragments(server.headers, head.fields.heldBytes())) {
+      exchange_ = server.h1_exchanges.create(*this, connection_);
+    }
     // Once a tunnel is open, what it carries to the backend is the request's body.
     head.end_stream = parse.framing == h1::BodyFraming::none && head.protocol.empty();
     if (exchange_ == nullptr || !exchange_->adoptRequest(head, head.fields)) {

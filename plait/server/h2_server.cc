@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "plait/http/field_rules.h"
+#include "plait/server/head_room.h"
 #include "plait/server/server.h"
 
 namespace plait {
@@ -388,7 +389,8 @@ void H2Server::finishDraining() {
 
 void H2Server::onRequest(h2::Event& event, Io& io) {
   Server& server = connection_.server();
-  H2Exchange* exchange = server.h2_exchanges.create(*this, connection_);
+  const bool has_room = leavesBlocksToFragments(server.headers, event.fields.heldBytes());
+  H2Exchange* exchange = has_room ? server.h2_exchanges.create(*this, connection_) : nullptr;
   if (exchange == nullptr || !exchange->adoptRequest(event.request, event.fields)) {
     if (exchange != nullptr) server.h2_exchanges.destroy(exchange);
     server.counters_.requests_refused += 1;

@@ -61,7 +61,7 @@ export async function latency(session, { ms = 0, least = 150, headers = { ':path
   while (times.length < least || Date.now() < end) {
     const begun = performance.now();
     const answer = await request(session, headers, { timeout: 10_000 });
-    assert.equal(answer.status, 200, `the honest client is served (${answer.error?.message})`);
+    assert.equal(answer.status, 200, `the honest client is served (${answer.status} ${answer.rstCode} ${answer.error?.message})`);
     times.push(performance.now() - begun);
   }
   return p99(times);

@@ -14,8 +14,10 @@ export const io = process.env.PLAIT_IO ?? 'auto';
 
 // Starts plait and resolves once it is ready. `stop` sends SIGTERM and resolves with the exit code. However the test ends,
 // plait must drain and end with 0, unless the test ended it: a crash or a hang on the way out is a failure of that test.
-export async function startPlait(t, args) {
-  const child = spawn(plaitBin, [...args, '--io', io], { stdio: ['ignore', 'pipe', 'pipe'] });
+// `under` is a program that becomes plait, with its arguments.
+export async function startPlait(t, args, { under = [] } = {}) {
+  const [program, ...rest] = [...under, plaitBin, ...args, '--io', io];
+  const child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
   let out = '';
   let err = '';
   let ended = false;
@@ -78,8 +80,8 @@ export async function startProxy(t, backends, { tls = false, admin = false, args
 }
 
 // plait by a configuration file alone.
-export async function startConfigured(t, toml, args = []) {
-  return startPlait(t, ['-c', writeConfiguration(t, toml), ...args]);
+export async function startConfigured(t, toml, args = [], options = {}) {
+  return startPlait(t, ['-c', writeConfiguration(t, toml), ...args], options);
 }
 
 export function writeConfiguration(t, toml) {
