@@ -106,7 +106,7 @@ test('big cookies: one of 16 KB, and eighty crumbs', async (t) => {
     const answers = await Promise.all(Array.from({ length: 30 }, () => request(session, { ':path': '/', cookie })));
     for (const answer of answers) assert.equal(answer.body, String(cookie.length));
     const text = await exchangeRaw(plait.port, `GET / HTTP/1.1\r\nHost: a\r\nCookie: ${cookie}\r\nConnection: close\r\n\r\n`);
-    assert.ok(text.endsWith(String(cookie.length)), text.slice(0, 200));
+    assert.match(text, new RegExp(`\\r\\n${cookie.length}\\r\\n`), 'in a chunk of its own');
   }
   await assertNoFault(plait);
 });
@@ -125,7 +125,7 @@ test('a long poll is answered after several times every timeout of the client', 
     exchangeRaw(plait.port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'),
   ]);
   assert.equal(h2.body, 'at last');
-  assert.ok(h1.endsWith('at last'));
+  assert.match(h1, /\r\nat last\r\n/);
   await assertNoFault(plait);
 });
 
