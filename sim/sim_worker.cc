@@ -77,6 +77,7 @@ void SimWorker::checkAtRest() {
   expectNone("blocks of responses", memory_.stream_blocks.used());
   expectNone("receive buffers", memory_.buffers.lent());
   expectNone("send blocks", memory_.send_blocks.used());
+  expectNone("arrays of sends", core.io().vectorArrays().used());
   if (core.pool() == nullptr) return;
   expectNone("upstream streams of HTTP/2", core.pool()->h2Streams().used());
   expectNone("upstream streams of HTTP/1.1", core.pool()->h1Streams().used());

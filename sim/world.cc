@@ -213,29 +213,54 @@ bool World::quiet() {
   return !sim_.isViolated();
 }
 
+// One client, to its end.
+bool World::probeWith(const ClientOptions& options, bool leaves) {
+  clients_.push_back(
+      std::make_unique<Client>(network_, ledger_, static_cast<uint32_t>(clients_.size()), proxy_, options));
+  Client& client = *clients_.back();
+  client.start();
+  if (!sim_.runUntil([&] { return client.isDone(); }, sim_.now() + 60 * ns_per_s)) {
+    sim_.violate("recovery", "requests after the faults are not answered within a minute");
+    return false;
+  }
+  if (leaves) client.leave();
+  return true;
+}
+
 // After the storm the proxy must serve as if nothing had been.
 bool World::probe() {
   sim_.say("WORLD", "probes");
   // Where connections are few, those that are done make room.
   const bool may_stay = options_.limits.client_connections >= 16;
-  // A backend that speaks another version since its restart is found out by requests that may fail.
+  // A backend that speaks another version since its restart is found out by requests that may fail, at each worker.
   const bool has_changed = std::ranges::any_of(origins_, [](const auto& origin) { return origin->hasChanged(); });
-  for (uint32_t i = has_changed ? 0 : 6; i < 12; ++i) {
+  const auto served = [](SimWorker& worker) {
+    const ServerCounters& counters = worker.core().server().counters();
+    return counters.requests_h1 + counters.requests_h2;
+  };
+  std::vector<uint64_t> before;
+  for (auto& worker : workers_) before.push_back(served(*worker));
+  const auto all_know = [&] {
+    for (size_t i = 0; i < workers_.size(); ++i) {
+      if (served(*workers_[i]) < before[i] + 2 * origins_.size()) return false;
+    }
+    return true;
+  };
+  for (uint32_t i = 0; has_changed && i < 100 && !all_know(); ++i) {
     ClientOptions options;
-    options.is_calm = i >= 6;
+    options.speaks_h2 = false;
+    options.requests = 2 * static_cast<uint32_t>(origins_.size());
+    options.parallel = 1;
+    if (!probeWith(options, true)) return false;
+  }
+  for (uint32_t i = 0; i < 6; ++i) {
+    ClientOptions options;
+    options.is_calm = true;
     options.speaks_h2 = i % 2 == 0;
     options.requests = 5;
     options.parallel = options.speaks_h2 ? 2 : 1;
-    clients_.push_back(
-        std::make_unique<Client>(network_, ledger_, static_cast<uint32_t>(clients_.size()), proxy_, options));
-    Client& client = *clients_.back();
-    client.start();
-    if (!sim_.runUntil([&] { return client.isDone(); }, sim_.now() + 60 * ns_per_s)) {
-      sim_.violate("recovery", "requests after the faults are not answered within a minute");
-      return false;
-    }
     // Two idle connections are still there when the proxy is told to stop.
-    if (i < 10 || !may_stay) client.leave();
+    if (!probeWith(options, i < 4 || !may_stay)) return false;
   }
   sim_.runUntil([] { return false; }, sim_.now() + 5 * ns_per_s);
   for (auto& worker : workers_) worker->checkAtRest();

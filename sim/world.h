@@ -77,6 +77,7 @@ class World {
   H2PeerOptions drawH2();
   bool quiet();
   bool probe();
+  bool probeWith(const ClientOptions& options, bool leaves);
   void drain();
 
   Simulation sim_;
