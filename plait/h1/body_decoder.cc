@@ -119,11 +119,22 @@ ParseResult<BodyEvent> BodyDecoder::nextChunked(Bytes& input, http::FieldList& t
         extension_total_ += 1;
         break;
       case State::extension:
+      case State::extension_quoted:
+      case State::extension_escaped:
         if (byte == '\r') {
+          // A reader that knows quoted strings would look for the end behind this line; one that does not, here.
+          if (state_ != State::extension) return malformed("a chunk extension whose quotes do not close");
           state_ = State::size_lf;
           break;
         }
         if ((byte < 0x20 && byte != '\t') || byte == 0x7f) return malformed("a control character in a chunk extension");
+        if (state_ == State::extension_escaped) {
+          state_ = State::extension_quoted;
+        } else if (byte == '"') {
+          state_ = state_ == State::extension ? State::extension_quoted : State::extension;
+        } else if (byte == '\\' && state_ == State::extension_quoted) {
+          state_ = State::extension_escaped;
+        }
         if (++extension_size_ > limits_->chunk_extension_size) return tooLarge("a chunk extension is too large");
         extension_total_ += 1;
         break;

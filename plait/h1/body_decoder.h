@@ -51,6 +51,8 @@ class BodyDecoder {
     size_more,
     size_space,  // whitespace that only an extension may follow
     extension,
+    extension_quoted,   // within a quoted string
+    extension_escaped,  // behind its backslash
     size_lf,
     chunk_data,  // remaining_ bytes of a chunk
     data_cr,

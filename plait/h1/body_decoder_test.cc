@@ -178,6 +178,15 @@ TEST_F(BodyDecoding, ExtensionsAndTrailersAreBounded) {
   EXPECT_EQ(refusal("0\r\na: 1\r\nb: 1\r\nc: 1\r\n\r\n"), 431);
 }
 
+TEST_F(BodyDecoding, QuotesInAnExtensionCloseBeforeItsLineEnds) {
+  EXPECT_EQ(refusal("3;x=\"\r\nabc\r\n0\r\n\r\n\"\r\n0\r\n\r\n"), 400);
+  EXPECT_EQ(refusal("3;x=\"a\\\"\r\nabc\r\n0\r\n\r\n"), 400);
+  EXPECT_EQ(refusal("3;x=\"a\\\r\nabc\r\n0\r\n\r\n"), 400);
+  for (const size_t step : {1u, 1000u})
+    EXPECT_EQ(decodeChunked("3;x=\"a;\\\"b\\\\\";y\r\nabc\r\n0\r\n\r\n", step), "abc");
+  EXPECT_EQ(error_status_, 0);
+}
+
 TEST_F(BodyDecoding, UnwantedTrailersAreCheckedAndDropped) {
   memory_size_ = 0;
   EXPECT_EQ(decodeChunked("1\r\na\r\n0\r\nX: y\r\n\r\nrest", 100), "a");

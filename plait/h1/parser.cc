@@ -305,7 +305,8 @@ ParseResult<HeadParse> parseRequestHead(Bytes input, size_t& scanned, http::Requ
     // With a body on its way, the bytes behind the head would not be the tunnel's.
     if (head.connection.upgrade && out.end_stream && method == "GET") out.protocol = tunnelProtocol(out.fields);
   }
-  head.keep_alive = isPersistent(*version, head.connection);
+  // What follows a CONNECT may have been written for the tunnel: where there is none it is no request.
+  head.keep_alive = isPersistent(*version, head.connection) && out.method != "CONNECT";
   head.consumed = section->consumed;
   head.complete = true;
   scanned = 0;

@@ -158,6 +158,10 @@ TEST_F(RequestHead, TargetsInAbsoluteForm) {
   EXPECT_EQ(refusal("GET http://a/ HTTP/1.1\r\n\r\n"), 400);
 }
 
+TEST_F(RequestHead, WhatFollowsConnectIsNoRequest) {
+  EXPECT_FALSE(accept("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nConnection: keep-alive\r\n\r\n").keep_alive);
+}
+
 TEST_F(RequestHead, TargetsInOtherForms) {
   accept("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n");
   EXPECT_EQ(head_.path, "*");

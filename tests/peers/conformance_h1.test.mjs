@@ -109,10 +109,7 @@ serverRule('9112 §3.2.2', 'a target in absolute-form replaces Host', 'GET http:
 }));
 serverRule('9112 §3.2.2', 'a target in absolute-form without a path means /', 'GET http://b.example?y HTTP/1.1\r\nHost: b.example\r\n\r\n', served((seen) => assert.match(seen, /^GET \/\?y /)));
 serverRule('9112 §3.2.3', 'CONNECT without a port is 400', 'CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n', refused(400));
-serverRule('9112 §3.2.3', 'CONNECT is 501, for plait is no tunnel', 'CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n', async ({ raw, backend }) => {
-  await raw.until(/^HTTP\/1\.1 501 /);
-  assert.deepEqual(backend.requests, []);
-});
+serverRule('9112 §3.2.3', 'CONNECT is 501, for plait is no tunnel', 'CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n', refused(501));
 serverRule('9112 §3.2.4', 'OPTIONS of * is forwarded so', 'OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n', served((seen) => assert.match(seen, /^OPTIONS \* HTTP\/1\.1\r\n/)));
 serverRule('9112 §3.2.4', 'OPTIONS of a whole server in absolute-form becomes *', 'OPTIONS http://a:80 HTTP/1.1\r\nHost: a\r\n\r\n', served((seen) => assert.match(seen, /^OPTIONS \* HTTP\/1\.1\r\n/)));
 serverRule('9112 §3.2.4', 'a target of * with GET is 400', 'GET * HTTP/1.1\r\nHost: a\r\n\r\n', refused(400));
