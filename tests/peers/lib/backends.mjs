@@ -33,7 +33,7 @@ async function listen(server, state, scheme) {
   state.url = `${scheme}://${state.address}`;
 }
 
-// An HTTP/2 backend in this process. `handler(stream, headers)`; sessions are counted. `secure` is { cert, key }.
+// An HTTP/2 backend in this process. `handler(stream, headers, flags, raw_headers)`; sessions are counted. `secure` is { cert, key }.
 export async function startH2Backend(t, handler, { settings, secure, port, allowHTTP1 = false } = {}) {
   const server = secure ? http2.createSecureServer({ ...secure, settings, allowHTTP1 }) : http2.createServer({ settings });
   const state = { server, sessions: new Set(), opened: 0, port };
@@ -44,9 +44,9 @@ export async function startH2Backend(t, handler, { settings, secure, port, allow
     session.on('close', () => state.sessions.delete(session));
     session.on('error', () => {});
   });
-  server.on('stream', (stream, headers, flags) => {
+  server.on('stream', (stream, headers, flags, raw) => {
     stream.on('error', () => {});
-    handler(stream, headers, flags);
+    handler(stream, headers, flags, raw);
   });
   server.on('sessionError', () => {});
   await listen(server, state, secure ? 'https' : 'h2c');
