@@ -10,6 +10,11 @@ namespace {
 
 constexpr uint32_t max_interim_responses = 64;  // to one request
 
+// A server names what it switches to, and may choose only among what it was offered (RFC 9110 §7.8): one protocol here.
+bool switchesTo(const http::FieldList& fields, std::string_view protocol) {
+  return http::equalsIgnoreCase(fields.value(http::FieldName::upgrade), protocol);
+}
+
 }  // namespace
 
 H1UpstreamStream::H1UpstreamStream(ConnectionPool& pool, H1Connection& connection)
@@ -193,6 +198,9 @@ Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head
     return fail(
         connectionError(ErrorCode::protocol_error, "101 to a request that asked for no upgrade (RFC 9110 §15.2.2)"));
   }
+  if (is_tunnel && !switchesTo(head.fields, op.head->protocol)) {
+    return fail(connectionError(ErrorCode::protocol_error, "101 to another protocol than was offered (RFC 9110 §7.8)"));
+  }
   if (!stream.head_block.reserve(head.fields.listSize() + 64)) {
     failStream(streamError(ErrorCode::no_memory, "no memory is left for the response's fields"));
     return fail(connectionError(ErrorCode::no_memory, "no memory is left for the response's fields"));
@@ -221,7 +229,12 @@ Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head
     if (stream.request_pipe != nullptr) stream.request_pipe->attach(stream);
     return {};
   }
-  decoder_.start(parse.framing, head.content_length, limits_);
+  // What is nominated concerns trailers, too, and the names are gone with the head: they are kept beside its fields.
+  nominated_ = parse.connection;
+  for (size_t i = 0; i < nominated_.nominated_count; ++i) {
+    nominated_.nominated[i] = stream.head.fields.keep(parse.connection.nominated[i]);
+  }
+  decoder_.start(parse.framing, head.content_length, limits_, &nominated_);
   const bool ends = decoder_.isDone();
   if (ends) (void)stream.response_pipe.push({}, true);
   pool_.finished(op, static_cast<UpstreamStream*>(&stream));

@@ -72,6 +72,7 @@ class H1Connection final : public Connection {
   BufferedInput input_;
   h1::Limits limits_;
   h1::BodyDecoder decoder_;
+  http::ConnectionTokens nominated_;  // by the response under way; its views lie in the stream's head
   h1::BodyWriter writer_;
   H1UpstreamStream* stream_ = nullptr;
   std::coroutine_handle<> paused_reader_;

@@ -33,9 +33,11 @@ int hexDigit(uint8_t byte) {
 
 }  // namespace
 
-void BodyDecoder::start(BodyFraming framing, uint64_t content_length, const Limits& limits) {
+void BodyDecoder::start(BodyFraming framing, uint64_t content_length, const Limits& limits,
+                        const http::ConnectionTokens* connection) {
   *this = BodyDecoder();
   limits_ = &limits;
+  connection_ = connection;
   framing_ = framing;
   switch (framing) {
     case BodyFraming::none:
@@ -189,7 +191,7 @@ ParseResult<BodyEvent> BodyDecoder::nextTrailers(Bytes& input, http::FieldList& 
     if (!wanted) continue;
     if (!line.fits) return tooLarge("the trailers exceed their memory");
     const http::FieldName id = http::fieldNameOf(line.name);
-    if (http::isForbiddenInTrailers(id)) continue;
+    if (http::isForbiddenInTrailers(id) || (connection_ != nullptr && connection_->nominates(line.name))) continue;
     trailers.commit(line.name.size(), line.value.size(), id, false);
   }
   event.has_trailers = trailers.count() != 0;

@@ -26,8 +26,10 @@ class BodyDecoder {
   BodyDecoder() = default;
 
   // Starts over for the message whose head was just parsed. `content_length` is only looked at with that framing.
-  // `limits` must outlive the decoder.
-  void start(BodyFraming framing, uint64_t content_length, const Limits& limits);
+  // `limits` must outlive the decoder. So must what the message's Connection nominated, if it is given: trailers of
+  // those names are dropped as fields are (RFC 9110 §7.6.1).
+  void start(BodyFraming framing, uint64_t content_length, const Limits& limits,
+             const http::ConnectionTokens* connection = nullptr);
 
   // Takes bytes off the front of `input` and says what they are. Only an unfinished trailer section is left unconsumed
   // with need_more; everything else is taken as it comes, also byte by byte. `trailers` may have no memory when they
@@ -63,6 +65,7 @@ class BodyDecoder {
   ParseResult<BodyEvent> nextTrailers(Bytes& input, http::FieldList& trailers);
 
   const Limits* limits_ = nullptr;
+  const http::ConnectionTokens* connection_ = nullptr;
   State state_ = State::done;
   BodyFraming framing_ = BodyFraming::none;
   uint8_t digits_ = 0;

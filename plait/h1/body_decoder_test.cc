@@ -187,6 +187,15 @@ TEST_F(BodyDecoding, QuotesInAnExtensionCloseBeforeItsLineEnds) {
   EXPECT_EQ(error_status_, 0);
 }
 
+TEST_F(BodyDecoding, TrailersThatConnectionNominatedAreDropped) {
+  http::ConnectionTokens connection;
+  ASSERT_TRUE(http::parseConnectionValue("keep-alive, X-Hop", connection));
+  decoder_.start(BodyFraming::chunked, http::unknown_length, limits_, &connection);
+  EXPECT_EQ(decode("1\r\na\r\n0\r\nx-hop: 1\r\nx-sum: 2\r\n\r\n", 1), "a");
+  ASSERT_EQ(trailers_.count(), 1u);
+  EXPECT_EQ(trailers_[0].name, "x-sum");
+}
+
 TEST_F(BodyDecoding, UnwantedTrailersAreCheckedAndDropped) {
   memory_size_ = 0;
   EXPECT_EQ(decodeChunked("1\r\na\r\n0\r\nX: y\r\n\r\nrest", 100), "a");

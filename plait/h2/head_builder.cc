@@ -20,6 +20,10 @@ void HeadBuilder::addWithCare(const DecodedField& field) {
     if (content_length_ == *length) return;  // the same twice is sent on once
     if (content_length_ != http::unknown_length) return reject("two values of Content-Length (RFC 9110 §8.6)");
     content_length_ = *length;
+    // Of a list of identical values one is sent on (RFC 9110 §8.6).
+    const std::string_view one = http::trimWhitespace(field.value.substr(0, field.value.find(',')));
+    if (!fields_.add(field.name, one, field.id, field.never_indexed)) is_too_large_ = true;
+    return;
   }
   if (field.id == FieldName::host && kind_ == Kind::request) return addHost(field);
   if (!fields_.add(field.name, field.value, field.id, field.never_indexed)) is_too_large_ = true;

@@ -324,6 +324,7 @@ class Session {
   uint32_t block_stream_id_ = 0;
   uint32_t continuations_ = 0;
   bool block_ends_stream_ = false;
+  bool block_depends_on_itself_ = false;
   bool awaiting_continuation_ = false;
 
   bool settings_received_ = false;

@@ -8,6 +8,7 @@ namespace plait::h2 {
 
 Status Session::onHeaders(Bytes payload, Event& event) {
   uint32_t padding = 0;
+  block_depends_on_itself_ = false;
   if (frame_.has(flags::padded)) {
     if (payload.empty())
       return fail(H2Error::frame_size_error, "padded HEADERS without a padding length (RFC 9113 §6.2)");
@@ -17,9 +18,7 @@ Status Session::onHeaders(Bytes payload, Event& event) {
   if (frame_.has(flags::priority)) {
     if (payload.size() < 5)
       return fail(H2Error::frame_size_error, "HEADERS is too short for its priority (RFC 9113 §6.2)");
-    if ((loadBe32(payload.data()) & max_stream_id) == frame_.stream_id) {
-      return fail(H2Error::protocol_error, "a stream depends on itself (RFC 7540 §5.3.1)");
-    }
+    block_depends_on_itself_ = (loadBe32(payload.data()) & max_stream_id) == frame_.stream_id;
     payload = payload.subspan(5);
   }
   if (padding > payload.size())
@@ -84,6 +83,7 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   HeadBuilder head(kind, {scratch_.fields, SessionScratch::header_memory}, config_.enable_connect_protocol,
                    event.request, event.response);
   head.limit(config_.max_header_list_size, config_.max_fields);
+  if (block_depends_on_itself_) head.reject("a stream depends on itself (RFC 7540 §5.3.1)");
   decoder_.begin(block);
   for (DecodedField field;;) {
     // Every field is decoded, for the tables' sake, also those of a message that is not wanted (RFC 9113 §4.3).

@@ -162,6 +162,14 @@ TEST(SessionRules, AnIdBelowAnEarlierOneIsNoClosedStream) {
   EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::protocol_error);
 }
 
+TEST(SessionRules, ARequestThatDependsOnItselfIsRefusedAlone) {
+  Peer peer(Role::server);
+  ASSERT_TRUE(peer.request(1, be32(1) + text("\x10") + get_block, end_both | flags::priority));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error);
+  ASSERT_TRUE(peer.request(3, be32(0) + text("\x10") + get_block, end_both | flags::priority));
+  EXPECT_EQ(peer.log, "request 3 GET http a / |end\n");
+}
+
 TEST(SessionRules, ABackendThatSpeaksAfterTheEndDoesNotTakeOtherStreamsWithIt) {
   Peer peer(Role::client);
   peer.open(false);

@@ -237,6 +237,7 @@ Task<bool> H1Server::readBody(Io& io) {
     while (connection_.server().uploadsAreShort() && exchange_ != nullptr && !connection_.sock().isAborted()) {
       co_await connection_.uploadRoom();
     }
+    if (exchange_ == nullptr) co_return false;  // answered early: the rest is not read, the connection closes
     http::FieldList trailers(memory);
     auto event = decoder_.next(input_.bytes(), trailers);
     if (!event) {
@@ -257,7 +258,6 @@ Task<bool> H1Server::readBody(Io& io) {
       connection_.expectBy(never_ns);
       continue;
     }
-    if (exchange_ == nullptr) co_return false;  // answered early: the rest is not read, the connection closes
     http::Pipe& pipe = exchange_->request_pipe_;
     const bool wanted = !pipe.isAborted() && !pipe.isFinished();
     if (event->kind == h1::BodyEvent::Kind::end) {
@@ -397,7 +397,7 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
     if (field.id == http::FieldName::connection)
       (void)http::parseConnectionValue(field.value, exchange.parse_.connection);
   }
-  decoder_.start(parse.framing, head.content_length, limits_);
+  decoder_.start(parse.framing, head.content_length, limits_, &exchange.parse_.connection);
   connection_.scope().spawn(server.handler.handle(exchange, io), io);
   if (parse.expect_continue && !exchange.request_.end_stream) {
     // plait itself invites the body: waiting for the backend's 100 would cost a round trip, and the retry rules decide

@@ -65,7 +65,15 @@ const served = (check = () => {}) => async ({ raw, backend }) => {
   assert.equal(backend.requests.length, 1);
   await check(backend.requests[0], text, raw);
 };
-// A body that turns out to be malformed: the request is never complete for the backend, nor answered with success.
+// A body that turns out to be malformed: the request is never complete for the backend, and plait answers it, once.
+const malformedBody = (status) => async ({ raw, backend }) => {
+  const text = await raw.ended();
+  assert.match(text, new RegExp(`^HTTP/1\\.1 ${status} `), text);
+  assert.match(text, /^connection: close\r$/im);
+  assert.equal(text.match(/HTTP\/1\.1 \d/g).length, 1, 'nothing else is answered');
+  assert.deepEqual(backend.requests, []);
+};
+// A request that ends early: it is never complete for the backend, nor answered with success.
 const brokenOff = async ({ raw, backend }) => {
   const text = await raw.ended();
   assert.doesNotMatch(text, /^HTTP\/1\.1 2/);
@@ -159,18 +167,18 @@ serverRule('9112 §6.2', 'plait sends either a length or a coding', chunked('3\r
 }));
 
 serverRule('9112 §7.1', 'chunk sizes in capitals and with zeros ahead are taken', chunked('00A\r\n0123456789\r\n000\r\n\r\n'), served((seen) => assert.match(seen, /0123456789/)));
-serverRule('9112 §7.1', 'a chunk size that is no number breaks the request off', chunked('x\r\nabc\r\n0\r\n\r\n'), brokenOff);
-serverRule('9112 §7.1', 'a chunk size with a sign breaks the request off', chunked('+3\r\nabc\r\n0\r\n\r\n'), brokenOff);
-serverRule('9112 §7.1', 'a chunk size that overflows breaks the request off', chunked('fffffffffffffffff\r\nabc'), brokenOff);
-serverRule('9112 §7.1', 'a chunk longer than its size breaks the request off', chunked('3\r\nabcd\r\n0\r\n\r\n'), brokenOff);
-serverRule('9112 §7.1', 'a bare LF behind a chunk size breaks the request off', chunked('3\nabc\r\n0\r\n\r\n'), brokenOff);
-serverRule('9112 §7.1', 'a bare LF behind a chunk breaks the request off', chunked('3\r\nabc\n0\r\n\r\n'), brokenOff);
+serverRule('9112 §7.1', 'a chunk size that is no number breaks the request off', chunked('x\r\nabc\r\n0\r\n\r\n'), malformedBody(400));
+serverRule('9112 §7.1', 'a chunk size with a sign breaks the request off', chunked('+3\r\nabc\r\n0\r\n\r\n'), malformedBody(400));
+serverRule('9112 §7.1', 'a chunk size that overflows breaks the request off', chunked('fffffffffffffffff\r\nabc'), malformedBody(400));
+serverRule('9112 §7.1', 'a chunk longer than its size breaks the request off', chunked('3\r\nabcd\r\n0\r\n\r\n'), malformedBody(400));
+serverRule('9112 §7.1', 'a bare LF behind a chunk size breaks the request off', chunked('3\nabc\r\n0\r\n\r\n'), malformedBody(400));
+serverRule('9112 §7.1', 'a bare LF behind a chunk breaks the request off', chunked('3\r\nabc\n0\r\n\r\n'), malformedBody(400));
 serverRule('9112 §7.1.1', 'chunk extensions are ignored and not forwarded', chunked('3;name=value;flag\r\nabc\r\n0;last\r\n\r\n'), served((seen) => assert.doesNotMatch(seen, /name=value|flag|last/)));
-serverRule('9112 §7.1.1', 'chunk extensions without end break the request off', chunked(`3;${'x'.repeat(20_000)}\r\nabc\r\n0\r\n\r\n`), brokenOff);
+serverRule('9112 §7.1.1', 'chunk extensions without end break the request off', chunked(`3;${'x'.repeat(20_000)}\r\nabc\r\n0\r\n\r\n`), malformedBody(431));
 serverRule('9112 §7.1.2', 'trailers pass, but not those of framing, routing or authentication', chunked('1\r\na\r\n0\r\nX-Sum: 1\r\nContent-Length: 9\r\nHost: b\r\nAuthorization: c\r\nTransfer-Encoding: chunked\r\n\r\n'), served((seen) => {
   assert.match(seen, /\r\n0\r\nx-sum: 1\r\n\r\n$/i);
 }));
-serverRule('9112 §7.1.2', 'a malformed trailer breaks the request off', chunked('1\r\na\r\n0\r\nX Sum: 1\r\n\r\n'), brokenOff);
+serverRule('9112 §7.1.2', 'a malformed trailer breaks the request off', chunked('1\r\na\r\n0\r\nX Sum: 1\r\n\r\n'), malformedBody(400));
 serverRule('9112 §7.4', 'TE of codings is for this hop alone', get('TE: gzip;q=1, deflate', 'Connection: TE'), served((seen) => assert.deepEqual(valuesOf(seen, 'te'), [])));
 serverRule('9112 §7.4', 'TE of trailers is forwarded and nominated', get('TE: trailers', 'Connection: TE'), served((seen) => {
   assert.deepEqual(valuesOf(seen, 'te'), ['trailers']);

@@ -277,7 +277,7 @@ rule('5.3', 'HEADERS with a priority are taken', [frame(type.headers, open | end
 rule('5.3', 'HEADERS with an exclusive dependency on an idle stream are taken',
   [frame(type.headers, open | end | flag.priority, 1, block(uint32(0x80000063), [15], getBlock))], served(1));
 rule('5.3', 'HEADERS that depend on themselves are PROTOCOL_ERROR',
-  [frame(type.headers, open | end | flag.priority, 1, block(uint32(1), [15], getBlock))], connectionError(code.protocol));
+  [frame(type.headers, open | end | flag.priority, 1, block(uint32(1), [15], getBlock))], streamError(code.protocol));
 rule('5.3', 'PRIORITY of an idle stream on itself is PROTOCOL_ERROR', [priority(1, 1)], connectionError(code.protocol));
 rule('5.3', 'PRIORITY of an open stream on itself is PROTOCOL_ERROR for that stream',
   [headers(1, get('/wait')), priority(1, 1)], streamError(code.protocol));
