@@ -174,6 +174,8 @@ const pseudo = (changes) => Object.entries({ ':method': 'GET', ':scheme': 'http'
   .filter(([, value]) => value !== undefined);
 // `parts`: [fields, flags] for a header block, a string or [string, flags] for DATA.
 const malformed = (name, ...parts) => h2Cases.push({ name: `${name}: refused`, parts, expected: [] });
+// What is wrong comes behind a request that was whole: the client hears of it, and a backend may have read the request, as it is.
+const malformedBehind = (name, possible, ...parts) => h2Cases.push({ name: `${name}: refused`, parts, expected: [], possible });
 const taken = (name, parts, ...expected) => h2Cases.push({ name: `${name}: ${expected.length} request(s)`, parts, expected });
 
 for (const [name, value] of Object.entries({
@@ -218,8 +220,9 @@ for (const [name, length, body] of [
   ['too short', '2', 'abc'], ['too long', '4', 'abc'], ['of 0', '0', 'abc'], ['with a plus', '+3', 'abc'], ['with a minus', '-3', 'abc'], ['in hexadecimal', '0x3', 'abc'],
   ['that is empty', '', 'abc'], ['of two values', '3, 4', 'abc'], ['with a space', '3 0', 'abc'], ['of 2^64 and three', '18446744073709551619', 'abc'],
 ]) {
-  malformed(`a Content-Length ${name}`, [upload(['content-length', length]), open], [body, flag.endStream]);
-  malformed(`a Content-Length ${name}, with trailers`, [upload(['content-length', length]), open], body, [[['x', 'y']]]);
+  const refused = length === '0' ? (what, ...parts) => malformedBehind(what, 'POST @ a ', ...parts) : malformed;
+  refused(`a Content-Length ${name}`, [upload(['content-length', length]), open], [body, flag.endStream]);
+  refused(`a Content-Length ${name}, with trailers`, [upload(['content-length', length]), open], body, [[['x', 'y']]]);
 }
 malformed('a Content-Length and no body', [upload(['content-length', '3'])]);
 malformed('two Content-Lengths that differ', [upload(['content-length', '3'], ['content-length', '4']), open], ['abc', flag.endStream]);
@@ -291,7 +294,7 @@ for (const [client, [cases, run]] of Object.entries(clients)) {
           await run(tt, plait, one, own);
           const mine = () => backend.requests.filter(({ target }) => target === own || target === `${own}/next`);
           await eventually(() => mine().length >= one.expected.length, 'the backend has the requests');
-          const seen = mine().map(shown);
+          const seen = mine().map(shown).filter((request) => request !== one.possible?.replaceAll('@', own));
           assert.deepEqual(backend.faults.splice(0), []);
           assert.equal(seen.length, one.expected.length, JSON.stringify(seen));
           for (const [j, expected] of one.expected.entries()) {
@@ -303,7 +306,9 @@ for (const [client, [cases, run]] of Object.entries(clients)) {
       // What would have come late, or under another name, is there by now.
       await settled(plait);
       const expected = cases.flatMap((one, i) => one.expected.map((_, j) => `/${client}-${i}${j === 0 ? '' : '/next'}`));
-      assert.deepEqual(backend.requests.map(({ target }) => target).filter((target) => target !== '/settled'), expected);
+      const possible = cases.map((one, i) => one.possible?.replaceAll('@', `/${client}-${i}`));
+      const taken = backend.requests.filter((request) => request.target !== '/settled' && !possible.includes(shown(request)));
+      assert.deepEqual(taken.map(({ target }) => target), expected);
       assert.deepEqual(backend.faults, []);
     });
   }
