@@ -119,7 +119,7 @@ void H1Connection::request(RequestOp& op) {
   }
   stream_ = stream;
   stream->op = &op;
-  stream->deadline_ns = op.options.deadline_ns;
+  stream->deadline_ns = op.options->deadline_ns;
   op.stream = stream;
   phase_ = Phase::head;
   scanned_ = 0;
@@ -129,9 +129,9 @@ void H1Connection::request(RequestOp& op) {
   sock_.flushLater();
   armTimer(stream->deadline_ns);
   // What goes through a tunnel begins when the backend has agreed to it.
-  if (!head.end_stream && head.protocol.empty() && op.options.body != nullptr) {
-    stream->request_pipe = op.options.body;
-    op.options.body->attach(*stream);
+  if (!head.end_stream && head.protocol.empty() && op.options->body != nullptr) {
+    stream->request_pipe = op.options->body;
+    op.options->body->attach(*stream);
   }
 }
 
@@ -143,7 +143,7 @@ void H1Connection::showLife() {
   if (stream_ == nullptr) return;
   // Until the head is there its own deadline counts, which a backend that takes the request has not missed.
   if (phase_ == Phase::head) {
-    stream_->deadline_ns = stream_->op->options.deadlineAfterProgress(pool_.io().nowNs(), stream_->deadline_ns);
+    stream_->deadline_ns = stream_->op->options->deadlineAfterProgress(pool_.io().nowNs(), stream_->deadline_ns);
     return;
   }
   stream_->deadline_ns = pool_.io().nowNs() + silence_ms_ * ns_per_ms;
@@ -224,7 +224,7 @@ Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head
   if (is_tunnel) {
     retire(connectionError(ErrorCode::cancelled, "the connection has become a tunnel"));
     writer_.start(h1::BodyFraming::until_close, http::unknown_length);
-    stream.request_pipe = op.options.body;
+    stream.request_pipe = op.options->body;
     pool_.finished(op, static_cast<UpstreamStream*>(&stream));
     if (stream.request_pipe != nullptr) stream.request_pipe->attach(stream);
     return {};
@@ -282,7 +282,7 @@ Status H1Connection::feedHead(bool& needs_more) {
   if (interim_count_++ == max_interim_responses) {
     return fail(connectionError(ErrorCode::protocol_error, "too many interim responses").as(Fault::interim_flood));
   }
-  if (InterimSink* interim = stream_->op->options.interim) {
+  if (InterimSink* interim = stream_->op->options->interim) {
     http::ResponseHead kept = head;
     uint8_t* rest = pool_.scratch().encoded;
     kept.fields = http::FieldList({rest, sizeof(h2::SessionScratch::encoded)});

@@ -80,7 +80,7 @@ size_t H2UpstreamStream::onBody(Bytes bytes, bool last) {
     if (head_received) {
       deadline_ns = connection.silenceEnd();
     } else if (op != nullptr) {
-      deadline_ns = op->options.deadlineAfterProgress(pool_.io().nowNs(), deadline_ns);
+      deadline_ns = op->options->deadlineAfterProgress(pool_.io().nowNs(), deadline_ns);
     }
   }
   if (taken != bytes.size()) connection.block(*this);
@@ -181,7 +181,7 @@ void H2Connection::request(RequestOp& op) {
   }
   stream->op = &op;
   stream->expects_no_body = head.method == "HEAD";
-  stream->deadline_ns = op.options.deadline_ns;
+  stream->deadline_ns = op.options->deadline_ns;
   stream->start_position = sock_.position();
   op.stream = stream;
   // An upgrade that this backend cannot do is a request without one (RFC 9110 §7.8).
@@ -200,9 +200,9 @@ void H2Connection::request(RequestOp& op) {
   sock_.flushLater();
   armTimer(stream->deadline_ns);
   armTimer(checkPing(pool_.io().nowNs()));
-  if (!end_stream && op.options.body != nullptr) {
-    stream->request_pipe = op.options.body;
-    op.options.body->attach(*stream);
+  if (!end_stream && op.options->body != nullptr) {
+    stream->request_pipe = op.options->body;
+    op.options->body->attach(*stream);
   }
 }
 
@@ -375,9 +375,9 @@ void H2Connection::onEvent(h2::Event& event) {
     case h2::Event::Kind::response:
       return onResponse(*stream, event);
     case h2::Event::Kind::interim:
-      if (stream->op != nullptr && stream->op->options.interim != nullptr) {
+      if (stream->op != nullptr && stream->op->options->interim != nullptr) {
         event.response.fields = event.fields;
-        stream->op->options.interim->onInterim(event.response);
+        stream->op->options->interim->onInterim(event.response);
       }
       return;
     case h2::Event::Kind::data:

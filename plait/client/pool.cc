@@ -82,18 +82,21 @@ Connection* ConnectionPool::pick(Lane& lane) {
   return best;
 }
 
+Connection* ConnectionPool::reserveNow(Backend& backend, Lane& lane) {
+  // Whoever came first is served first: with a queue, even a free stream is not for a newcomer.
+  Connection* connection = closing_ || !lane.queue.empty() ? nullptr : pick(lane);
+  if (connection == nullptr) return nullptr;
+  connection->reserve();
+  // Another connection is opened before the last stream is gone.
+  if (connection->isCrowded()) dialIfNeeded(backend, lane);
+  return connection;
+}
+
 void ConnectionPool::acquire(RequestOp& op) {
   Backend& backend = *backends_[op.backend_idx];
   Lane& lane = laneOf(backend, op);
   if (closing_) return op.on_leased(op, fail(connectionError(ErrorCode::shutting_down, "the pool is closing")));
-  // Whoever came first is served first: with a queue, even a free stream is not for a newcomer.
-  Connection* connection = lane.queue.empty() ? pick(lane) : nullptr;
-  if (connection != nullptr) {
-    connection->reserve();
-    // Another connection is opened before the last stream is gone.
-    if (connection->isCrowded()) dialIfNeeded(backend, lane);
-    return op.on_leased(op, connection);
-  }
+  if (Connection* connection = reserveNow(backend, lane)) return op.on_leased(op, connection);
   if (lane.ready.empty() && lane.dialling == 0 && backend.not_before_ns > io_.nowNs()) {
     return op.on_leased(
         op, fail(backendError(ErrorCode::connect_failed, "the backend did not answer a moment ago and is left alone")));
@@ -370,9 +373,9 @@ bool ConnectionPool::takeUnknownToken() {
 
 bool ConnectionPool::mayRetry(RequestOp& op, const Error& error) {
   if (closing_ || op.attempts >= limits_.unprocessed_retries + 1) return false;
-  if (op.options.cancel != nullptr && op.options.cancel->isCancelled()) return false;
-  if (op.options.deadline_ns <= io_.nowNs()) return false;
-  if (op.options.body != nullptr && !op.options.body->canReplay()) return false;
+  if (op.options->cancel != nullptr && op.options->cancel->isCancelled()) return false;
+  if (op.options->deadline_ns <= io_.nowNs()) return false;
+  if (op.options->body != nullptr && !op.options->body->canReplay()) return false;
   switch (error.code) {
     case ErrorCode::http_1_1_required:
       if (op.needs_http_1_1 || backends_[op.backend_idx]->options.protocol == BackendProtocol::h2c) return false;
@@ -380,7 +383,7 @@ bool ConnectionPool::mayRetry(RequestOp& op, const Error& error) {
     case ErrorCode::refused_stream:
     case ErrorCode::goaway_unprocessed:
     case ErrorCode::never_sent:
-      if (op.options.retry_class != nullptr) *op.options.retry_class = RetryClass::unprocessed;
+      if (op.options->retry_class != nullptr) *op.options->retry_class = RetryClass::unprocessed;
       counters_.retries_unprocessed += 1;
       return true;
     case ErrorCode::connection_lost:
@@ -389,8 +392,8 @@ bool ConnectionPool::mayRetry(RequestOp& op, const Error& error) {
       if (error.reach != Reach::connection || op.unknown_retried || !http::isIdempotent(op.head->method)) return false;
       if (!takeUnknownToken()) return false;
       op.unknown_retried = true;
-      if (op.options.unknown_retried != nullptr) *op.options.unknown_retried = true;
-      if (op.options.retry_class != nullptr) *op.options.retry_class = RetryClass::unknown;
+      if (op.options->unknown_retried != nullptr) *op.options->unknown_retried = true;
+      if (op.options->retry_class != nullptr) *op.options->retry_class = RetryClass::unknown;
       counters_.retries_unknown += 1;
       return true;
     default:
@@ -412,8 +415,8 @@ void ConnectionPool::startTry(RequestOp& op) {
 void ConnectionPool::finished(RequestOp& op, Result<UpstreamStream*> result) {
   auto& awaiter = *static_cast<Lease::RequestAwaiter*>(op.owner);
   if (!result && mayRetry(op, result.error())) {
-    if (op.options.retries != nullptr) *op.options.retries += 1;
-    if (op.options.body != nullptr) op.options.body->rewind();
+    if (op.options->retries != nullptr) *op.options->retries += 1;
+    if (op.options->body != nullptr) op.options->body->rewind();
     // Where one connection was lost the others to that backend may be as well, and we have not heard yet.
     const bool is_lost = op.unknown_retried && result.error().reach == Reach::connection;
     return awaiter.tryAgain(is_lost ? timeouts_.backoff_min_ms : 0);
@@ -441,42 +444,48 @@ Task<void> ConnectionPool::close(Io& io) {
 
 // -- awaiters
 
-ConnectionPool::LeaseAwaiter::LeaseAwaiter(ConnectionPool& pool, uint32_t backend_idx, CancelToken* cancel, Io& io)
-    : pool_(pool), cancel_(cancel), io_(io), timer_(this, [](void* self) {
-        auto* awaiter = static_cast<LeaseAwaiter*>(self);
-        awaiter->op_.queue_node.unlink();
-        awaiter->op_.on_leased(awaiter->op_,
-                               fail(backendError(ErrorCode::pool_exhausted, "no stream became free in time")));
-      }) {
-  PLAIT_ASSERT(backend_idx < pool.backendCount());
-  op_.backend_idx = backend_idx;
-  op_.owner = this;
-  op_.on_leased = [](RequestOp& op, Result<Connection*> connection) {
-    auto* awaiter = static_cast<LeaseAwaiter*>(op.owner);
-    awaiter->result_ = connection;
-    op.done = true;
-    awaiter->timer_.cancel();
-    awaiter->cancel_node_.node.unlink();
-    if (op.waiter) awaiter->io_.ready(op.waiter);
-  };
-  cancel_node_.owner = this;
-  cancel_node_.on_cancel = [](void* self, const Error& error) {
-    auto* awaiter = static_cast<LeaseAwaiter*>(self);
-    if (awaiter->op_.done) return;
-    awaiter->op_.queue_node.unlink();
-    awaiter->op_.on_leased(awaiter->op_, fail(error));
-  };
-}
-
 bool ConnectionPool::LeaseAwaiter::await_ready() {
-  pool_.acquire(op_);
-  return op_.done;
+  PLAIT_ASSERT(backend_idx_ < pool_.backendCount());
+  Backend& backend = *pool_.backends_[backend_idx_];
+  Connection* connection = pool_.reserveNow(backend, backend.speaks_http1 ? backend.h1 : backend.h2);
+  if (connection != nullptr) result_ = connection;
+  return connection != nullptr;
 }
 
-void ConnectionPool::LeaseAwaiter::await_suspend(std::coroutine_handle<> handle) {
-  op_.waiter = handle;
-  io_.arm(timer_, io_.nowNs() + pool_.timeouts_.queue_ms * ns_per_ms);
-  if (cancel_ != nullptr) cancel_->link(cancel_node_);
+bool ConnectionPool::LeaseAwaiter::await_suspend(std::coroutine_handle<> handle) {
+  Waiting& waiting = waiting_.emplace(*this);
+  pool_.acquire(waiting.op);
+  if (waiting.op.done) return false;
+  waiting.op.waiter = handle;
+  io_.arm(waiting.timer, io_.nowNs() + pool_.timeouts_.queue_ms * ns_per_ms);
+  if (cancel_ != nullptr) cancel_->link(waiting.cancel_node);
+  return true;
+}
+
+ConnectionPool::LeaseAwaiter::Waiting::Waiting(LeaseAwaiter& awaiter)
+    : timer(this, [](void* self) {
+        static_cast<Waiting*>(self)->giveUp(backendError(ErrorCode::pool_exhausted, "no stream became free in time"));
+      }) {
+  op.backend_idx = awaiter.backend_idx_;
+  op.owner = &awaiter;
+  op.on_leased = [](RequestOp& leased, Result<Connection*> connection) {
+    auto* owner = static_cast<LeaseAwaiter*>(leased.owner);
+    owner->result_ = connection;
+    leased.done = true;
+    owner->waiting_->timer.cancel();
+    owner->waiting_->cancel_node.node.unlink();
+    if (leased.waiter) owner->io_.ready(leased.waiter);
+  };
+  cancel_node.owner = this;
+  cancel_node.on_cancel = [](void* self, const Error& error) {
+    auto* cancelled = static_cast<Waiting*>(self);
+    if (!cancelled->op.done) cancelled->giveUp(error);
+  };
+}
+
+void ConnectionPool::LeaseAwaiter::Waiting::giveUp(const Error& error) {
+  op.queue_node.unlink();
+  op.on_leased(op, fail(error));
 }
 
 Result<Lease> ConnectionPool::LeaseAwaiter::await_resume() {
@@ -492,7 +501,7 @@ Lease::RequestAwaiter::RequestAwaiter(Lease& lease, const http::RequestHead& hea
                                       Io& io)
     : lease_(lease), io_(io), timer_(this, [](void* self) { static_cast<RequestAwaiter*>(self)->onTimer(); }) {
   op_.head = &head;
-  op_.options = options;
+  op_.options = &options;
   op_.unknown_retried = options.unknown_retried != nullptr && *options.unknown_retried;
   op_.backend_idx = lease.backend_idx_;
   op_.owner = this;
@@ -514,7 +523,7 @@ Lease::PlainRequestAwaiter Lease::request(std::string_view method, std::string_v
 
 Lease::PlainRequestAwaiter::PlainRequestAwaiter(Lease& lease, std::string_view method, std::string_view path,
                                                 std::string_view host, http::Pipe* body, Io& io)
-    : awaiter_(lease, head_, {.body = body}, io) {
+    : options_{.body = body}, awaiter_(lease, head_, options_, io) {
   const bool is_tls = lease.pool_->backend(lease.backend_idx_).protocol == BackendProtocol::https;
   head_.method = method;
   head_.scheme = is_tls ? "https" : "http";
@@ -538,10 +547,10 @@ bool Lease::RequestAwaiter::await_suspend(std::coroutine_handle<> handle) {
   PLAIT_ASSERT(connection != nullptr);
   // What was tried at other backends counts as well.
   op_.connection_serial = connection->serial();
-  op_.attempts = 1 + (op_.options.retries == nullptr ? 0u : *op_.options.retries);
+  op_.attempts = 1 + (op_.options->retries == nullptr ? 0u : *op_.options->retries);
   connection->request(op_);
   if (op_.done) return false;
-  if (op_.options.cancel != nullptr) op_.options.cancel->link(cancel_node_);
+  if (op_.options->cancel != nullptr) op_.options->cancel->link(cancel_node_);
   if (op_.done) return false;
   op_.waiter = handle;
   return true;

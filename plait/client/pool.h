@@ -92,8 +92,8 @@ class Lease {
   class RequestAwaiter;
   // Sends the request and returns when the final response head is there. A request that was provably not processed is
   // sent again on another connection of the same backend, which this lease then stands for; the caller does not notice.
-  // `head` and what the options point to must outlive the call, the body's pipe also the Response. Errors: those of
-  // Error; a deadline, a cancellation, RST_STREAM and a malformed message reach only the stream.
+  // `head`, the options and what they point to must outlive the call, the body's pipe also the Response. Errors: those
+  // of Error; a deadline, a cancellation, RST_STREAM and a malformed message reach only the stream.
   RequestAwaiter request(const http::RequestHead& head, const RequestOptions& options, Io& io);
 
   class PlainRequestAwaiter;
@@ -119,20 +119,28 @@ class ConnectionPool {
 
   class LeaseAwaiter {
    public:
-    LeaseAwaiter(ConnectionPool& pool, uint32_t backend_idx, CancelToken* cancel, Io& io);
-    ~LeaseAwaiter() { cancel_node_.node.unlink(); }
+    LeaseAwaiter(ConnectionPool& pool, uint32_t backend_idx, CancelToken* cancel, Io& io)
+        : pool_(pool), cancel_(cancel), io_(io), backend_idx_(backend_idx) {}
     bool await_ready();
-    void await_suspend(std::coroutine_handle<> handle);
+    bool await_suspend(std::coroutine_handle<> handle);
     Result<Lease> await_resume();
 
    private:
+    // What only a request needs that is not served at once.
+    struct Waiting {
+      explicit Waiting(LeaseAwaiter& awaiter);
+      ~Waiting() { cancel_node.node.unlink(); }
+      void giveUp(const Error& error);
+      RequestOp op;
+      Timer timer;
+      CancelNode cancel_node;
+    };
     ConnectionPool& pool_;
     CancelToken* cancel_;
     Io& io_;
-    RequestOp op_;
-    Timer timer_;
-    CancelNode cancel_node_;
+    uint32_t backend_idx_;
     Result<Connection*> result_ = fail({});
+    std::optional<Waiting> waiting_;
   };
   // A stream on the least loaded ready connection of that backend; dials where there is none and waits in line where
   // all are full. Errors: connect_failed, connect_timeout, resolve_failed, tls_failed (the backend cannot be reached,
@@ -240,6 +248,8 @@ class ConnectionPool {
     return connection.isHttp1() ? backend.h1 : backend.h2;
   }
   Connection* pick(Lane& lane);
+  // Reserves a stream on a connection that has room; null where there is none, or others wait already.
+  Connection* reserveNow(Backend& backend, Lane& lane);
   // Reserves a stream for `op` now or later: its on_leased is called once, possibly before this returns.
   void acquire(RequestOp& op);
   void serve(Backend& backend, Lane& lane);
@@ -313,6 +323,7 @@ class Lease::PlainRequestAwaiter {
  private:
   alignas(8) uint8_t memory_[128];  // for Content-Length
   http::RequestHead head_;
+  RequestOptions options_;
   RequestAwaiter awaiter_;
 };
 

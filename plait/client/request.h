@@ -48,14 +48,13 @@ struct RequestOptions {
 
 struct RequestOp {
   const http::RequestHead* head = nullptr;
-  RequestOptions options;
+  const RequestOptions* options = nullptr;
   uint32_t backend_idx = 0;
   uint32_t attempts = 0;
   bool unknown_retried = false;
   bool needs_http_1_1 = false;  // a tunnel, or the backend said HTTP_1_1_REQUIRED (RFC 9113 §7)
   ListNode queue_node;
   UpstreamStream* stream = nullptr;  // where the request is now
-  Connection* reserved = nullptr;    // the connection on which a stream is reserved
   Result<UpstreamStream*> result = fail({});
   uint64_t connection_serial = 0;  // of the last connection that had the request
   bool done = false;

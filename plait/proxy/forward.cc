@@ -128,19 +128,24 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::Hea
   return fits;
 }
 
-Task<Result<Outcome>> forwardResponse(Exchange& exchange, Response& response, Io&) {
-  Outcome outcome{response.status(), response.backendIdx(), false};
-  const bool no_content = exchange.request().method == "HEAD" || response.status() == 204 || response.status() == 304;
-  const bool ends = no_content || (response.pipe().isEnded() && response.pipe().bufferedBytes() == 0 &&
-                                   response.pipe().trailers() == nullptr);
-  if (!exchange.sendHead(response.head(), ends)) {
-    co_return fail(streamError(ErrorCode::cancelled, "the client is gone, or has no room for the response's head"));
+bool ForwardAwaiter::await_ready() {
+  http::Pipe& pipe = response_.pipe();
+  const bool no_content =
+      exchange_.request().method == "HEAD" || response_.status() == 204 || response_.status() == 304;
+  const bool ends = no_content || (pipe.isEnded() && pipe.bufferedBytes() == 0 && pipe.trailers() == nullptr);
+  is_refused_ = !exchange_.sendHead(response_.head(), ends);
+  is_relayed_ = !is_refused_ && !ends;
+  return is_relayed_ ? relay_.await_ready() : true;
+}
+
+Result<Outcome> ForwardAwaiter::await_resume() {
+  if (is_refused_) {
+    return fail(streamError(ErrorCode::cancelled, "the client is gone, or has no room for the response's head"));
   }
-  if (!ends) {
-    if (Status relayed = co_await exchange.relay(response.pipe()); !relayed) co_return fail(relayed.error());
+  if (is_relayed_) {
+    if (Status relayed = relay_.await_resume(); !relayed) return fail(relayed.error());
   }
-  outcome.is_complete = true;
-  co_return outcome;
+  return Outcome{response_.status(), response_.backendIdx(), true};
 }
 
 }  // namespace plait

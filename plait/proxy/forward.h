@@ -43,8 +43,26 @@ bool isLastHop(const http::RequestHead& head);
 // Gives `out` the authority for that backend; the views are the exchange's or the options'.
 void chooseAuthority(Exchange& exchange, const ForwardOptions& options, uint32_t backend_idx, http::RequestHead& out);
 
-// Sends head, body and trailers to the client; ends when the client's side has all of it. An upstream that breaks off
-// leaves a response that is visibly broken off.
-Task<Result<Outcome>> forwardResponse(Exchange& exchange, Response& response, Io& io);
+class ForwardAwaiter {
+ public:
+  ForwardAwaiter(Exchange& exchange, Response& response)
+      : exchange_(exchange), response_(response), relay_(exchange, response.pipe()) {}
+  bool await_ready();
+  void await_suspend(std::coroutine_handle<> handle) { relay_.await_suspend(handle); }
+  Result<Outcome> await_resume();
+
+ private:
+  Exchange& exchange_;
+  Response& response_;
+  Exchange::RelayAwaiter relay_;
+  bool is_refused_ = false;
+  bool is_relayed_ = false;
+};
+
+// Sends head, body and trailers to the client; ends when the client's side has all of it, which often is at once. An
+// upstream that breaks off leaves a response that is visibly broken off.
+inline ForwardAwaiter forwardResponse(Exchange& exchange, Response& response) {
+  return ForwardAwaiter(exchange, response);
+}
 
 }  // namespace plait

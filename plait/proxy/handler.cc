@@ -11,7 +11,7 @@ Task<Result<Outcome>> proxyHttp2(ProxyRequest& request, ConnectionPool& pool, ui
   auto response = co_await (*lease)->request(request.head, request.options, io);
   pool.release(*lease, response || !response.error().reachesConnection(), io);
   if (!response) co_return fail(response.error());
-  co_return co_await forwardResponse(request.exchange, *response, io);
+  co_return co_await forwardResponse(request.exchange, *response);
 }
 
 namespace {
