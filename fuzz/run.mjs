@@ -1,7 +1,7 @@
 // Runs fuzz targets, some at a time, each with the corpus in the tree and its dictionary. What a run finds interesting
 // lies in the build folder; `--keep` reduces it into the tree's corpus.
 //
-//   node fuzz/run.mjs [--build build/fuzz] [--seconds 20] [--jobs 2] [--keep] [target…]
+//   node fuzz/run.mjs [--build build/fuzz] [--seconds 20] [--jobs 2] [--seed N] [--keep] [target…]
 import { spawn } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
@@ -14,6 +14,7 @@ const { values: flags, positionals } = parseArgs({
     build: { type: "string", default: path.join(here, "../build/fuzz") },
     seconds: { type: "string", default: "60" },
     jobs: { type: "string", default: "2" },
+    seed: { type: "string", default: "0" },  // 0: another one each time
     keep: { type: "boolean", default: false },
   },
 });
@@ -53,7 +54,7 @@ function programOf(target) {
 }
 
 async function run(target) {
-  const args = [`-max_total_time=${flags.seconds}`, "-timeout=25", "-rss_limit_mb=2048", "-print_final_stats=1",
+  const args = [`-seed=${flags.seed}`, `-max_total_time=${flags.seconds}`, "-timeout=25", "-rss_limit_mb=2048", "-print_final_stats=1",
     `-artifact_prefix=${folder("found")}/${target}-`];
   const dictionary = path.join(here, "dict", `${target}.dict`);
   if (fs.existsSync(dictionary)) args.push(`-dict=${dictionary}`);

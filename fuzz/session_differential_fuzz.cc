@@ -17,17 +17,33 @@ std::string textOf(const http::FieldList& fields) {
   return text;
 }
 
-// What our session understands, until it finds a fault with the connection.
+// libnghttp2 drops the Content-Length of what has no content (RFC 9110 §8.6); `head` begins with its status.
+std::string withoutIdleLength(const std::string& head, bool is_connect) {
+  constexpr std::string_view name = " content-length=";
+  const bool has_none = head.starts_with('1') || head.starts_with("204") || (is_connect && head.starts_with('2'));
+  const size_t at = head.find(name);
+  if (!has_none || at == std::string::npos) return head;
+  return head.substr(0, at) + head.substr(std::min(head.find(' ', at + 1), head.size()));
+}
+
+// What our session understands, until it finds a fault with the connection. What the peer's GOAWAY does not cover is
+// the owner's to end, as libnghttp2 does by itself.
 Messages read(wire::End& end, Bytes bytes) {
   Messages messages;
+  uint32_t covered = max_stream_id;
   const std::vector<uint8_t> copy = exact(bytes);
   Bytes input = copy;
   Event event;
   while (end.session.next(input, event, 1)) {
     Message& message = messages[event.stream_id];
+    if (event.stream_id > covered) message.is_reset = true;
     switch (event.kind) {
       case Event::Kind::none:
         return messages;
+      case Event::Kind::goaway:
+        covered = event.last_stream_id;
+        for (auto& [id, begun] : messages) begun.is_reset |= id > covered;
+        continue;
       case Event::Kind::request:
         message.has_head = true;
         message.head = std::string(event.request.method) + " " + std::string(event.request.scheme) + " " +
@@ -99,7 +115,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (oracle.has_failed && (found == oracle.messages.end() || !found->second.ended)) continue;
     require(found != oracle.messages.end());
     const Message& theirs = found->second;
-    requireEqual(message.head, theirs.head);
+    const bool is_connect = role == Role::client && methods[(id - 1) / 2 % std::size(methods)] == "CONNECT";
+    requireEqual(withoutIdleLength(message.head, is_connect), withoutIdleLength(theirs.head, is_connect));
     requireEqual(message.body, theirs.body);
     requireEqual(message.trailers, theirs.trailers);
     require(theirs.ended);

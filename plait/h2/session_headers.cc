@@ -41,8 +41,6 @@ Status Session::onContinuation(Bytes payload, Event& event) {
     return fail(H2Error::enhance_your_calm, "a header block of too many CONTINUATION frames",
                 Fault::continuation_flood);
   }
-  if (block_size_ + payload.size() > carry_blocks_.blockSize())
-    return fail(H2Error::enhance_your_calm, "a header block is too large", Fault::continuation_flood);
   if (!payload.empty()) std::memmove(carry_ + block_size_, payload.data(), payload.size());
   block_size_ += static_cast<uint32_t>(payload.size());
   if (!frame_.has(flags::end_headers)) return {};

@@ -208,6 +208,9 @@ Status Session::onFrameHeader() {
   if (awaiting_continuation_ && (frame_.type != FrameType::continuation || id != block_stream_id_)) {
     return fail(H2Error::protocol_error, "a header block is interrupted by another frame (RFC 9113 §6.10)");
   }
+  if (awaiting_continuation_ && size_t{block_size_} + length > carry_blocks_.blockSize()) {
+    return fail(H2Error::enhance_your_calm, "a header block is too large", Fault::continuation_flood);
+  }
   if (!settings_received_ && (frame_.type != FrameType::settings || frame_.has(flags::ack))) {
     return fail(H2Error::protocol_error, "the first frame is not SETTINGS (RFC 9113 §3.4)");
   }

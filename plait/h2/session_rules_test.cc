@@ -170,6 +170,18 @@ TEST(SessionRules, ARequestThatDependsOnItselfIsRefusedAlone) {
   EXPECT_EQ(peer.log, "request 3 GET http a / |end\n");
 }
 
+TEST(SessionRules, AHeaderBlockThatIsTooLargeIsNamedAlikeWholeAndInPieces) {
+  const Wire part(16'000, 0);
+  Wire bytes = frame(FrameType::headers, 0, 1, part);
+  for (int i = 0; i < 5; ++i) bytes = bytes + frame(FrameType::continuation, 0, 1, part);
+  for (const size_t step : {size_t{1}, size_t{5000}, SIZE_MAX}) {
+    Peer peer(Role::server);
+    EXPECT_FALSE(peer.feed(bytes, step));
+    EXPECT_STREQ(peer.error.reason, "a header block is too large") << step;
+    EXPECT_EQ(faultOf(peer.error), Fault::continuation_flood) << step;
+  }
+}
+
 TEST(SessionRules, ABackendThatSpeaksAfterTheEndDoesNotTakeOtherStreamsWithIt) {
   Peer peer(Role::client);
   peer.open(false);

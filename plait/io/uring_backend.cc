@@ -20,6 +20,10 @@ constexpr uint32_t submission_entries = 2048;
 constexpr uint32_t completion_entries = 16384;
 constexpr uint16_t buffer_group = 0;
 
+// So few buffers are with the kernel at least, and after so many turns fewer are, if fewer are enough.
+constexpr uint32_t fewest_provided = 16;
+constexpr uint32_t turns_before_fewer = 1024;
+
 // user_data of requests that are no Op's: the mailbox's poll, and cancellations, whose own results nobody needs.
 constexpr uint64_t mailbox_tag = 1;
 constexpr uint64_t ignored_tag = 2;
@@ -158,6 +162,7 @@ class UringBackend final : public IoBackend {
       io_uring_submit_and_get_events(&ring_);
     }
     forgetMessages();
+    const uint32_t provided_before = provided_;
     unsigned head = 0;
     unsigned seen = 0;
     io_uring_cqe* cqe = nullptr;
@@ -167,6 +172,7 @@ class UringBackend final : public IoBackend {
       if (take(*cqe, completions[count])) count += 1;
     }
     io_uring_cq_advance(&ring_, seen);
+    adaptProvided(provided_before - provided_);
     while (mailbox_ready_ && count < completions.size()) {
       Op* op = mailbox_.take();
       if (op == nullptr) {
@@ -223,14 +229,34 @@ class UringBackend final : public IoBackend {
     return count;
   }
 
+  // The kernel fills buffers in the order in which they were provided. With few of them it comes back to one soon,
+  // while its memory is still in the caches; the rest wait in the pool, the last that was used in front.
   void provideBuffers() {
     int added = 0;
     const int mask = io_uring_buf_ring_mask(buffers_.count());
-    for (int32_t id = buffers_.takeFree(); id >= 0; id = buffers_.takeFree()) {
+    while (provided_ < wanted_) {
+      const int32_t id = buffers_.takeFree();
+      if (id < 0) break;
       io_uring_buf_ring_add(buffer_ring_, buffers_.data(static_cast<uint32_t>(id)), buffers_.bufferSize(),
                             static_cast<uint16_t>(id), mask, added++);
+      provided_ += 1;
     }
     if (added != 0) io_uring_buf_ring_advance(buffer_ring_, added);
+  }
+
+  // `filled` of the provided buffers came back in this turn. The kernel should never be left without: a recv that finds
+  // none has to be submitted again.
+  void adaptProvided(uint32_t filled) {
+    most_filled_ = std::max(most_filled_, filled);
+    if (most_filled_ * 2 > wanted_) {
+      wanted_ = std::min(wanted_ * 2, buffers_.count());
+    } else if (++turns_ < turns_before_fewer) {
+      return;
+    } else if (most_filled_ * 4 < wanted_) {
+      wanted_ = std::max(wanted_ / 2, std::min(fewest_provided, buffers_.count()));
+    }
+    turns_ = 0;
+    most_filled_ = 0;
   }
 
   bool take(const io_uring_cqe& cqe, Completion& completion) {
@@ -245,6 +271,7 @@ class UringBackend final : public IoBackend {
     completion = {.op = op, .result = cqe.res, .buffer_id = -1, .more = more};
     if (op->kind == OpKind::recv && (cqe.flags & IORING_CQE_F_BUFFER) != 0) {
       const uint32_t id = cqe.flags >> IORING_CQE_BUFFER_SHIFT;
+      provided_ -= 1;
       if (cqe.res > 0) {
         buffers_.markLent(id);
         completion.buffer_id = static_cast<int32_t>(id);
@@ -280,6 +307,10 @@ class UringBackend final : public IoBackend {
   std::array<msghdr, submission_entries> messages_;
   uint32_t message_count_ = 0;
   io_uring_buf_ring* buffer_ring_ = nullptr;
+  uint32_t provided_ = 0;  // buffers that the kernel has and has not filled
+  uint32_t wanted_ = fewest_provided;
+  uint32_t most_filled_ = 0;  // in one turn, since wanted_ was looked at
+  uint32_t turns_ = 0;
   Op* failed_ = nullptr;
   bool ring_ready_ = false;
   bool mailbox_ready_ = false;
