@@ -93,6 +93,15 @@ struct TlsCallbacks {
     return SSL_TLSEXT_ERR_OK;
   }
 
+  static int useTicketKey(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac,
+                          int seals) {
+    auto& owner = *static_cast<TlsSession*>(SSL_get_app_data(ssl));
+    const int result = owner.context_.ticket_keys_.use(name, iv, cipher, mac, seals == 1);
+    // A ticket of TLS 1.3 is used once, so its client gets another (RFC 8446 §C.4).
+    const bool is_used_up = seals == 0 && result == 1 && SSL_version(ssl) >= TLS1_3_VERSION;
+    return is_used_up ? 2 : result;
+  }
+
   // The server gave a ticket. Returning 1 keeps the reference that comes with the call.
   static int newSession(SSL* ssl, SSL_SESSION* session) {
     auto& owner = *static_cast<TlsSession*>(SSL_get_app_data(ssl));
@@ -187,6 +196,12 @@ TlsContext::TlsContext(bool is_server) : is_server_(is_server) {
     SSL_CTX_set_session_cache_mode(context_, SSL_SESS_CACHE_OFF);
     static constexpr unsigned char id[] = "plait";
     SSL_CTX_set_session_id_context(context_, id, sizeof(id) - 1);
+    if (!ticket_keys_.start()) {
+      SSL_CTX_free(std::exchange(context_, nullptr));
+      return;
+    }
+    SSL_CTX_set_tlsext_ticket_key_evp_cb(context_, TlsCallbacks::useTicketKey);
+    SSL_CTX_set_timeout(context_, TicketKeys::lifetime_ns / ns_per_s);
   } else {
     SSL_CTX_set_session_cache_mode(context_, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(context_, TlsCallbacks::newSession);

@@ -16,6 +16,7 @@
 
 #include "plait/base/byte_queue.h"
 #include "plait/base/error.h"
+#include "plait/net/tls_tickets.h"
 
 struct ssl_ctx_st;
 struct ssl_session_st;
@@ -47,6 +48,10 @@ class TlsContext {
   static std::expected<std::unique_ptr<TlsContext>, std::string> makeServer(const TlsServerOptions& options);
   static std::expected<std::unique_ptr<TlsContext>, std::string> makeClient(const TlsClientOptions& options);
   ~TlsContext();
+  // Server: changes the keys of session tickets where it is time to. From any thread.
+  void rotateTicketKeys(TimeNs now_ns) {
+    if (is_server_) ticket_keys_.rotate(now_ns);
+  }
   TlsContext(const TlsContext&) = delete;
   TlsContext& operator=(const TlsContext&) = delete;
 
@@ -69,6 +74,7 @@ class TlsContext {
   ssl_session_st* takeSession(const char* name);
 
   ssl_ctx_st* context_ = nullptr;
+  TicketKeys ticket_keys_;
   bool is_server_;
   bool verifies_ = false;
   std::array<uint8_t, max_alpn_list> alpn_list_{};  // as on the wire: each name behind its length

@@ -411,6 +411,50 @@ struct RawClient {
   SSL* ssl;
 };
 
+TEST(Tls, TakesUpATicketWhileOneOfItsKeysIsKeptAndNoLonger) {
+  constexpr TimeNs start_ns = 1'000'000 * ns_per_s;
+  auto s = server();
+  auto c = client();
+  const auto connectAt = [&](TimeNs now_ns) {
+    s->rotateTicketKeys(now_ns);
+    Side server_side(*s, ""), client_side(*c, "localhost");
+    EXPECT_TRUE(shake(client_side, server_side).done);
+    transfer(server_side, client_side, "tickets come with the first bytes");
+    return client_side.session.isResumed();
+  };
+  EXPECT_FALSE(connectAt(start_ns));
+  EXPECT_TRUE(connectAt(start_ns + TicketKeys::period_ns - 1)) << "the same key";
+  EXPECT_TRUE(connectAt(start_ns + TicketKeys::period_ns)) << "an older key, whose client gets a new ticket";
+  // What is left of the first connection's tickets was sealed with the first key; the newest is taken first.
+  EXPECT_TRUE(connectAt(start_ns + 3 * TicketKeys::period_ns - 1)) << "the second key is still kept";
+  EXPECT_TRUE(connectAt(start_ns + 5 * TicketKeys::period_ns - 1));
+  EXPECT_FALSE(connectAt(start_ns + 50 * TicketKeys::period_ns)) << "all keys have changed";
+  EXPECT_TRUE(connectAt(start_ns + 50 * TicketKeys::period_ns));
+}
+
+TEST(Tls, WhoeverResumesGetsATicketForTheNextTime) {
+  auto s = server();
+  auto c = client();
+  for (int i = 0; i < 8; ++i) {
+    Side server_side(*s, ""), client_side(*c, "localhost");
+    EXPECT_TRUE(shake(client_side, server_side).done);
+    transfer(server_side, client_side, "a ticket");
+    EXPECT_EQ(client_side.session.isResumed(), i != 0) << i;
+  }
+}
+
+TEST(Tls, ATicketOfAnotherServerMeansAFullHandshake) {
+  auto c = client();
+  for (int i = 0; i < 3; ++i) {
+    auto s = server();
+    s->rotateTicketKeys(ns_per_s);
+    Side server_side(*s, ""), client_side(*c, "localhost");
+    EXPECT_TRUE(shake(client_side, server_side).done);
+    transfer(server_side, client_side, "a ticket");
+    EXPECT_FALSE(client_side.session.isResumed());
+  }
+}
+
 TEST(Tls, RefusesOldVersionsAndCiphersThatHttp2Forbids) {
   auto s = server();
   {

@@ -93,6 +93,7 @@ void UltraSock::adopt(int fd) {
 
 Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_name, TimeNs deadline_ns, Io& io,
                                  AlpnOffer offer) {
+  context.rotateTicketKeys(io.nowNs());
   tls_.emplace(context, cipher_, server_name, offer);
   armDeadline(deadline_ns);
   const auto feedCurrent = [this, &io] {
