@@ -8,6 +8,7 @@
 //
 //   closed COUNT [EACH]    COUNT requests, on every connection as many at once as --streams says. With EACH a
 //                          connection is closed and opened anew after so many requests.
+//   spread COUNT WIDTH     COUNT requests, WIDTH at once over all connections, which take turns.
 //   open RATE SECONDS      an open loop: requests fall due at random (Poisson) at RATE a second, and a request that has
 //                          to wait for its connection counts as late from when it was due. So a server that stalls pays
 //                          for every request that it held up, not for one (coordinated omission).
@@ -90,7 +91,7 @@ class Load final : public Observer {
   }
 
  private:
-  enum class Mode : uint8_t { warming, idle, closed, open };
+  enum class Mode : uint8_t { warming, idle, closed, spread, open };
 
   void fill(Connection& connection) {
     if (mode_ != Mode::closed) return;
@@ -149,6 +150,8 @@ class Load final : public Observer {
     const int64_t start_ns = nowNs();
     if (std::sscanf(line.c_str(), "closed %llu %u", &count, &each) >= 1) {
       runClosed(count, each);
+    } else if (std::sscanf(line.c_str(), "spread %llu %u", &count, &each) == 2 && each != 0) {
+      runSpread(count, each);
     } else if (std::sscanf(line.c_str(), "open %lf %lf", &rate, &seconds) == 2 && rate > 0) {
       runOpen(rate, seconds);
     } else {
@@ -176,6 +179,26 @@ class Load final : public Observer {
     while (answered_ < count) turn(-1);
     mode_ = Mode::idle;
     flush();
+  }
+
+  void runSpread(uint64_t count, uint32_t width) {
+    mode_ = Mode::spread;
+    uint64_t sent = 0;
+    size_t next = 0;
+    while (answered_ < count) {
+      size_t tried = 0;
+      while (sent < count && sent - answered_ < width && tried < connections_.size()) {
+        Connection& connection = *connections_[next++ % connections_.size()];
+        tried += 1;
+        if (!connection.canSend()) continue;
+        connection.send(nowNs());
+        sent += 1;
+        tried = 0;
+      }
+      flush();
+      turn(-1);
+    }
+    mode_ = Mode::idle;
   }
 
   void runOpen(double rate, double seconds) {

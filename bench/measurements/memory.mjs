@@ -1,0 +1,93 @@
+// What a connection and a request hold of the proxy's resident memory: how much it grows by, for each of as many as there
+// are. What earlier requests have touched anyhow is not counted.
+import http2 from 'node:http2';
+import { once } from 'node:events';
+import { Load } from '../lib/clients.mjs';
+import { residentBytes, stop } from '../lib/processes.mjs';
+import { Rig } from '../lib/rig.mjs';
+import { markdown, median } from '../lib/statistics.mjs';
+
+const settle = () => new Promise((resolve) => setTimeout(resolve, 500));
+const KiB = (bytes) => `${(bytes / 1024).toFixed(2)} KiB`;
+
+export default async function measureMemory({ names, rounds, binary, tool, io, progress }) {
+  const rig = new Rig({ binary, io });
+  const rows = [];
+  const add = async (title, count, measureOne) => {
+    const cells = [];
+    for (const name of names) {
+      const values = [];
+      for (let round = 0; round < Math.min(rounds, 3); round += 1) values.push(await measureOne(name, count));
+      cells.push(KiB(median(values)));
+    }
+    rows.push([title, ...cells]);
+    progress(rows.at(-1).join(' | '));
+  };
+  for (const tls of [false, true]) {
+    await add(`an idle client, ${tls ? 'TLS' : 'plain'} (of 5,000)`, 5000, (name, count) => idleClients(rig, tool, name, count, tls));
+  }
+  const silent = await silentBackend();
+  const slow = { origins: [{ port: silent.port, tls: false }] };
+  const streaming = names.filter((name) => name !== 'nginx');
+  const own = names.length;
+  names = streaming;
+  await add('a request that waits for its backend (of 2,000)', 2000, (name, count) => openRequests(rig, name, count, slow));
+  rows.at(-1).push(...Array(own - streaming.length).fill('speaks no HTTP/2 to backends'));
+  silent.close();
+  await rig.stopAll();
+  return markdown(['resident memory for each', ...streaming, ...(own > streaming.length ? ['nginx'] : [])], rows);
+}
+
+async function warmedProxy(rig, tool, name, tls) {
+  const proxy = await rig.freshProxy(name, 'h2c');
+  const load = await Load.open(tool, tls ? proxy.tls : proxy.plain, { tls, connections: 64, streams: 4 });
+  await load.command('closed 10000');
+  await load.close();
+  return proxy;
+}
+
+async function idleClients(rig, tool, name, count, tls) {
+  const proxy = await warmedProxy(rig, tool, name, tls);
+  const before = residentBytes(proxy.child.pid);
+  const load = await Load.open(tool, tls ? proxy.tls : proxy.plain, { tls, connections: count });
+  await settle();
+  const bytes = (residentBytes(proxy.child.pid) - before) / count;
+  await load.close();
+  await stop(proxy.child);
+  return bytes;
+}
+
+// A backend that reads requests and never answers any.
+async function silentBackend() {
+  const server = http2.createServer({ settings: { maxConcurrentStreams: 10_000 } });
+  server.on('stream', (stream) => stream.on('error', () => {}));
+  server.on('session', (session) => session.on('error', () => {}));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return { port: server.address().port, close: () => server.close() };
+}
+
+// Requests in flight over 100 connections, less what the connections hold by themselves.
+async function openRequests(rig, name, count, { origins }) {
+  const proxy = await rig.freshProxy(name, 'h2c', { origins, ...(name.startsWith('plait') ? { args: [] } : {}) });
+  const sessions = [];
+  for (let i = 0; i < 100; i += 1) {
+    const session = http2.connect(`http://127.0.0.1:${proxy.plain}`);
+    session.on('error', () => {});
+    await once(session, 'remoteSettings');
+    sessions.push(session);
+  }
+  const send = async (each) => {
+    for (const session of sessions) {
+      for (let i = 0; i < each; i += 1) session.request({ ':path': '/' }).on('error', () => {});
+    }
+    await settle();
+  };
+  await send(1);
+  const before = residentBytes(proxy.child.pid);
+  await send(count / sessions.length);
+  const bytes = (residentBytes(proxy.child.pid) - before) / count;
+  for (const session of sessions) session.destroy();
+  await stop(proxy.child);
+  return bytes;
+}
