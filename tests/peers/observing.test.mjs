@@ -58,14 +58,16 @@ test('the admin address answers its three paths, and nothing else', async (t) =>
 });
 
 test('plait is not ready while no backend can be reached, and is again when one is back, without any traffic', async (t) => {
-  const port = await freePort();
-  const plait = await startProxy(t, [`h2c://127.0.0.1:${port}`], { admin: true });
+  // An address at which no other test listens meanwhile.
+  const host = '127.0.0.9';
+  const port = await freePort(host);
+  const plait = await startProxy(t, [`h2c://${host}:${port}`], { admin: true });
   assert.equal((await adminGet(plait, '/ready')).status, 200, 'nothing is known against it yet');
   await request(connectH2(t, plait.port), { ':path': '/' });
   assert.deepEqual(await adminGet(plait, '/ready'), { body: 'no backend can be reached\n', status: 503 });
   assert.equal(await metric(plait, 'plait_upstream_up'), 0);
   assert.equal((await adminGet(plait, '/healthz')).status, 200);
-  await startH2Backend(t, ok, { port });
+  await startH2Backend(t, ok, { host, port });
   await eventually(async () => (await adminGet(plait, '/ready')).status === 200, 'plait is ready again');
   assert.equal(await metric(plait, 'plait_upstream_up'), 1);
 });

@@ -26,17 +26,18 @@ function track(t, server, state) {
 }
 
 async function listen(server, state, scheme) {
-  server.listen(state.port ?? 0, '127.0.0.1');
+  const host = state.host ?? '127.0.0.1';
+  server.listen(state.port ?? 0, host);
   await once(server, 'listening');
   state.port = server.address().port;
-  state.address = `127.0.0.1:${state.port}`;
+  state.address = `${host}:${state.port}`;
   state.url = `${scheme}://${state.address}`;
 }
 
 // An HTTP/2 backend in this process. `handler(stream, headers, flags, raw_headers)`; sessions are counted. `secure` is { cert, key }.
-export async function startH2Backend(t, handler, { settings, secure, port, allowHTTP1 = false } = {}) {
+export async function startH2Backend(t, handler, { settings, secure, host, port, allowHTTP1 = false } = {}) {
   const server = secure ? http2.createSecureServer({ ...secure, settings, allowHTTP1 }) : http2.createServer({ settings });
-  const state = { server, sessions: new Set(), opened: 0, port };
+  const state = { server, sessions: new Set(), opened: 0, host, port };
   track(t, server, state);
   server.on('session', (session) => {
     state.opened += 1;

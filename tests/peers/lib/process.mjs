@@ -70,8 +70,8 @@ export function temporaryDirectory(t) {
 }
 
 // A port that nothing listens on now. Another program may take it before its user does, so users try again.
-export async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
+export async function freePort(host = '127.0.0.1') {
+  const server = net.createServer().listen(0, host);
   await once(server, 'listening');
   const { port } = server.address();
   await new Promise((resolve) => server.close(resolve));
