@@ -10,8 +10,7 @@ class H2ClientConnection final : public ClientConnection, public H2Peer {
     reaction_ns = client.options().reaction_ns;
     read_pause_ns = client.options().read_pause_ns;
     read_size = client.options().read_size;
-    largest_connection_window = 1 << 20;
-    largest_stream_window = 1 << 20;
+    largest_grant = 1 << 20;
   }
 
   void start(Socket& socket) override { Peer::start(socket); }

@@ -12,8 +12,9 @@ class H2OriginConnection final : public OriginConnection, public H2Peer {
     reaction_ns = origin.options().reaction_ns;
     read_pause_ns = origin.options().read_pause_ns;
     read_size = origin.options().read_size;
-    largest_connection_window = 16 << 20;
-    largest_stream_window = 256 << 10;
+    first_connection_grant = 16 << 20;
+    first_stream_grant = 32 << 10;
+    largest_grant = 0;
     if (sim.strikes(Fault::cut_at_byte)) {
       cut_after = sim.below(sim.oneIn(2) ? 200 : 20'000);
       cut_by_reset = sim.oneIn(2);

@@ -124,7 +124,8 @@ int H2Peer::onFrame(const nghttp2_frame& frame) {
       break;
     case NGHTTP2_GOAWAY:
       goaway_received_ = true;
-      if (frame.goaway.error_code != NGHTTP2_NO_ERROR) {
+      if (frame.goaway.error_code != NGHTTP2_NO_ERROR &&
+          !(options_.may_be_calmed && frame.goaway.error_code == NGHTTP2_ENHANCE_YOUR_CALM)) {
         sim.violate("HTTP/2", "%s was told GOAWAY with error %u", actor(), frame.goaway.error_code);
       }
       onGoaway();
@@ -147,16 +148,25 @@ int H2Peer::onFrame(const nghttp2_frame& frame) {
 }
 
 void H2Peer::checkWindows(int32_t stream_id) {
+  // A window that grows with use, after that many bytes.
+  const auto allowed = [this](uint32_t first, uint64_t sent) {
+    uint64_t size = first;
+    while (sent >= size && size < largest_grant) {
+      sent -= size;
+      size *= 2;
+    }
+    return static_cast<int32_t>(std::min<uint64_t>(size, std::max(first, largest_grant)));
+  };
   const int32_t whole = nghttp2_session_get_remote_window_size(session_);
-  if (whole > largest_connection_window) {
+  if (whole > allowed(first_connection_grant, sent_[0])) {
     sim.violate("credit", "%s was granted %d bytes on the connection, more than %d", actor(), whole,
-                largest_connection_window);
+                allowed(first_connection_grant, sent_[0]));
   }
   if (stream_id == 0) return;
   const int32_t window = nghttp2_session_get_stream_remote_window_size(session_, stream_id);
-  if (window > largest_stream_window) {
+  if (window > allowed(first_stream_grant, sent_[stream_id])) {
     sim.violate("credit", "%s was granted %d bytes on stream %d, more than %d", actor(), window, stream_id,
-                largest_stream_window);
+                allowed(first_stream_grant, sent_[stream_id]));
   }
 }
 
@@ -185,6 +195,8 @@ nghttp2_data_provider H2Peer::bodyProvider() {
     bool has_trailers = false;
     const size_t size = self(user).onSendBody(id, to, room, ends, has_trailers);
     if (size == 0 && !ends) return NGHTTP2_ERR_DEFERRED;
+    self(user).sent_[id] += size;
+    self(user).sent_[0] += size;
     if (ends) *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (ends && has_trailers) {
       *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;

@@ -4,6 +4,8 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include <map>
+
 #include "sim/peer.h"
 
 namespace plait::sim {
@@ -16,6 +18,7 @@ struct H2PeerOptions {
   uint32_t max_frame_size = 16'384;
   bool consumes_late = false;   // gives credit back when it likes
   bool may_meet_http1 = false;  // a server that spoke HTTP/1.1 a while ago
+  bool may_be_calmed = false;   // the proxy has so little memory that ENHANCE_YOUR_CALM is an honest answer
 };
 
 class H2Peer : public Peer {
@@ -60,9 +63,10 @@ class H2Peer : public Peer {
   // Windows that were granted and never taken back must not be larger than the limits say.
   void checkWindows(int32_t stream_id);
 
-  // What plait may grant at most.
-  int32_t largest_stream_window = INT32_MAX;
-  int32_t largest_connection_window = INT32_MAX;
+  // What plait grants at first, and what that may grow to: twice as much each time when all of it has been used.
+  uint32_t first_stream_grant = 65'535;
+  uint32_t first_connection_grant = 65'535;
+  uint32_t largest_grant = 65'535;
 
   nghttp2_session* session_ = nullptr;
   H2PeerOptions options_;
@@ -75,6 +79,7 @@ class H2Peer : public Peer {
   bool goaway_received_ = false;
   bool settings_received_ = false;
   Fields fields_;
+  std::map<int32_t, uint64_t> sent_;  // bytes of DATA by stream; 0: on all
   static nghttp2_data_provider bodyProvider();
 };
 

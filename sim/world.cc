@@ -77,8 +77,8 @@ WorkerOptions World::drawOptions() {
     options.pool_timeouts.max_age_ms = sim_.between(100, 20'000);
     options.pool_timeouts.ping_ms = sim_.between(50, 2000);
     options.pool_timeouts.ping_answer_ms = sim_.between(500, 5000);
-    options.server_timeouts.client_idle_ms = sim_.between(200, 5000);
-    options.server_timeouts.stall_ms = sim_.between(500, 20'000);
+    options.server_timeouts.client_idle_ms = sim_.between(5000, 10'000);
+    options.server_timeouts.stall_ms = sim_.between(2000, 20'000);
   }
   options.forward.forwarded = sim_.oneIn(2);
   return options;
@@ -95,6 +95,7 @@ H2PeerOptions World::drawH2() {
   options.header_table_size = tables[sim_.below(std::size(tables))];
   options.max_frame_size = sim_.oneIn(3) ? 16'384u << sim_.below(5) : 16'384;
   options.consumes_late = sim_.oneIn(4);
+  options.may_be_calmed = options_.limits.large_header_blocks < 16;
   constexpr uint32_t streams[] = {1, 2, 5, 100, 100, 1000};
   options.max_concurrent_streams = streams[sim_.below(std::size(streams))];
   return options;
