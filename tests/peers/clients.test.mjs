@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import http from 'node:http';
 import test from 'node:test';
+import tls from 'node:tls';
 import { startH2Backend } from './lib/backends.mjs';
 import { connectH2, curl, h2load, openRaw, request } from './lib/clients.mjs';
 import { startProxy } from './lib/plait.mjs';
@@ -118,3 +119,25 @@ test('a TLS client without ALPN gets HTTP/1.1, and one that knows neither protoc
   assert.equal(other.text, '');
   assert.notEqual(other.error, null, 'RFC 7301 §3.2: no_application_protocol');
 });
+
+for (const version of ['TLSv1.3', 'TLSv1.2']) {
+  test(`whoever comes back over ${version} resumes its session, again and again, with any worker`, async (t) => {
+    const backend = await startH2Backend(t, answer);
+    const plait = await startProxy(t, [backend], { tls: true, args: ['--workers', '2'] });
+    const { cert: ca } = plait.certificate.pem;
+    let session;
+    for (let i = 0; i < 6; ++i) {
+      const socket = tls.connect({ port: plait.tlsPort, host: '127.0.0.1', servername: 'localhost', ca, session, minVersion: version, maxVersion: version });
+      t.after(() => socket.destroy());
+      socket.on('session', (ticket) => { session = ticket; });
+      let isResumed;
+      socket.on('secureConnect', () => {
+        isResumed = socket.isSessionReused();
+        socket.write('GET /again HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
+      });
+      const text = (await within(10_000, socket.setEncoding('utf8').toArray(), `answer ${i}`)).join('');
+      assert.match(text, /^HTTP\/1\.1 200 [\s\S]*\/again/);
+      assert.equal(isResumed, i !== 0, `connection ${i}`);
+    }
+  });
+}
