@@ -3,53 +3,18 @@
 // records of all runs are merged into one file.
 //
 //   node bench/train.mjs --plait build/profile/plait --out build/plait.profdata
-import { execFile, execFileSync, spawn } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import net from 'node:net';
-import os from 'node:os';
+import { readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs, promisify } from 'node:util';
+import { freePort, listening, makeCertificate, makeDirectory, otherCore, proxyCore, start } from './lib/processes.mjs';
 
 const run = promisify(execFile);
 const { values: options } = parseArgs({ options: { plait: { type: 'string' }, out: { type: 'string' } } });
 
-const dir = mkdtempSync(path.join(os.tmpdir(), 'plait-train-'));
-const children = [];
-process.on('exit', () => {
-  for (const child of children) child.kill('SIGKILL');
-  rmSync(dir, { recursive: true, force: true });
-});
-
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-async function listening(port) {
-  for (const end = Date.now() + 10_000; Date.now() < end;) {
-    const open = await new Promise((resolve) => {
-      const socket = net.connect(port, '127.0.0.1', () => { socket.destroy(); resolve(true); });
-      socket.on('error', () => resolve(false));
-    });
-    if (open) return;
-  }
-  throw new Error(`nothing listens on port ${port}`);
-}
-
-function start(command, args, env = {}) {
-  const child = spawn(command, args, { stdio: 'ignore', env: { ...process.env, ...env } });
-  children.push(child);
-  return child;
-}
-
-const cert = path.join(dir, 'cert.pem');
-const key = path.join(dir, 'key.pem');
-execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
-  '-subj', '/CN=localhost', '-keyout', key, '-out', cert], { stdio: 'ignore' });
+const dir = makeDirectory();
+const { cert, key } = makeCertificate(dir);
 writeFileSync(path.join(dir, 'small'), Buffer.alloc(100, 'x'));
 writeFileSync(path.join(dir, 'large'), Buffer.alloc(1 << 20, 'x'));
 writeFileSync(path.join(dir, 'upload'), Buffer.alloc(20_000, 'x'));
@@ -69,12 +34,12 @@ const workloads = [
 ];
 
 const origin = await freePort();
-start('nghttpd', ['--no-tls', '-d', dir, String(origin)]);
+start(otherCore, 'nghttpd', ['--no-tls', '-d', dir, String(origin)]);
 await listening(origin);
 for (const io of ['uring', 'epoll']) {
   const ports = { plain: await freePort(), tls: await freePort() };
-  const plait = start(options.plait, ['-b', `h2c://127.0.0.1:${origin}`, '--listen', `127.0.0.1:${ports.plain}`, '--listen', `tls:127.0.0.1:${ports.tls}`,
-    '--tls-cert', cert, '--tls-key', key, '--io', io], { LLVM_PROFILE_FILE: path.join(dir, `${io}.profraw`) });
+  const plait = start(proxyCore, options.plait, ['-b', `h2c://127.0.0.1:${origin}`, '--listen', `127.0.0.1:${ports.plain}`, '--listen', `tls:127.0.0.1:${ports.tls}`,
+    '--tls-cert', cert, '--tls-key', key, '--io', io], { env: { ...process.env, LLVM_PROFILE_FILE: path.join(dir, `${io}.profraw`) } });
   await listening(ports.plain);
   for (const workload of workloads) {
     const url = `${workload.port === 'tls' ? 'https' : 'http'}://127.0.0.1:${ports[workload.port]}/${workload.path}`;

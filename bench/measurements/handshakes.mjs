@@ -41,7 +41,7 @@ export default async function measureHandshakes({ names, rounds, requests, binar
     const made = {};
     const loads = {};
     for (const name of upstream) {
-      made[name] = await rig.freshProxy(name, 'HTTP/1.1 over TLS', { origins: [origin], h1Origins: [origin], isHttp1: true });
+      made[name] = await rig.freshProxy(name, 'HTTP/1.1 over TLS', { origins: [origin], h1Origins: [origin] });
       loads[name] = await Load.open(tool, made[name].plain, { connections: 1, streams: 4 });
     }
     const figures = await interleave(upstream, rounds, async (name) => (await loads[name].measure(made[name].child.pid, `closed ${count}`)).cpuUs);

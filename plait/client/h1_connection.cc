@@ -233,6 +233,8 @@ Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head
   nominated_ = parse.connection;
   for (size_t i = 0; i < nominated_.nominated_count; ++i) {
     nominated_.nominated[i] = stream.head.fields.keep(parse.connection.nominated[i]);
+    // They were part of fields for which there was room, and which have not been copied.
+    PLAIT_ASSERT(!nominated_.nominated[i].empty());
   }
   decoder_.start(parse.framing, head.content_length, limits_, &nominated_);
   const bool ends = decoder_.isDone();

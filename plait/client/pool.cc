@@ -94,9 +94,15 @@ Connection* ConnectionPool::reserveNow(Backend& backend, Lane& lane) {
 
 void ConnectionPool::acquire(RequestOp& op) {
   Backend& backend = *backends_[op.backend_idx];
-  Lane& lane = laneOf(backend, op);
+  Connection* connection = reserveNow(backend, laneOf(backend, op.needs_http_1_1));
+  if (connection == nullptr) return waitInLine(op);
+  op.on_leased(op, connection);
+}
+
+void ConnectionPool::waitInLine(RequestOp& op) {
+  Backend& backend = *backends_[op.backend_idx];
+  Lane& lane = laneOf(backend, op.needs_http_1_1);
   if (closing_) return op.on_leased(op, fail(connectionError(ErrorCode::shutting_down, "the pool is closing")));
-  if (Connection* connection = reserveNow(backend, lane)) return op.on_leased(op, connection);
   if (lane.ready.empty() && lane.dialling == 0 && backend.not_before_ns > io_.nowNs()) {
     return op.on_leased(
         op, fail(backendError(ErrorCode::connect_failed, "the backend did not answer a moment ago and is left alone")));
@@ -447,14 +453,14 @@ Task<void> ConnectionPool::close(Io& io) {
 bool ConnectionPool::LeaseAwaiter::await_ready() {
   PLAIT_ASSERT(backend_idx_ < pool_.backendCount());
   Backend& backend = *pool_.backends_[backend_idx_];
-  Connection* connection = pool_.reserveNow(backend, backend.speaks_http1 ? backend.h1 : backend.h2);
+  Connection* connection = pool_.reserveNow(backend, pool_.laneOf(backend, false));
   if (connection != nullptr) result_ = connection;
   return connection != nullptr;
 }
 
 bool ConnectionPool::LeaseAwaiter::await_suspend(std::coroutine_handle<> handle) {
   Waiting& waiting = waiting_.emplace(*this);
-  pool_.acquire(waiting.op);
+  pool_.waitInLine(waiting.op);
   if (waiting.op.done) return false;
   waiting.op.waiter = handle;
   io_.arm(waiting.timer, io_.nowNs() + pool_.timeouts_.queue_ms * ns_per_ms);

@@ -240,8 +240,8 @@ class ConnectionPool {
   };
   List<Connection, &Connection::all_node_> all_;
 
-  Lane& laneOf(Backend& backend, const RequestOp& op) {
-    return backend.speaks_http1 || op.needs_http_1_1 ? backend.h1 : backend.h2;
+  Lane& laneOf(Backend& backend, bool needs_http_1_1) {
+    return backend.speaks_http1 || needs_http_1_1 ? backend.h1 : backend.h2;
   }
   Lane& laneOf(const Connection& connection) {
     Backend& backend = *backends_[connection.backendIdx()];
@@ -252,6 +252,8 @@ class ConnectionPool {
   Connection* reserveNow(Backend& backend, Lane& lane);
   // Reserves a stream for `op` now or later: its on_leased is called once, possibly before this returns.
   void acquire(RequestOp& op);
+  // The same for an op for which reserveNow() has found nothing.
+  void waitInLine(RequestOp& op);
   void serve(Backend& backend, Lane& lane);
   void makeRoom(const Lane& lane);
   void serveWaiting();

@@ -1,7 +1,9 @@
 // The keys that seal a server's session tickets (RFC 5077 §4, RFC 8446 §4.6.1). A ticket holds what its session needs
 // to be resumed, so whoever has its key can read it: keys are kept in memory alone, and each for a few hours.
 //
-//   newest: seals and opens │ the ones before: open, and their clients get a new ticket │ older: gone, a full handshake
+//   newest: seals and opens │ the ones before: open alone │ older: gone, a full handshake
+//
+// Whose ticket an older key opened gets a new one, with TLS 1.3 everybody does.
 //
 // All workers use the same keys, so a client may come back to any of them.
 #pragma once
