@@ -2,9 +2,15 @@
 
 namespace plait::sim {
 
-Client::Client(Network& of_network, Ledger& of_ledger, uint32_t number, const sockaddr_storage& proxy,
+Client::Client(Network& of_network, Ledger& of_ledger, Tls& of_tls, uint32_t number, const sockaddr_storage& proxy,
                const ClientOptions& options)
-    : sim(of_network.sim), network(of_network), ledger(of_ledger), options_(options), number_(number), proxy_(proxy) {}
+    : sim(of_network.sim),
+      network(of_network),
+      ledger(of_ledger),
+      tls(of_tls),
+      options_(options),
+      number_(number),
+      proxy_(proxy) {}
 
 Client::~Client() = default;
 
@@ -17,25 +23,52 @@ void Client::connect() {
   connections_made_ += 1;
   const uint32_t host = 0x0a000001 + number_;
   auto socket = std::make_shared<Socket*>(nullptr);
-  *socket = network.connect(
-      addressOf(host, static_cast<uint16_t>(20'000 + connections_made_)), proxy_, [this, socket](int result) {
-        connecting_ = false;
-        if (result < 0) {
-          failures_ += 1;
-          if (failures_ > 30) return stop();
-          sim.after(sim.between(10, 500) * ns_per_ms, [this] { issue(); });
-          return;
-        }
-        failures_ = 0;
-        const std::string actor = "client " + std::to_string(number_) + (options_.speaks_h2 ? " h2 #" : " h1 #") +
-                                  std::to_string(connections_made_);
-        connections_.push_back(options_.speaks_h2 ? makeH2ClientConnection(*this, actor)
-                                                  : makeH1ClientConnection(*this, actor));
-        current_ = connections_.back().get();
-        on_connection_ = 0;
-        current_->start(**socket);
-        issue();
-      });
+  *socket = network.connect(addressOf(host, static_cast<uint16_t>(20'000 + connections_made_)), proxy_,
+                            [this, socket](int result) {
+                              if (result < 0) return onConnectFailed();
+                              onConnected(**socket);
+                            });
+}
+
+void Client::onConnected(Socket& socket) {
+  std::string actor = "client " + std::to_string(number_) + (options_.speaks_h2 ? " h2 #" : " h1 #") +
+                      std::to_string(connections_made_);
+  if (!options_.uses_tls) return onUsable(socket, std::move(actor));
+  Tls::Names alpn;
+  if (sim.strikes(Fault::alpn_mismatch)) {
+    alpn = {"spdy/3"};
+  } else if (options_.speaks_h2) {
+    alpn = {"h2", "http/1.1"};
+  } else if (sim.oneIn(2)) {
+    alpn = {"http/1.1"};
+  }
+  secured_.push_back(std::make_unique<TlsStream>(sim, actor, socket, tls, tls.client(alpn), "proxy.example.test"));
+  TlsStream& stream = *secured_.back();
+  stream.start(
+      [this, &stream, actor, expected = alpn.empty() ? std::string() : alpn[0]] {
+        if (stream.alpn() != expected) sim.violate("ALPN", "%s did not get %s", actor.c_str(), expected.c_str());
+        onUsable(stream, actor);
+      },
+      [this] { onConnectFailed(); });
+}
+
+void Client::onUsable(Stream& stream, std::string actor) {
+  connecting_ = false;
+  failures_ = 0;
+  connections_.push_back(options_.speaks_h2 ? makeH2ClientConnection(*this, std::move(actor))
+                                            : makeH1ClientConnection(*this, std::move(actor)));
+  current_ = connections_.back().get();
+  on_connection_ = 0;
+  current_->start(stream);
+  if (leaving_) current_->leave();
+  issue();
+}
+
+void Client::onConnectFailed() {
+  connecting_ = false;
+  failures_ += 1;
+  if (failures_ > 30) return stop();
+  sim.after(sim.between(10, 500) * ns_per_ms, [this] { issue(); });
 }
 
 void Client::issue() {

@@ -6,12 +6,14 @@
 
 #include "sim/h1_text.h"
 #include "sim/h2_peer.h"
+#include "sim/tls_stream.h"
 
 namespace plait::sim {
 
 struct ClientOptions {
   bool is_calm = false;  // its requests must all succeed
   bool speaks_h2 = true;
+  bool uses_tls = false;
   uint32_t requests = 10;
   uint32_t parallel = 4;  // HTTP/2: streams at once; HTTP/1.1: pipelined requests
   TimeNs gap_ns = 0;      // between two requests, at most
@@ -27,7 +29,8 @@ class ClientConnection;
 
 class Client {
  public:
-  Client(Network& network, Ledger& ledger, uint32_t number, const sockaddr_storage& proxy,
+  // `proxy` is where the proxy listens for clients with those options.
+  Client(Network& network, Ledger& ledger, Tls& tls, uint32_t number, const sockaddr_storage& proxy,
          const ClientOptions& options);
   ~Client();
 
@@ -51,10 +54,14 @@ class Client {
   Simulation& sim;
   Network& network;
   Ledger& ledger;
+  Tls& tls;
   const ClientOptions& options() const { return options_; }
 
  private:
   void connect();
+  void onConnected(Socket& socket);
+  void onUsable(Stream& stream, std::string actor);
+  void onConnectFailed();
 
   ClientOptions options_;
   uint32_t number_;
@@ -68,13 +75,14 @@ class Client {
   bool waiting_ = false;
   bool leaving_ = false;
   ClientConnection* current_ = nullptr;
+  std::vector<std::unique_ptr<TlsStream>> secured_;
   std::vector<std::unique_ptr<ClientConnection>> connections_;
 };
 
 class ClientConnection {
  public:
   virtual ~ClientConnection() = default;
-  virtual void start(Socket& socket) = 0;
+  virtual void start(Stream& stream) = 0;
   // Whether another request may be sent now; false for ever when `isSpent`.
   virtual bool hasRoom() const = 0;
   virtual bool isSpent() const = 0;

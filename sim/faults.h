@@ -42,6 +42,11 @@ enum class Fault : uint8_t {
   close_after_response,
   broken_body,
   silent_response,  // the body stops for longer than anybody waits
+  // TLS of either.
+  handshake_failure,
+  alpn_mismatch,
+  wrong_certificate,
+  no_close_notify,
   // Clients.
   client_cancel,
   client_vanish,

@@ -11,7 +11,7 @@ class H1ClientConnection final : public ClientConnection, public Peer {
     read_size = client.options().read_size;
   }
 
-  void start(Socket& socket) override { Peer::start(socket); }
+  void start(Stream& stream) override { Peer::start(stream); }
   bool hasRoom() const override {
     // Behind a request whose body may break off, nothing is pipelined.
     return waiting_.size() < client_.options().parallel && (waiting_.empty() || waiting_.back().is_sent);

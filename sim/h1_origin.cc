@@ -17,7 +17,7 @@ class H1OriginConnection final : public OriginConnection, public Peer {
     if (sim.faults.exists(Fault::close_after_response)) planIdleClose();
   }
 
-  void start(Socket& socket) override { Peer::start(socket); }
+  void start(Stream& stream) override { Peer::start(stream); }
   void drop(bool reset) override { end(reset, "goes down"); }
 
  private:
@@ -27,7 +27,7 @@ class H1OriginConnection final : public OriginConnection, public Peer {
   void onPeerEnd() override { end(false, "the proxy has closed"); }
   void onEnd(const char*) override { entry_ = nullptr; }
   void produce() override;
-  bool mustReset() const override { return entry_ != nullptr && is_answering_ && framing_ == Framing::until_close; }
+  bool mustBreakOff() const override { return entry_ != nullptr && is_answering_ && framing_ == Framing::until_close; }
   bool onHead();
   void onWhole();
   void planAnswer();
@@ -181,7 +181,7 @@ void H1OriginConnection::produce() {
   const Plan& plan = entry_->plan;
   if (framing_ != Framing::none && plan.response_bytes != 0) {
     if (sent_ >= silent_at_) return;
-    // Where closing would end the body, only a reset says that it is not whole.
+    // Where closing would end the body, it takes more to say that it is not whole.
     if (sent_ >= breaks_at_) return end(sim.oneIn(2), "breaks off a response");
     if (isPaused()) return;
     size_t size = std::min<size_t>(plan.response_bytes - sent_, sim.between(1, 16'384));

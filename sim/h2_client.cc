@@ -13,7 +13,7 @@ class H2ClientConnection final : public ClientConnection, public H2Peer {
     largest_grant = 1 << 20;
   }
 
-  void start(Socket& socket) override { Peer::start(socket); }
+  void start(Stream& stream) override { Peer::start(stream); }
   bool hasRoom() const override {
     // Until the proxy has said how many streams it takes, a client that wants no refusal sends one.
     const bool knows = hasSettings() || !client_.options().is_calm;
@@ -58,8 +58,10 @@ class H2ClientConnection final : public ClientConnection, public H2Peer {
 
 void H2ClientConnection::request(Entry& entry) {
   const Plan& plan = entry.plan;
-  Fields fields = {
-      {":method", plan.method}, {":scheme", "http"}, {":path", plan.path()}, {":authority", plan.authority()}};
+  Fields fields = {{":method", plan.method},
+                   {":scheme", client_.options().uses_tls ? "https" : "http"},
+                   {":path", plan.path()},
+                   {":authority", plan.authority()}};
   fields.insert(fields.end(), plan.request_fields.begin(), plan.request_fields.end());
   if (plan.has_request_body && plan.request_length_known) {
     fields.emplace_back("content-length", std::to_string(plan.request_bytes));

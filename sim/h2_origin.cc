@@ -27,7 +27,7 @@ class H2OriginConnection final : public OriginConnection, public H2Peer {
     }
   }
 
-  void start(Socket& socket) override { Peer::start(socket); }
+  void start(Stream& stream) override { Peer::start(stream); }
   void drop(bool reset) override { end(reset, "goes down"); }
 
  private:

@@ -257,6 +257,8 @@ void H2Peer::sendPing() {
 bool H2Peer::onBytes(Bytes bytes) {
   const ssize_t taken = nghttp2_session_mem_recv(session_, bytes.data(), bytes.size());
   if (taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC && options_.may_meet_http1) {
+    // A server says its SETTINGS first, whatever the client says (RFC 9113 §3.4).
+    writeSome();
     end(false, "this is no HTTP/2");
     return false;
   }

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "plait/base/alloc_guard.h"
+#include "sim/tls_material.h"
 #include "sim/world.h"
 
 #ifndef PLAIT_SIM_COMMIT
@@ -152,6 +153,7 @@ int main(int argc, char** argv) {
   app.add_option("--check-every", options.check_every, "Run every n-th seed twice and compare")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   options.has_seed = seed->count() != 0;
+  prepareTls();
   for (const int number : {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE}) ::signal(number, onCrash);
   return run(options);
 }

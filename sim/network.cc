@@ -71,7 +71,7 @@ void Socket::arrive() {
     return;
   }
   network_.sim.trace.mix(uint64_t{number_} << 32 | packet.bytes.size());
-  network_.sim.trace.mix(packet.bytes.data(), packet.bytes.size());
+  if (network_.hashes_content) network_.sim.trace.mix(packet.bytes.data(), packet.bytes.size());
   inbox_ += packet.bytes;
   fin_in_ = fin_in_ || packet.fin;
   changed();

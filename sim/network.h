@@ -18,28 +18,43 @@ class Network;
 sockaddr_storage addressOf(uint32_t host, uint16_t port);  // IPv4, host byte order
 uint64_t keyOf(const sockaddr_storage& address);
 
-// One end of a connection. Whoever owns it sets on_change and looks what has changed when it is called.
-class Socket {
+// Bytes both ways, as a peer uses them: a socket, or TLS on one. Whoever owns it sets on_change and looks what has
+// changed when it is called.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  // How much was taken, or -EAGAIN, -EPIPE, -ECONNRESET.
+  virtual int write(Bytes bytes) = 0;
+  // How much was read, 0 at the end of the stream, or -EAGAIN, -ECONNRESET.
+  virtual int read(uint8_t* to, size_t size) = 0;
+  virtual size_t unread() const = 0;
+  virtual void shutdown() = 0;
+  // Afterwards nothing is reported any more.
+  virtual void close(bool reset) = 0;
+  // Closes so that nobody can take it for the regular end of what was being said.
+  virtual void breakOff() { close(true); }
+
+  std::function<void()> on_change;
+};
+
+// One end of a connection.
+class Socket final : public Stream {
  public:
   Socket(Network& network, uint32_t number) : network_(network), number_(number) {}
 
-  // How much was taken, or -EAGAIN, -EPIPE, -ECONNRESET.
-  int write(Bytes bytes);
-  // How much was read, 0 at the end of the stream, or -EAGAIN, -ECONNRESET.
-  int read(uint8_t* to, size_t size);
+  int write(Bytes bytes) override;
+  int read(uint8_t* to, size_t size) override;
   bool isReadable() const { return inbox_.size() != taken_ || fin_in_ || reset_in_; }
   bool isWritable() const { return room() != 0 || reset_in_ || fin_out_; }
   size_t room() const { return in_flight_ < capacity_ ? capacity_ - in_flight_ : 0; }
-  size_t unread() const { return inbox_.size() - taken_; }
+  size_t unread() const override { return inbox_.size() - taken_; }
   std::string_view peek() const { return std::string_view(inbox_).substr(taken_); }
-  void shutdown();
-  // Afterwards nothing is reported any more. Bytes that were not read make a reset of it.
-  void close(bool reset);
+  void shutdown() override;
+  // Bytes that were not read make a reset of it.
+  void close(bool reset) override;
   bool isClosed() const { return closed_; }
   uint32_t number() const { return number_; }
   const sockaddr_storage& remote() const { return remote_; }
-
-  std::function<void()> on_change;
 
  private:
   friend class Network;
@@ -96,6 +111,8 @@ class Network {
   uint32_t max_latency_us = 300;
   uint32_t min_capacity = 64 << 10;
   uint32_t max_packet = 64 << 10;
+  // Whether what the bytes are is part of the run's hash, or their number alone.
+  bool hashes_content = true;
 
  private:
   friend class Socket;

@@ -2,8 +2,8 @@
 
 namespace plait::sim {
 
-Origin::Origin(Network& of_network, Ledger& of_ledger, uint32_t number, const OriginOptions& options)
-    : sim(of_network.sim), network(of_network), ledger(of_ledger), options_(options), number_(number) {
+Origin::Origin(Network& of_network, Ledger& of_ledger, Tls& of_tls, uint32_t number, const OriginOptions& options)
+    : sim(of_network.sim), network(of_network), ledger(of_ledger), tls(of_tls), options_(options), number_(number) {
   listener_.on_change = [this] { sim.after(sim.below(50'000), [this] { accept(); }); };
 }
 
@@ -44,6 +44,10 @@ void Origin::accept() {
   while (!listener_.pending.empty()) {
     Socket& socket = *listener_.pending.front();
     listener_.pending.pop_front();
+    if (options_.uses_tls) {
+      secure(socket);
+      continue;
+    }
     if (options_.speaks_h2 && options_.speaks_h1) {
       // What the other side says first tells its protocol.
       socket.on_change = [this, &socket] { greet(socket); };
@@ -63,11 +67,36 @@ void Origin::greet(Socket& socket) {
     }
     is_h2 = socket.peek().starts_with("PRI ");
   }
+  converse(socket, is_h2);
+}
+
+void Origin::secure(Socket& socket) {
+  Tls::Names alpn;
+  if (options_.speaks_h2) alpn.push_back("h2");
+  if (options_.speaks_h1) alpn.push_back("http/1.1");
+  if (sim.strikes(Fault::alpn_mismatch)) {
+    // What it speaks, said by nobody, or nothing that the proxy knows.
+    alpn = options_.speaks_h1 && sim.oneIn(2) ? Tls::Names() : Tls::Names{"spdy/3"};
+  }
+  const bool is_stranger = sim.strikes(Fault::wrong_certificate);
+  const std::string actor = "backend " + std::to_string(number_) + " TLS #" + std::to_string(secured_.size() + 1);
+  secured_.push_back(std::make_unique<TlsStream>(sim, actor, socket, tls, tls.server(alpn, is_stranger), ""));
+  TlsStream& stream = *secured_.back();
+  stream.start(
+      [this, &stream, actor, is_stranger] {
+        if (is_stranger) sim.violate("TLS", "%s was believed with another's certificate", actor.c_str());
+        if (listening_) return converse(stream, stream.alpn() == "h2");
+        stream.close(true);
+      },
+      [] {});
+}
+
+void Origin::converse(Stream& stream, bool is_h2) {
   accepted_ += 1;
   const std::string actor =
       "backend " + std::to_string(number_) + (is_h2 ? " h2 #" : " h1 #") + std::to_string(accepted_);
   connections_.push_back(is_h2 ? makeH2OriginConnection(*this, actor) : makeH1OriginConnection(*this, actor));
-  connections_.back()->start(socket);
+  connections_.back()->start(stream);
 }
 
 Fields responseFields(const Plan& plan) {

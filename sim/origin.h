@@ -4,6 +4,7 @@
 
 #include "sim/h1_text.h"
 #include "sim/h2_peer.h"
+#include "sim/tls_stream.h"
 
 namespace plait::sim {
 
@@ -12,6 +13,7 @@ struct OriginOptions {
   uint16_t port = 0;
   bool speaks_h2 = true;
   bool speaks_h1 = false;
+  bool uses_tls = false;             // then ALPN says what is spoken
   bool may_change_protocol = false;  // when it comes back after a restart
   H2PeerOptions h2;
   TimeNs reaction_ns = 20 * ns_per_us;
@@ -25,13 +27,13 @@ class Origin;
 class OriginConnection {
  public:
   virtual ~OriginConnection() = default;
-  virtual void start(Socket& socket) = 0;
+  virtual void start(Stream& stream) = 0;
   virtual void drop(bool reset) = 0;
 };
 
 class Origin {
  public:
-  Origin(Network& network, Ledger& ledger, uint32_t number, const OriginOptions& options);
+  Origin(Network& network, Ledger& ledger, Tls& tls, uint32_t number, const OriginOptions& options);
   ~Origin();
 
   void start();
@@ -44,11 +46,14 @@ class Origin {
   Simulation& sim;
   Network& network;
   Ledger& ledger;
+  Tls& tls;
 
  private:
   void listen();
   void accept();
   void greet(Socket& socket);
+  void secure(Socket& socket);
+  void converse(Stream& stream, bool is_h2);
 
   OriginOptions options_;
   uint32_t number_;
@@ -56,6 +61,7 @@ class Origin {
   bool listening_ = false;
   bool changed_ = false;
   uint32_t accepted_ = 0;
+  std::vector<std::unique_ptr<TlsStream>> secured_;
   std::vector<std::unique_ptr<OriginConnection>> connections_;
 };
 

@@ -5,9 +5,9 @@
 
 namespace plait::sim {
 
-void Peer::start(Socket& socket) {
-  socket_ = &socket;
-  socket.on_change = [this] { wake(); };
+void Peer::start(Stream& stream) {
+  stream_ = &stream;
+  stream.on_change = [this] { wake(); };
   wake();
 }
 
@@ -23,14 +23,15 @@ void Peer::wake() {
 void Peer::end(bool reset, const char* reason) {
   if (over_) return;
   over_ = true;
-  reset = reset || mustReset();
-  sim.say(actor(), "%s the connection: %s", reset ? "resets" : "closes", reason);
-  if (socket_ != nullptr) socket_->close(reset);
+  const bool breaks_off = mustBreakOff();
+  sim.say(actor(), "%s the connection: %s", breaks_off ? "breaks off" : reset ? "resets" : "closes", reason);
+  if (stream_ != nullptr && breaks_off) stream_->breakOff();
+  if (stream_ != nullptr && !breaks_off) stream_->close(reset);
   onEnd(reason);
 }
 
 void Peer::step() {
-  if (over_ || socket_ == nullptr) return;
+  if (over_ || stream_ == nullptr) return;
   if (sim.strikes(Fault::reset)) return end(true, "a reset");
   if (!read_planned_) readSome();
   if (over_) return;
@@ -40,9 +41,9 @@ void Peer::step() {
 void Peer::readSome() {
   while (!over_ && !peer_ended_) {
     uint8_t bytes[16 << 10];
-    const int got = socket_->read(bytes, std::min<size_t>(sizeof(bytes), read_size));
+    const int got = stream_->read(bytes, std::min<size_t>(sizeof(bytes), read_size));
     if (got == -EAGAIN) return;
-    if (got < 0) return end(false, "it was reset");
+    if (got < 0) return end(false, got == -EPROTO ? "it ended without close_notify" : "it was reset");
     if (got == 0) {
       peer_ended_ = true;
       return onPeerEnd();
@@ -66,12 +67,12 @@ void Peer::writeSome() {
   while (!out_.empty()) {
     const uint64_t end_at = sim.faults.areOver() ? UINT64_MAX : cut_after;
     const size_t left = static_cast<size_t>(std::min<uint64_t>(end_at - std::min(end_at, written_), out_.size()));
-    const int taken = left == 0 ? 0 : socket_->write({reinterpret_cast<const uint8_t*>(out_.data()), left});
+    const int taken = left == 0 ? 0 : stream_->write({reinterpret_cast<const uint8_t*>(out_.data()), left});
     if (taken == -EAGAIN) return;
     if (taken < 0) {
       // What the other side said before it went is worth more than our words.
       out_.clear();
-      if (socket_->unread() == 0) return end(false, "it cannot be written to");
+      if (stream_->unread() == 0) return end(false, "it cannot be written to");
       return;
     }
     written_ += static_cast<uint64_t>(taken);
@@ -82,7 +83,7 @@ void Peer::writeSome() {
   }
   if (finishing_ && !finished_) {
     finished_ = true;
-    socket_->shutdown();
+    stream_->shutdown();
     sim.say(actor(), "has said all");
   }
   if (finished_ && peer_ended_) end(false, "both sides are done");

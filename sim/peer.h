@@ -14,8 +14,8 @@ class Peer {
   Peer(const Peer&) = delete;
   Peer& operator=(const Peer&) = delete;
 
-  // Takes the socket over; it is connected.
-  void start(Socket& socket);
+  // Takes the stream over; it is connected.
+  void start(Stream& stream);
   // Something is to be sent, or to be looked at: soon.
   void wake();
   // Ends the connection from this side; onEnd follows.
@@ -40,9 +40,11 @@ class Peer {
   // Appends what is to be sent to out_.
   virtual void produce() = 0;
   // Closing now would look like the regular end of what is being said.
-  virtual bool mustReset() const { return false; }
+  virtual bool mustBreakOff() const { return false; }
   // Everything has left and nothing more is to come: half-closes.
   void finishOutput() { finishing_ = true; }
+  // Sends what there is, as far as it can be.
+  void writeSome();
 
   Simulation& sim;
   std::string out_;
@@ -50,10 +52,9 @@ class Peer {
  private:
   void step();
   void readSome();
-  void writeSome();
 
   std::string actor_;
-  Socket* socket_ = nullptr;
+  Stream* stream_ = nullptr;
   uint64_t written_ = 0;
   bool step_planned_ = false;
   bool read_planned_ = false;

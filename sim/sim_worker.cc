@@ -15,9 +15,9 @@ SimWorker::SimWorker(Network& network, Names& names, const WorkerOptions& option
   wake(sim.now());
 }
 
-void SimWorker::listen(const sockaddr_storage& address) {
+void SimWorker::listen(const sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte) {
   sockaddr_storage bound = address;
-  PLAIT_ASSERT(core_.server().listen(bound, nullptr) == 0);
+  PLAIT_ASSERT(core_.server().listen(bound, tls, tls_by_first_byte) == 0);
   wake(sim.now());
 }
 

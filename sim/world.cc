@@ -7,13 +7,22 @@ namespace {
 
 constexpr uint32_t proxy_host = 0x0a0100ff;
 constexpr uint16_t proxy_port = 8080;
+constexpr uint16_t secure_port = 8443;
 // Longer than the longest timeout of the proxy with all repeats.
 constexpr TimeNs quiet_limit_ns = 1200 * ns_per_s;
 
 }  // namespace
 
 World::World(uint64_t seed)
-    : sim_(seed), network_(sim_), names_(sim_), ledger_(sim_), proxy_(addressOf(proxy_host, proxy_port)) {}
+    : sim_(seed),
+      network_(sim_),
+      names_(sim_),
+      ledger_(sim_),
+      proxy_(addressOf(proxy_host, proxy_port)),
+      secure_proxy_(addressOf(proxy_host, secure_port)) {
+  seedTls(seed);
+  network_.hashes_content = !tls_is_real;
+}
 
 World::~World() = default;
 
@@ -116,9 +125,9 @@ void World::addOrigins(WorkerOptions& options) {
     }
     BackendOptions backend;
     backend.name = "backend-" + std::to_string(i);
-    backend.host = backend.name + ".test";
+    backend.host = backend.name + ".example.test";
     backend.port = origin.port;
-    switch (sim_.below(6)) {
+    switch (sim_.below(tls_is_real ? 16 : 8)) {
       case 0:
       case 1:
       case 2:
@@ -134,18 +143,25 @@ void World::addOrigins(WorkerOptions& options) {
         origin.speaks_h1 = sim_.oneIn(2);
         origin.may_change_protocol = origin.h2.may_meet_http1 = true;
         break;
-      default:
+      case 5:
         backend.protocol = BackendProtocol::probe;
         origin.speaks_h2 = false;
         origin.speaks_h1 = true;
         origin.may_change_protocol = origin.h2.may_meet_http1 = true;
+        break;
+      default:
+        backend.protocol = BackendProtocol::https;
+        backend.tls = &tls_.client({"h2", "http/1.1"});
+        origin.uses_tls = true;
+        origin.speaks_h1 = sim_.oneIn(3);
+        origin.speaks_h2 = !origin.speaks_h1 || sim_.oneIn(2);
     }
     // A name with two addresses, of which the first leads nowhere.
     if (!sim_.faults.isCalm() && sim_.oneIn(5)) names_.add(backend.host, 0x0a0300fe);
     names_.add(backend.host, origin.host);
     options.backends.push_back(backend);
     options.forward.authorities.push_back({"", backend.host + ":9000"});
-    origins_.push_back(std::make_unique<Origin>(network_, ledger_, i, origin));
+    origins_.push_back(std::make_unique<Origin>(network_, ledger_, tls_, i, origin));
   }
 }
 
@@ -153,6 +169,7 @@ ClientOptions World::drawClient() {
   ClientOptions options;
   options.is_calm = sim_.faults.isCalm();
   options.speaks_h2 = !sim_.oneIn(3);
+  options.uses_tls = tls_is_real ? !sim_.oneIn(4) : sim_.oneIn(3);
   options.requests = sim_.between(1, 24);
   options.parallel = options.speaks_h2 ? sim_.between(1, 20) : (sim_.oneIn(4) ? 3 : 1);
   options.gap_ns = sim_.oneIn(2) ? 0 : sim_.between(1, 400) * ns_per_ms;
@@ -169,9 +186,15 @@ ClientOptions World::drawClient() {
 
 void World::addClients() {
   const uint32_t count = sim_.between(1, 7);
-  for (uint32_t i = 0; i < count; ++i) {
-    clients_.push_back(std::make_unique<Client>(network_, ledger_, i, proxy_, drawClient()));
-  }
+  for (uint32_t i = 0; i < count; ++i) addClient(drawClient());
+}
+
+Client& World::addClient(const ClientOptions& options) {
+  const bool is_secure = options.uses_tls || (tls_by_first_byte_ && sim_.oneIn(2));
+  const auto number = static_cast<uint32_t>(clients_.size());
+  clients_.push_back(
+      std::make_unique<Client>(network_, ledger_, tls_, number, is_secure ? secure_proxy_ : proxy_, options));
+  return *clients_.back();
 }
 
 void World::build() {
@@ -179,12 +202,14 @@ void World::build() {
   network_.min_capacity = 4096u << sim_.below(6);
   network_.max_packet = sim_.oneIn(3) ? 1400 : 64 << 10;
   options_ = drawOptions();
+  tls_by_first_byte_ = sim_.oneIn(3);
   addOrigins(options_);
   addClients();
   const uint32_t count = sim_.between(1, 3);
   for (uint32_t i = 0; i < count; ++i) {
     workers_.push_back(std::make_unique<SimWorker>(network_, names_, options_, i));
-    workers_.back()->listen(proxy_);
+    workers_.back()->listen(proxy_, nullptr, false);
+    workers_.back()->listen(secure_proxy_, &tls_.server({"h2", "http/1.1"}), tls_by_first_byte_);
   }
   for (auto& origin : origins_) origin->start();
   for (auto& client : clients_) client->start();
@@ -216,9 +241,7 @@ bool World::quiet() {
 
 // One client, to its end.
 bool World::probeWith(const ClientOptions& options, bool leaves) {
-  clients_.push_back(
-      std::make_unique<Client>(network_, ledger_, static_cast<uint32_t>(clients_.size()), proxy_, options));
-  Client& client = *clients_.back();
+  Client& client = addClient(options);
   client.start();
   if (!sim_.runUntil([&] { return client.isDone(); }, sim_.now() + 60 * ns_per_s)) {
     sim_.violate("recovery", "requests after the faults are not answered within a minute");
@@ -258,6 +281,7 @@ bool World::probe() {
     ClientOptions options;
     options.is_calm = true;
     options.speaks_h2 = i % 2 == 0;
+    options.uses_tls = i % 3 == 0;
     options.requests = 5;
     options.parallel = options.speaks_h2 ? 2 : 1;
     // Two idle connections are still there when the proxy is told to stop.

@@ -20,7 +20,7 @@ class SimWorker {
  public:
   SimWorker(Network& network, Names& names, const WorkerOptions& options, uint32_t number);
 
-  void listen(const sockaddr_storage& address);
+  void listen(const sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte);
   // Asks the worker to drain, as SIGTERM does.
   void stop();
   bool isDrained() const { return core_.isDrained(); }
@@ -78,14 +78,18 @@ class World {
   bool quiet();
   bool probe();
   bool probeWith(const ClientOptions& options, bool leaves);
+  Client& addClient(const ClientOptions& options);
   void drain();
 
   Simulation sim_;
   Network network_;
   Names names_;
   Ledger ledger_;
+  Tls tls_;
   WorkerOptions options_;
   sockaddr_storage proxy_;
+  sockaddr_storage secure_proxy_;
+  bool tls_by_first_byte_ = false;
   std::vector<std::unique_ptr<Origin>> origins_;
   std::vector<std::unique_ptr<Client>> clients_;
   std::vector<std::unique_ptr<SimWorker>> workers_;

@@ -15,15 +15,16 @@ namespace plait {
 
 class TestCerts {
  public:
-  TestCerts() {
+  // `key_type`: "EC", which is P-256, or "ED25519".
+  explicit TestCerts(const char* key_type = "EC") : key_type_(key_type) {
     std::string pattern = (std::filesystem::temp_directory_path() / "plait-tls-XXXXXX").string();
     directory_ = ::mkdtemp(pattern.data());
-    EVP_PKEY* ca_key = EVP_EC_gen("P-256");
+    EVP_PKEY* ca_key = makeKey();
     X509* ca = make("plait test CA", "", ca_key, nullptr, nullptr);
     write("ca.pem", ca, nullptr);
     issue("server", "DNS:localhost,DNS:*.example.test,IP:127.0.0.1,IP:::1", ca, ca_key);
     issue("client", "DNS:client.test", ca, ca_key);
-    EVP_PKEY* other_key = EVP_EC_gen("P-256");
+    EVP_PKEY* other_key = makeKey();
     X509* other = make("another CA", "", other_key, nullptr, nullptr);
     write("other-ca.pem", other, nullptr);
     X509_free(other);
@@ -38,8 +39,13 @@ class TestCerts {
   std::string path(const std::string& name) const { return (directory_ / name).string(); }
 
  private:
-  static X509* make(const char* name, const std::string& alternatives, EVP_PKEY* key, X509* issuer,
-                    EVP_PKEY* issuer_key) {
+  bool isEd25519() const { return key_type_ == "ED25519"; }
+  EVP_PKEY* makeKey() const {
+    return isEd25519() ? EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519") : EVP_EC_gen("P-256");
+  }
+
+  X509* make(const char* name, const std::string& alternatives, EVP_PKEY* key, X509* issuer,
+             EVP_PKEY* issuer_key) const {
     X509* cert = X509_new();
     X509_set_version(cert, X509_VERSION_3);
     static long serial = 1;
@@ -59,12 +65,12 @@ class TestCerts {
     };
     extend(NID_basic_constraints, issuer == nullptr ? "critical,CA:TRUE" : "critical,CA:FALSE");
     if (!alternatives.empty()) extend(NID_subject_alt_name, alternatives.c_str());
-    X509_sign(cert, issuer == nullptr ? key : issuer_key, EVP_sha256());
+    X509_sign(cert, issuer == nullptr ? key : issuer_key, isEd25519() ? nullptr : EVP_sha256());
     return cert;
   }
 
   void issue(const std::string& name, const std::string& alternatives, X509* ca, EVP_PKEY* ca_key) {
-    EVP_PKEY* key = EVP_EC_gen("P-256");
+    EVP_PKEY* key = makeKey();
     X509* cert = make(name.c_str(), alternatives, key, ca, ca_key);
     write(name + ".pem", cert, nullptr);
     write(name + ".key", nullptr, key);
@@ -79,6 +85,7 @@ class TestCerts {
     std::fclose(file);
   }
 
+  std::string key_type_;
   std::filesystem::path directory_;
 };
 

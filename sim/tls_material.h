@@ -1,0 +1,22 @@
+// What differs between the two programs that run the simulation. plait_sim has TLS above the record layer
+// (tls_simulated.cc implements net/tls.h by messages in the clear), plait_sim_openssl has the real one (net/tls.cc).
+#pragma once
+
+#include "plait/net/tls.h"
+
+namespace plait::sim {
+
+// Ciphertext and its sizes depend on the process; content is then no part of a run's hash.
+extern const bool tls_is_real;
+
+// Once, before anything else.
+void prepareTls();
+// Randomness of TLS comes from the seed, too.
+void seedTls(uint64_t seed);
+
+// Proves any name under example.test, or none that anybody asks for.
+TlsServerOptions tlsServer(bool is_stranger);
+// Trusts the one that issued the certificates.
+TlsClientOptions tlsClient();
+
+}  // namespace plait::sim
