@@ -38,10 +38,14 @@ const char* nameOf(Fault fault) {
       "alpn_mismatch",
       "wrong_certificate",
       "no_close_notify",
+      "hostile_client",
+      "hostile_backend",
       "client_cancel",
       "client_vanish",
       "client_body_breaks",
       "client_settings_change",
+      "client_stops_sending",
+      "client_stops_reading",
   };
   static_assert(std::size(names) == fault_count);
   return names[static_cast<size_t>(fault)];

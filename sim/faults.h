@@ -47,11 +47,16 @@ enum class Fault : uint8_t {
   alpn_mismatch,
   wrong_certificate,
   no_close_notify,
+  // Peers that break the rules, see hostile.h.
+  hostile_client,
+  hostile_backend,
   // Clients.
   client_cancel,
   client_vanish,
   client_body_breaks,
   client_settings_change,
+  client_stops_sending,  // and stays
+  client_stops_reading,
   count,
 };
 

@@ -1,4 +1,5 @@
 #include "sim/client.h"
+#include "sim/hostile.h"
 
 namespace plait::sim {
 namespace {
@@ -32,6 +33,7 @@ class H1ClientConnection final : public ClientConnection, public Peer {
     uint64_t sent = 0;
     bool is_sent = false;
     uint64_t breaks_at = UINT64_MAX;
+    uint64_t stops_at = UINT64_MAX;
   };
 
   bool onBytes(Bytes bytes) override;
@@ -42,6 +44,7 @@ class H1ClientConnection final : public ClientConnection, public Peer {
   void onWhole();
   void endAll(Outcome outcome, const char* reason);
   bool isPaused();
+  void sayHostile();
 
   Client& client_;
   H1Reader reader_{H1Reader::Kind::response};
@@ -50,7 +53,7 @@ class H1ClientConnection final : public ClientConnection, public Peer {
   bool leaving_ = false;
   bool is_last_ = false;  // the proxy closes behind the present response
   bool pause_planned_ = false;
-  bool ignores_all_ = false;
+  bool is_hostile_ = false;
 };
 
 void H1ClientConnection::request(Entry& entry) {
@@ -75,6 +78,12 @@ void H1ClientConnection::request(Entry& entry) {
   if (sim.strikes(Fault::client_body_breaks) && plan.has_request_body) {
     waiting_.back().breaks_at = sim.below(plan.request_bytes + 1);
   }
+  if (plan.has_request_body && sim.strikes(Fault::client_stops_sending)) {
+    waiting_.back().stops_at = sim.below(plan.request_bytes + 1);
+    sim.after(sim.between(1, 200) * ns_per_s, [this] { end(sim.oneIn(2), "has sent nothing for long"); });
+  }
+  if (sim.strikes(Fault::client_stops_reading)) stopReading();
+  if (waiting_.back().is_sent && sim.strikes(Fault::hostile_client)) sayHostile();
   const bool vanishes = sim.strikes(Fault::client_vanish) || sim.strikes(Fault::client_cancel);
   if (vanishes) {
     sim.after(sim.below(100'000) * ns_per_us, [this, is_reset = sim.oneIn(2)] { end(is_reset, "vanishes"); });
@@ -88,6 +97,16 @@ void H1ClientConnection::request(Entry& entry) {
     });
   }
   wake();
+}
+
+// Behind a request that is honestly meant.
+void H1ClientConnection::sayHostile() {
+  const Hostility hostility = hostileRequest(sim);
+  sim.say(actor(), "is hostile: %s", hostility.name);
+  out_ += hostility.bytes;
+  is_last_ = is_hostile_ = true;
+  sim.after(sim.below(hostility.is_last ? 30'000 : 2000) * ns_per_ms,
+            [this] { end(sim.oneIn(2), "has been hostile"); });
 }
 
 bool H1ClientConnection::isPaused() {
@@ -106,9 +125,10 @@ void H1ClientConnection::produce() {
   Waiting& last = waiting_.back();
   const Plan& plan = last.entry->plan;
   if (last.sent >= last.breaks_at) return end(sim.oneIn(2), "its body breaks off");
-  if (isPaused()) return;
+  if (last.sent >= last.stops_at || isPaused()) return;
   const bool chunked = !plan.request_length_known;
-  std::string piece(std::min<size_t>(plan.request_bytes - last.sent, sim.between(1, 16'384)), '\0');
+  const uint64_t left = std::min<uint64_t>(plan.request_bytes, last.stops_at) - last.sent;
+  std::string piece(std::min<size_t>(left, sim.between(1, 16'384)), '\0');
   fillBody(plan.id, Direction::request, last.sent, reinterpret_cast<uint8_t*>(piece.data()), piece.size());
   last.sent += piece.size();
   appendBody(out_, piece, chunked);
@@ -125,7 +145,7 @@ bool H1ClientConnection::onHead() {
   const H1Head& head = reader_.head();
   const int status = std::atoi(head.start[1].c_str());
   if (status < 200) {
-    if (status != 100) first.answer.interims += 1;
+    if (status == 103) first.answer.interims += 1;
     reader_.begin(first.entry->plan.isHead());
     return false;
   }
@@ -147,7 +167,7 @@ void H1ClientConnection::onWhole() {
   reader_.begin(!waiting_.empty() && waiting_.front().entry->plan.isHead());
   if (!done.is_sent) is_last_ = true;  // what is left of the request cannot be told from the next one
   client_.onEnded();
-  if ((leaving_ || is_last_) && waiting_.empty()) {
+  if ((leaving_ || is_last_) && !is_hostile_ && waiting_.empty()) {
     finishOutput();
     wake();
   }
@@ -155,7 +175,8 @@ void H1ClientConnection::onWhole() {
 
 bool H1ClientConnection::onBytes(Bytes bytes) {
   std::string_view input = asText(bytes);
-  while (!input.empty() && !ignores_all_) {
+  while (!input.empty()) {
+    if (waiting_.empty() && is_hostile_) return true;
     if (waiting_.empty()) {
       // Before an idle connection is closed, the proxy may say why; else it has nothing to say.
       sim.violate("HTTP/1.1", "%s got %zu bytes that it asked nothing for", actor(), input.size());

@@ -1,3 +1,4 @@
+#include "sim/hostile.h"
 #include "sim/origin.h"
 
 namespace plait::sim {
@@ -35,6 +36,7 @@ class H1OriginConnection final : public OriginConnection, public Peer {
   void finish();
   void planIdleClose();
   bool isPaused();
+  void sayHostile(const std::string& start);
 
   Origin& origin_;
   H1Reader reader_{H1Reader::Kind::request};
@@ -81,7 +83,13 @@ bool H1OriginConnection::onHead() {
     return false;
   }
   entry_ = origin_.ledger.findByPath(head.start[1], actor());
-  if (entry_ == nullptr) return false;
+  if (entry_ == nullptr) {
+    out_ += h1Head("HTTP/1.1 404 Not Found", {{"Content-Length", "0"}, {"Connection", "close"}});
+    deaf_ = true;
+    finishOutput();
+    wake();
+    return false;
+  }
   received_ = sent_ = 0;
   is_whole_ = is_planned_ = is_answering_ = false;
   if (sim.strikes(Fault::close_after_response) && sim.oneIn(4)) {
@@ -159,9 +167,26 @@ void H1OriginConnection::answer() {
     fields.emplace_back("Connection", "x-hop");
     fields.emplace_back("X-Hop", "for the proxy alone");
   }
+  const std::string start = "HTTP/1.1 " + std::to_string(plan.status) + " Fine";
+  if (sim.strikes(Fault::hostile_backend)) return sayHostile(start);
   sim.say(actor(), "answers request %u with %u and %u bytes", plan.id, plan.status, plan.response_bytes);
-  out_ += h1Head("HTTP/1.1 " + std::to_string(plan.status) + " Fine", fields);
+  out_ += h1Head(start, fields);
   is_answering_ = true;
+  wake();
+}
+
+void H1OriginConnection::sayHostile(const std::string& start) {
+  std::string lines;
+  for (const auto& [name, value] : responseFields(entry_->plan)) {
+    if (name != "content-length") lines += name + ": " + value + "\r\n";
+  }
+  const Hostility hostility = hostileResponse(sim, start, lines);
+  sim.say(actor(), "is hostile: %s", hostility.name);
+  out_ += hostility.bytes;
+  entry_ = nullptr;
+  deaf_ = true;
+  sim.after(sim.below(hostility.is_last ? 30'000 : 2000) * ns_per_ms,
+            [this] { end(sim.oneIn(2), "has been hostile"); });
   wake();
 }
 
@@ -211,6 +236,7 @@ void H1OriginConnection::finish() {
   }
   entry_ = nullptr;
   reader_.begin();
+  if (sim.strikes(Fault::hostile_backend)) out_ += "\x01 is no response\r\n\r\n";
 }
 
 }  // namespace

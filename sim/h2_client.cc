@@ -36,6 +36,7 @@ class H2ClientConnection final : public ClientConnection, public H2Peer {
     bool has_head = false;
     bool ended = false;
     uint64_t breaks_at = UINT64_MAX;
+    uint64_t stops_at = UINT64_MAX;
     bool is_waiting = false;
   };
 
@@ -47,6 +48,12 @@ class H2ClientConnection final : public ClientConnection, public H2Peer {
   void onSettings() override { client_.issue(); }
   size_t onSendBody(int32_t id, uint8_t* to, size_t room, bool& ends, bool& has_trailers) override;
   Fields trailersOf(int32_t id) override { return {{"x-sum", std::to_string(streams_.at(id).entry->plan.id)}}; }
+  int32_t openStream() const override {
+    for (const auto& [id, stream] : streams_) {
+      if (stream.entry->plan.has_request_body && stream.sent != stream.entry->plan.request_bytes) return id;
+    }
+    return 0;
+  }
   void onEnd(const char* reason) override;
   void finish(int32_t id, Outcome outcome, const char* reason);
   void planMischief(int32_t id);
@@ -83,6 +90,8 @@ void H2ClientConnection::planMischief(int32_t id) {
     });
   }
   if (sim.strikes(Fault::client_body_breaks)) stream.breaks_at = sim.below(stream.entry->plan.request_bytes + 1);
+  if (sim.strikes(Fault::client_stops_sending)) stream.stops_at = sim.below(stream.entry->plan.request_bytes + 1);
+  if (sim.strikes(Fault::client_stops_reading)) stopReading();
   if (sim.strikes(Fault::client_vanish)) {
     sim.after(sim.below(100'000) * ns_per_us, [this, is_reset = sim.oneIn(2)] { end(is_reset, "vanishes"); });
   }
@@ -111,7 +120,7 @@ void H2ClientConnection::onHeaders(int32_t id, Fields& fields, bool end_stream) 
     return;
   }
   if (status->front() == '1') {
-    stream.answer.interims += 1;
+    if (*status == "103") stream.answer.interims += 1;
     return;
   }
   stream.has_head = true;
@@ -170,13 +179,15 @@ size_t H2ClientConnection::onSendBody(int32_t id, uint8_t* to, size_t room, bool
     });
     return 0;
   }
+  if (stream.sent >= stream.stops_at) return 0;
   if (!std::exchange(stream.is_waiting, !stream.is_waiting) && sim.oneIn(4)) {
     sim.after(sim.below(5000) * ns_per_us, [this, id] {
       if (!isOver() && streams_.contains(id)) resume(id);
     });
     return 0;
   }
-  size_t size = std::min<size_t>(room, plan.request_bytes - stream.sent);
+  size_t size =
+      static_cast<size_t>(std::min<uint64_t>({room, plan.request_bytes - stream.sent, stream.stops_at - stream.sent}));
   if (size != 0 && sim.oneIn(3)) size = sim.between(1, static_cast<uint32_t>(size));
   fillBody(plan.id, Direction::request, stream.sent, to, size);
   stream.sent += size;

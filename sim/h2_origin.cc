@@ -37,7 +37,8 @@ class H2OriginConnection final : public OriginConnection, public H2Peer {
     uint64_t sent = 0;
     Fields trailers;
     bool is_whole = false;
-    bool answered = false;
+    bool is_planned = false;
+    bool is_answered = false;
     bool pauses = false;
     uint64_t resets_at = UINT64_MAX;  // of the response's body: RST_STREAM
     uint64_t breaks_at = UINT64_MAX;  // the connection ends
@@ -59,6 +60,12 @@ class H2OriginConnection final : public OriginConnection, public H2Peer {
   Fields trailersOf(int32_t id) override { return {{"x-sum", std::to_string(streams_.at(id).entry->plan.id)}}; }
   void onEnd(const char*) override { streams_.clear(); }
 
+  int32_t openStream() const override {
+    for (const auto& [id, stream] : streams_) {
+      if (!stream.is_answered && !stream.entry->plan.isHead()) return id;
+    }
+    return 0;
+  }
   bool isRefused(int32_t id, const Plan& plan);
   void sayGoaway();
   void sayFinalGoaway(uint32_t error_code);
@@ -129,7 +136,8 @@ void H2OriginConnection::onHeaders(int32_t id, Fields& fields, bool end_stream) 
   const auto path = valueOf(fields, ":path");
   if (!path) return;  // trailers of a request that was refused
   Entry* entry = origin_.ledger.findByPath(*path, actor());
-  if (entry == nullptr || isRefused(id, entry->plan)) return;
+  if (entry == nullptr) return submitResponse(id, {{":status", "404"}, {"content-length", "0"}}, false);
+  if (isRefused(id, entry->plan)) return;
   highest_executed_ = std::max(highest_executed_, id);
   sim.say(actor(), "takes request %u on stream %d%s", entry->plan.id, id, end_stream ? ", whole" : "");
   origin_.ledger.onExecuted(*entry, actor(), valueOf(fields, ":method").value_or(""),
@@ -159,7 +167,7 @@ void H2OriginConnection::onEndOfStream(int32_t id) {
 
 void H2OriginConnection::planAnswer(int32_t id) {
   Stream& stream = streams_.at(id);
-  if (std::exchange(stream.answered, true)) return;
+  if (std::exchange(stream.is_planned, true)) return;
   if (sim.strikes(Fault::backend_hang)) return sim.say(actor(), "never answers request %u", stream.entry->plan.id);
   sim.after(stream.entry->plan.think_us * ns_per_us, [this, id] {
     if (!isOver() && streams_.contains(id)) answer(id);
@@ -178,6 +186,7 @@ void H2OriginConnection::answer(int32_t id) {
   const Fields more = responseFields(plan);
   fields.insert(fields.end(), more.begin(), more.end());
   sim.say(actor(), "answers request %u with %u and %u bytes", plan.id, plan.status, plan.response_bytes);
+  stream.is_answered = true;
   const bool is_bare = !plan.hasResponseBody() || (plan.response_bytes == 0 && !plan.response_trailers && sim.oneIn(2));
   submitResponse(id, fields, !is_bare);
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "sim/hostile.h"
+
 namespace plait::sim {
 namespace {
 
@@ -25,7 +27,7 @@ std::vector<nghttp2_nv> toNv(const Fields& fields) {
 }  // namespace
 
 H2Peer::H2Peer(Simulation& simulation, std::string actor, Role role, const H2PeerOptions& options)
-    : Peer(simulation, std::move(actor)), options_(options) {
+    : Peer(simulation, std::move(actor)), options_(options), role_(role) {
   nghttp2_session_callbacks* callbacks = nullptr;
   nghttp2_session_callbacks_new(&callbacks);
   nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks,
@@ -60,6 +62,7 @@ H2Peer::H2Peer(Simulation& simulation, std::string actor, Role role, const H2Pee
                                                        });
   nghttp2_session_callbacks_set_on_stream_close_callback(
       callbacks, [](nghttp2_session*, int32_t id, uint32_t error_code, void* user) {
+        self(user).closed_id_ = id;
         self(user).onStreamClosed(id, error_code);
         return 0;
       });
@@ -68,7 +71,7 @@ H2Peer::H2Peer(Simulation& simulation, std::string actor, Role role, const H2Pee
         H2Peer& peer = self(user);
         peer.sayFrame("refuses", *frame);
         // A stream that was opened before our smaller limit was known there.
-        if (code == NGHTTP2_ERR_REFUSED_STREAM) return 0;
+        if (code == NGHTTP2_ERR_REFUSED_STREAM || peer.is_hostile_) return 0;
         peer.sim.violate("HTTP/2", "%s got a frame of type %d that is invalid: %s", peer.actor(), int{frame->hd.type},
                          nghttp2_strerror(code));
         return 0;
@@ -124,7 +127,7 @@ int H2Peer::onFrame(const nghttp2_frame& frame) {
       break;
     case NGHTTP2_GOAWAY:
       goaway_received_ = true;
-      if (frame.goaway.error_code != NGHTTP2_NO_ERROR &&
+      if (frame.goaway.error_code != NGHTTP2_NO_ERROR && !is_hostile_ &&
           !(options_.may_be_calmed && frame.goaway.error_code == NGHTTP2_ENHANCE_YOUR_CALM)) {
         sim.violate("HTTP/2", "%s was told GOAWAY with error %u", actor(), frame.goaway.error_code);
       }
@@ -148,6 +151,7 @@ int H2Peer::onFrame(const nghttp2_frame& frame) {
 }
 
 void H2Peer::checkWindows(int32_t stream_id) {
+  if (is_hostile_) return;
   // A window that grows with use, after that many bytes.
   const auto allowed = [this](uint32_t first, uint64_t sent) {
     uint64_t size = first;
@@ -262,6 +266,10 @@ bool H2Peer::onBytes(Bytes bytes) {
     end(false, "this is no HTTP/2");
     return false;
   }
+  if (taken < 0 && is_hostile_) {
+    end(sim.oneIn(2), "has heard enough");
+    return false;
+  }
   if (taken != static_cast<ssize_t>(bytes.size())) {
     sim.violate("HTTP/2", "%s cannot read what came: %s", actor(), nghttp2_strerror(static_cast<int>(taken)));
     return false;
@@ -275,7 +283,8 @@ void H2Peer::onPeerEnd() {
 
 void H2Peer::produce() {
   // Little at a time: what waits longer in the session can still be changed by what comes.
-  while (out_.size() < 32 << 10) {
+  while (out_.size() < 32 << 10 && !is_mute_) {
+    if (sim.strikes(role_ == Role::client ? Fault::hostile_client : Fault::hostile_backend)) sayHostile();
     const uint8_t* data = nullptr;
     const ssize_t size = nghttp2_session_mem_send(session_, &data);
     if (size <= 0) {
@@ -288,6 +297,24 @@ void H2Peer::produce() {
   if (out_.empty() && nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0) {
     end(false, "the session is over");
   }
+}
+
+// Between two frames of what is honestly meant.
+void H2Peer::sayHostile() {
+  H2Place place;
+  place.is_client = role_ == Role::client;
+  place.open_id = static_cast<uint32_t>(openStream());
+  place.closed_id = static_cast<uint32_t>(closed_id_);
+  if (place.is_client) place.next_id = nghttp2_session_get_next_stream_id(session_);
+  const Hostility hostility = hostileFrames(sim, place);
+  if (place.is_client && place.new_streams != 0) {
+    nghttp2_session_set_next_stream_id(session_, static_cast<int32_t>(place.next_id + 2 * place.new_streams));
+  }
+  sim.say(actor(), "is hostile: %s", hostility.name);
+  out_ += hostility.bytes;
+  is_mute_ = hostility.is_last;
+  if (std::exchange(is_hostile_, true)) return;
+  sim.after(sim.below(is_mute_ ? 30'000 : 2000) * ns_per_ms, [this] { end(sim.oneIn(2), "has been hostile"); });
 }
 
 void H2Peer::sayFrame(const char* verb, const nghttp2_frame& frame) {

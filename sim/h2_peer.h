@@ -46,6 +46,8 @@ class H2Peer : public Peer {
   // after resume(); `ends` when nothing follows.
   virtual size_t onSendBody(int32_t stream_id, uint8_t* to, size_t room, bool& ends, bool& has_trailers) = 0;
   virtual Fields trailersOf(int32_t stream_id) = 0;
+  // Where something hostile fits best: a request whose body is under way, one that has not been answered; 0: none.
+  virtual int32_t openStream() const { return 0; }
 
   // Each sends soon.
   int32_t submitRequest(const Fields& fields, bool has_body);
@@ -75,7 +77,12 @@ class H2Peer : public Peer {
   int onFrame(const nghttp2_frame& frame);
   void consume(int32_t stream_id, size_t bytes);
   void sayFrame(const char* verb, const nghttp2_frame& frame);
+  void sayHostile();
 
+  Role role_;
+  bool is_hostile_ = false;  // it has broken rules: what it gets for that is no surprise
+  bool is_mute_ = false;
+  int32_t closed_id_ = 0;
   bool goaway_received_ = false;
   bool settings_received_ = false;
   Fields fields_;

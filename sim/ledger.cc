@@ -4,6 +4,8 @@
 #include <charconv>
 #include <cstring>
 
+#include "sim/hostile.h"
+
 namespace plait::sim {
 namespace {
 
@@ -115,6 +117,7 @@ Entry* Ledger::findByPath(std::string_view path, const char* actor) {
     const auto [end, error] = std::from_chars(path.data() + 3, path.data() + path.size(), id);
     if (error == std::errc() && end == path.data() + path.size() && id < entries_.size()) return &entries_[id];
   }
+  if (path == hostile_path) return nullptr;
   sim.violate("request", "%s was asked for %.*s, which nobody asked for", actor, static_cast<int>(path.size()),
               path.data());
   return nullptr;
@@ -190,7 +193,8 @@ void Ledger::onHead(Entry& entry, const char* actor, Answer& answer) {
   answer.is_backends = id.has_value();
   if (!id) {
     // The proxy's own words: only where something may have gone wrong.
-    const bool known = answer.status == 502 || answer.status == 503 || answer.status == 504;
+    const bool known = answer.status == 502 || answer.status == 503 || answer.status == 504 ||
+                       (answer.status == 408 && plan.has_request_body);
     if (!known || entry.is_calm) {
       sim.violate("answer", "request %u got %u of the proxy's own at %s", plan.id, answer.status, actor);
     }

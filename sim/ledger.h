@@ -76,7 +76,7 @@ class Ledger {
   // A new request. `method` null: one is drawn.
   Plan& draw(bool is_calm, bool may_have_body = true);
   Entry* find(uint32_t id) { return id < entries_.size() ? &entries_[id] : nullptr; }
-  // The entry that a path names; a violation and null when there is none.
+  // The entry that a path names; null for what a hostile client may well ask for, and a violation else.
   Entry* findByPath(std::string_view path, const char* actor);
   size_t size() const { return entries_.size(); }
   size_t open() const { return open_; }

@@ -33,9 +33,15 @@ void Peer::end(bool reset, const char* reason) {
 void Peer::step() {
   if (over_ || stream_ == nullptr) return;
   if (sim.strikes(Fault::reset)) return end(true, "a reset");
-  if (!read_planned_) readSome();
+  if (!read_planned_ && !reads_no_more_) readSome();
   if (over_) return;
   writeSome();
+}
+
+void Peer::stopReading() {
+  if (std::exchange(reads_no_more_, true)) return;
+  sim.say(actor(), "reads no more");
+  sim.after(sim.between(1, 200) * ns_per_s, [this] { end(sim.oneIn(2), "has read nothing for long"); });
 }
 
 void Peer::readSome() {
@@ -53,7 +59,7 @@ void Peer::readSome() {
       read_planned_ = true;
       sim.after(read_pause_ns, [this] {
         read_planned_ = false;
-        if (!over_) readSome();
+        if (!over_ && !reads_no_more_) readSome();
         if (!over_) writeSome();
       });
       return;

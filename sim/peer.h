@@ -43,6 +43,8 @@ class Peer {
   virtual bool mustBreakOff() const { return false; }
   // Everything has left and nothing more is to come: half-closes.
   void finishOutput() { finishing_ = true; }
+  // Reads no more, and after a long while it goes.
+  void stopReading();
   // Sends what there is, as far as it can be.
   void writeSome();
 
@@ -58,6 +60,7 @@ class Peer {
   uint64_t written_ = 0;
   bool step_planned_ = false;
   bool read_planned_ = false;
+  bool reads_no_more_ = false;
   bool peer_ended_ = false;
   bool finishing_ = false;
   bool finished_ = false;

@@ -191,6 +191,24 @@ TEST(ByteQueue, LeavesBlocksToThoseThatMatterMore) {
   EXPECT_TRUE(backend.append(asBytes(text)));
 }
 
+TEST(ByteQueue, TakesBackWhatWasAppendedLast) {
+  BlockSlab blocks(32, 4);  // 16 bytes of payload in each
+  ByteQueue queue(blocks);
+  ASSERT_TRUE(queue.append(asBytes("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN")));
+  queue.consume(3);
+  queue.truncate(47);
+  EXPECT_EQ(queue.size(), 47u);
+  queue.truncate(29);
+  EXPECT_EQ(blocks.used(), 2u);
+  queue.truncate(14);
+  ASSERT_TRUE(queue.append(asBytes("!?")));
+  EXPECT_EQ(drain(queue), "3456789abcdefg!?");
+  ASSERT_TRUE(queue.append(asBytes("again")));
+  queue.truncate(0);
+  EXPECT_TRUE(queue.empty());
+  EXPECT_EQ(blocks.used(), 0u);
+}
+
 TEST(ByteQueue, GathersWhatIsUnread) {
   BlockSlab blocks(32, 4);
   ByteQueue queue(blocks);

@@ -64,6 +64,23 @@ void ByteQueue::consume(size_t count) {
   if (!retain_) freeConsumed();
 }
 
+void ByteQueue::truncate(size_t size) {
+  PLAIT_ASSERT(size <= size_ && !retain_);
+  if (size == 0) return clear();
+  size_t kept = 0;
+  Block* last = read_;
+  while (kept + (last->end - last->begin) < size) {
+    kept += last->end - last->begin;
+    last = last->next;
+  }
+  last->end = last->begin + static_cast<uint32_t>(size - kept);
+  for (Block* block = std::exchange(last->next, nullptr); block != nullptr; block_count_ -= 1) {
+    blocks_->give(std::exchange(block, block->next));
+  }
+  tail_ = last;
+  size_ = size;
+}
+
 void ByteQueue::freeConsumed() {
   // The last block goes too once it is read to its end: an idle queue holds no memory.
   while (head_ != nullptr && head_->begin == head_->end) {

@@ -66,6 +66,8 @@ class ByteQueue {
   size_t gather(std::span<iovec> vectors) const;
   // Reads `count` bytes away; at most size().
   void consume(size_t count);
+  // Takes back what was appended last, so that `size` unread bytes are left; at most size(). Not while retaining.
+  void truncate(size_t size);
 
   // While on, consumed blocks are kept. Turning it off frees what is already consumed.
   void retain(bool on);

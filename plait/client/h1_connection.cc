@@ -409,6 +409,7 @@ Task<void> H1Connection::run(Bytes first, Io& io) {
     }
     break;
   }
+  sock_.dropUnoffered();
   retire(ended);
   if (stream_ != nullptr) {
     if (!has_answered_) (void)pool_.doubtHttp1(backend_idx_);

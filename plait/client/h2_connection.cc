@@ -340,10 +340,10 @@ void H2Connection::finishIfDone(H2UpstreamStream& stream) {
   stream.destroyIfDone();
 }
 
-void H2Connection::failAll(const Error& error) {
+void H2Connection::failAll(const Error& error, bool is_flushed) {
   while (h2::Stream* item = session_.streams().front()) {
     auto& stream = static_cast<H2UpstreamStream&>(*item);
-    Error own = errorFor(error, stream.start_position);
+    Error own = is_flushed ? error : errorFor(error, stream.start_position);
     own.reach = Reach::connection;
     failStream(stream, own);
   }
@@ -486,10 +486,13 @@ Task<void> H2Connection::run(Bytes first, Io& io) {
   if (!status) {
     ended = status.error();
     pool_.noteFault(backend_idx_, ended);
+  } else {
+    sock_.dropUnoffered();
   }
   hasRun();
   retire(ended);
-  failAll(ended);
+  // The GOAWAY of a connection error takes along what is queued before it.
+  failAll(ended, !status);
   stopTimer();
   // A connection error's GOAWAY is the last thing the backend hears (RFC 9113 §5.4.1). What it sends meanwhile is read
   // and dropped: bytes left unread would make of the end a reset, which can overtake the GOAWAY.

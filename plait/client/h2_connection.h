@@ -59,7 +59,8 @@ class H2Connection final : public Connection {
   void onResponse(H2UpstreamStream& stream, h2::Event& event);
   void runOut(H2UpstreamStream& stream, const char* reason);
   void failStream(H2UpstreamStream& stream, const Error& error);
-  void failAll(const Error& error);
+  // `is_flushed`: what is still queued will be sent.
+  void failAll(const Error& error, bool is_flushed);
   void finishIfDone(H2UpstreamStream& stream);
   void reset(H2UpstreamStream& stream, h2::H2Error code);
   void spendReset();

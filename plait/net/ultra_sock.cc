@@ -346,6 +346,7 @@ void UltraSock::onSent(const Completion& completion) {
   if (completion.result < 0) {
     // What the peer said before it closed may still be waiting to be read, and is worth more than our failed send:
     // the reader finds the end by itself. Only the output is lost.
+    consumed_ += output_.size();
     output_.clear();
     cipher_.clear();
     if (first_pending_ < 0) abort(lost(completion.result));

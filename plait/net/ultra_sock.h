@@ -98,6 +98,8 @@ class UltraSock {
   // have left this machine. A message that starts at or above offered() was provably never sent.
   uint64_t position() const { return consumed_ + output_.size(); }
   uint64_t offered() const { return offered_; }
+  // Takes back what is at or above offered(), so that what counts as never sent never will be.
+  void dropUnoffered() { output_.truncate(offered_ > consumed_ ? static_cast<size_t>(offered_ - consumed_) : 0); }
   // Half-closes (with TLS after close_notify) once all output has left; nothing may be appended any more.
   void endOutput();
   // close() will reset the connection, so that nobody takes its end for the end of what was sent.

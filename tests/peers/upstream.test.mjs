@@ -214,3 +214,17 @@ test('a backend that was silent when it was probed is not taken for HTTP/1.1 for
   assert.equal(answer.status, 200);
   assert.equal(answer.body, 'ok');
 });
+
+test('what counts as never sent is not sent with the last words to a backend that breaks the rules', async (t) => {
+  let heads = 0;
+  const backend = await startRawH2Backend(t, {
+    // A SETTINGS_MAX_FRAME_SIZE of 100, which is an error, is the first that is heard of it: then the request is queued.
+    settings: Buffer.concat([Buffer.from([0, 5]), uint32(100)]),
+    head: () => { heads += 1; },
+  });
+  const plait = await startProxy(t, [`127.0.0.1:${backend.port}`]);
+  const client = connectH2(t, plait.port);
+  const answer = await request(client, { ':path': '/', ':method': 'POST' }, { body: 'once' });
+  assert.equal(answer.status, 502);
+  assert.ok(heads <= 1, `the backend has seen ${heads} requests`);
+});
