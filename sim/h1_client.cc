@@ -60,6 +60,7 @@ void H1ClientConnection::request(Entry& entry) {
   const Plan& plan = entry.plan;
   Fields fields = {{"Host", plan.authority()}};
   fields.insert(fields.end(), plan.request_fields.begin(), plan.request_fields.end());
+  fields.insert(fields.end(), plan.changed_fields.begin(), plan.changed_fields.end());
   if (sim.oneIn(4)) {
     fields.emplace_back("Connection", "keep-alive, x-hop");
     fields.emplace_back("X-Hop", "for the proxy alone");

@@ -70,6 +70,7 @@ void H2ClientConnection::request(Entry& entry) {
                    {":path", plan.path()},
                    {":authority", plan.authority()}};
   fields.insert(fields.end(), plan.request_fields.begin(), plan.request_fields.end());
+  fields.insert(fields.end(), plan.changed_fields.begin(), plan.changed_fields.end());
   if (plan.has_request_body && plan.request_length_known) {
     fields.emplace_back("content-length", std::to_string(plan.request_bytes));
   }

@@ -1,5 +1,6 @@
 #include <map>
 
+#include "sim/hostile.h"
 #include "sim/origin.h"
 
 namespace plait::sim {
@@ -65,6 +66,15 @@ class H2OriginConnection final : public OriginConnection, public H2Peer {
       if (!stream.is_answered && !stream.entry->plan.isHead()) return id;
     }
     return 0;
+  }
+  std::string honestHead(int32_t id, uint32_t& bytes) const override {
+    const Plan& plan = streams_.at(id).entry->plan;
+    bytes = plan.response_bytes;
+    std::string head = hpackField(":status", std::to_string(plan.status));
+    for (const auto& [name, value] : responseFields(plan)) {
+      if (name != "content-length") head += hpackField(name, value);
+    }
+    return head;
   }
   bool isRefused(int32_t id, const Plan& plan);
   void sayGoaway();

@@ -304,6 +304,7 @@ void H2Peer::sayHostile() {
   H2Place place;
   place.is_client = role_ == Role::client;
   place.open_id = static_cast<uint32_t>(openStream());
+  if (place.open_id != 0) place.honest_head = honestHead(openStream(), place.honest_bytes);
   place.closed_id = static_cast<uint32_t>(closed_id_);
   if (place.is_client) place.next_id = nghttp2_session_get_next_stream_id(session_);
   const Hostility hostility = hostileFrames(sim, place);

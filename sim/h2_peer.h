@@ -48,6 +48,7 @@ class H2Peer : public Peer {
   virtual Fields trailersOf(int32_t stream_id) = 0;
   // Where something hostile fits best: a request whose body is under way, one that has not been answered; 0: none.
   virtual int32_t openStream() const { return 0; }
+  virtual std::string honestHead(int32_t, uint32_t&) const { return {}; }
 
   // Each sends soon.
   int32_t submitRequest(const Fields& fields, bool has_body);

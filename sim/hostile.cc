@@ -54,9 +54,8 @@ std::string text(std::string_view bytes) {
   return made;
 }
 
-// A field that both tables stay as they are with (RFC 7541 §6.2.2).
 std::string field(std::string_view name, std::string_view value) {
-  return std::string(1, '\0') + text(name) + text(value);
+  return hpackField(name, value);
 }
 
 std::string request(std::string_view path, std::string_view method = "GET") {
@@ -75,7 +74,7 @@ std::string malformedRequest(Simulation& sim, bool& ends) {
   const std::string sound = request(malformed_path);
   const std::string_view path = malformed_path;
   ends = true;
-  switch (sim.below(27)) {
+  switch (sim.below(31)) {
     case 0:
       return field(":scheme", "http") + field(":path", path) + field(":authority", "a");
     case 1:
@@ -127,6 +126,16 @@ std::string malformedRequest(Simulation& sim, bool& ends) {
       return field(":method", "GET") + field(":scheme", "http") + field(":path", path) + field(":authority", "a b");
     case 24:
       return sound + field(":protocol", "websocket");
+    case 26:
+      return field(":method", "CONNECT") + field(":scheme", "http") + field(":path", path) + field(":protocol", "a b") +
+             field(":authority", "a");
+    case 27:
+      return field(":method", "CONNECT");
+    case 28:
+      return field(":method", "GET") + field(":scheme", "http") + field(":path", path);
+    case 29:
+      return field(":method", "CONNECT") + field(":scheme", "http") + field(":path", path) +
+             field(":protocol", "websocket");
     case 25:
       ends = false;
       return sound + field("content-length", "-1");
@@ -178,7 +187,7 @@ std::string malformedResponse(Simulation& sim, uint8_t& flags) {
 
 // Wrong by itself, whoever says it.
 Hostility wrongFrame(Simulation& sim, const H2Place& place, uint32_t id) {
-  switch (sim.below(46)) {
+  switch (sim.below(54)) {
     case 0:
       return {"DATA on stream 0", frame(data, 0, 0, "x")};
     case 1:
@@ -242,15 +251,15 @@ Hostility wrongFrame(Simulation& sim, const H2Place& place, uint32_t id) {
     case 30:
       return {"DATA with more padding than there is", frame(data, padded, id, "\x05xx")};
     case 31:
-      return {"many PINGs", times(3000, frame(ping, 0, 0, "12345678"))};
+      return {"many PINGs", times(12'000, frame(ping, 0, 0, "12345678"))};
     case 32:
-      return {"much SETTINGS", times(3000, frame(settings, 0, 0, setting(3, 100)))};
+      return {"much SETTINGS", times(6000, frame(settings, 0, 0, setting(3, 100)))};
     case 33:
-      return {"many frames nobody knows", times(3000, frame(0x77, 0, id, "x"))};
+      return {"many frames nobody knows", times(12'000, frame(0x77, 0, id, "x"))};
     case 34:
-      return {"many PRIORITYs", times(3000, frame(priority, 0, 1, be32(3) + "x"))};
+      return {"many PRIORITYs", times(12'000, frame(priority, 0, 1, be32(3) + "x"))};
     case 35:
-      return {"many WINDOW_UPDATEs", times(3000, frame(window_update, 0, 0, be32(1)))};
+      return {"many WINDOW_UPDATEs", times(12'000, frame(window_update, 0, 0, be32(1)))};
     case 36:
       return {"a frame nobody knows", frame(0x77, 0xff, id, "what is this")};
     case 37:
@@ -270,6 +279,28 @@ Hostility wrongFrame(Simulation& sim, const H2Place& place, uint32_t id) {
       if (!place.is_client) return {"two GOAWAYs", times(2, frame(goaway, 0, 0, be32(0x7fff'ffff) + be32(0)))};
       return {"GOAWAY whose id rises",
               frame(goaway, 0, 0, be32(1) + be32(0)) + frame(goaway, 0, 0, be32(99) + be32(0))};
+    case 45:
+      return {"SETTINGS_ENABLE_CONNECT_PROTOCOL 2", frame(settings, 0, 0, setting(8, 2))};
+    case 46:
+      return {"SETTINGS_MAX_HEADER_LIST_SIZE", frame(settings, 0, 0, setting(6, 1 << 20) + setting(8, 1))};
+    case 47:
+      return {"a window that the setting makes too large",
+              frame(window_update, 0, id, be32(0x7000'0000)) + frame(settings, 0, 0, setting(4, 0x7fff'ffff))};
+    case 48:
+      return {"padded HEADERS without a length", frame(headers, end_headers | padded, id, "")};
+    case 49:
+      return {"DATA that is all padding", frame(data, padded, id, std::string("\x04pppp"))};
+    case 50:
+      return {"a table that is smaller for a while",
+              frame(settings, 0, 0, setting(1, 0)) + frame(settings, 0, 0, setting(1, 4096))};
+    case 51:
+      return {"RST_STREAM and DATA behind it", frame(rst_stream, 0, id, be32(8)) + frame(data, 0, id, "x")};
+    case 52: {
+      // Nothing is taken of it, so that the window is used up at last.
+      std::string all;
+      for (uint32_t i = 0; i < 1200; ++i) all += frame(data, 0, id, std::string(16'384, 'x'));
+      return {"20 MiB of DATA behind RST_STREAM", frame(rst_stream, 0, id, be32(8)) + all};
+    }
     case 44:
       return {"half a frame", frame(ping, 0, 0, "12345678").substr(0, sim.between(1, 16)), true};
     default: {
@@ -350,27 +381,27 @@ Hostility clientFrames(Simulation& sim, H2Place& place) {
   const uint32_t open = place.open_id;
   const std::string sound = request(hostile_path);
   const auto get = [&](uint32_t i) { return frame(headers, end_headers | end_stream, next + 2 * i, sound); };
-  switch (sim.below(14)) {
+  switch (sim.below(18)) {
     case 0:
       return {"HEADERS on an even stream", frame(headers, end_headers | end_stream, 2, request(malformed_path))};
     case 1: {
       std::string all;
-      place.new_streams = 300;
-      for (uint32_t i = 0; i < 300; ++i) all += get(i) + frame(rst_stream, 0, next + 2 * i, be32(8));
-      return {"300 requests that are reset at once", all};
+      place.new_streams = 1300;
+      for (uint32_t i = 0; i < 1300; ++i) all += get(i) + frame(rst_stream, 0, next + 2 * i, be32(8));
+      return {"1300 requests that are reset at once", all};
     }
     case 2: {
       std::string all;
-      place.new_streams = 300;
-      for (uint32_t i = 0; i < 300; ++i) all += get(i) + frame(window_update, 0, next + 2 * i, be32(0));
-      return {"300 requests that must be reset", all};
+      place.new_streams = 1300;
+      for (uint32_t i = 0; i < 1300; ++i) all += get(i) + frame(window_update, 0, next + 2 * i, be32(0));
+      return {"1300 requests that must be reset", all};
     }
     case 3: {
       std::string all;
-      place.new_streams = 300;
-      for (uint32_t i = 0; i < 300; ++i)
+      place.new_streams = 1300;
+      for (uint32_t i = 0; i < 1300; ++i)
         all += frame(headers, end_headers, next + 2 * i, request(hostile_path, "POST"));
-      return {"300 requests at once that never end", all};
+      return {"1300 requests at once that never end", all};
     }
     case 4:
       if (open == 0) break;
@@ -381,7 +412,7 @@ Hostility clientFrames(Simulation& sim, H2Place& place) {
       return {"trailers that are not the end", frame(headers, end_headers, open, field("x-a", "b"))};
     case 6:
       if (open == 0) break;
-      return {"empty DATA without end", times(3000, frame(data, 0, open, ""))};
+      return {"empty DATA without end", times(12'000, frame(data, 0, open, ""))};
     case 7:
       if (place.closed_id == 0) break;
       return {"HEADERS on a closed stream", frame(headers, end_headers | end_stream, place.closed_id, sound)};
@@ -399,6 +430,24 @@ Hostility clientFrames(Simulation& sim, H2Place& place) {
               frame(headers, end_stream | padded | has_priority, next,
                     "\x04" + be32(0) + "x" + sound.substr(0, 10) + "pppp") +
                   frame(continuation, end_headers, next, sound.substr(10))};
+    case 12:
+      place.new_streams = 1;
+      return {"a body that is longer than it says",
+              frame(headers, end_headers, next, request(hostile_path, "POST") + field("content-length", "1")) +
+                  frame(data, end_stream, next, "xy")};
+    case 13:
+      place.new_streams = 1;
+      return {"more DATA than the window allows", frame(headers, end_headers, next, request(hostile_path, "POST")) +
+                                                      times(5, frame(data, 0, next, std::string(16'384, 'x')))};
+    case 14:
+      place.new_streams = 1;
+      return {"CONNECT",
+              frame(headers, end_headers, next, field(":method", "CONNECT") + field(":authority", "hostile.test:443"))};
+    case 15:
+      place.new_streams = 1;
+      return {"a body with padding", frame(headers, end_headers, next, request(hostile_path, "POST")) +
+                                         frame(data, padded, next, "\x03xyppp") +
+                                         frame(data, padded | end_stream, next, std::string_view("\0x", 2))};
     case 11:
       place.new_streams = 1;
       return {"a request whose client reads nothing", frame(settings, 0, 0, setting(4, 0)) + get(0), true};
@@ -415,7 +464,8 @@ Hostility clientFrames(Simulation& sim, H2Place& place) {
 Hostility backendFrames(Simulation& sim, const H2Place& place) {
   const uint32_t open = place.open_id;
   const std::string sound = field(":status", "200");
-  switch (sim.below(12)) {
+  const std::string honest = place.honest_head;
+  switch (sim.below(18)) {
     case 0:
       return {"a response to nothing", frame(headers, end_headers | end_stream, idle_id, sound)};
     case 1:
@@ -438,6 +488,29 @@ Hostility backendFrames(Simulation& sim, const H2Place& place) {
       if (open == 0) break;
       return {"a response of 5 bytes without one",
               frame(headers, end_headers | end_stream, open, sound + field("content-length", "5"))};
+    case 10:
+    case 11: {
+      if (open == 0) break;
+      // Too short, or too long by a byte where that fits into a frame.
+      const bool is_long = place.honest_bytes < 16'000 && (place.honest_bytes == 0 || sim.oneIn(2));
+      const std::string body(is_long ? place.honest_bytes + 1 : 0, 'x');
+      return {"a body that is not as long as it says",
+              frame(headers, end_headers, open, honest + field("content-length", std::to_string(place.honest_bytes))) +
+                  frame(data, end_stream, open, body)};
+    }
+    case 12:
+      if (open == 0) break;
+      return {"a second response", times(2, frame(headers, end_headers, open, honest))};
+    case 13:
+      if (open == 0) break;
+      return {"trailers with a pseudo-header field",
+              frame(headers, end_headers, open, honest) + frame(headers, end_headers | end_stream, open, sound)};
+    case 14:
+      if (open == 0) break;
+      return {"more DATA than the window allows",
+              frame(headers, end_headers, open, honest) + frame(data, padded, open, "\x02pp") +
+                  times(200, frame(data, padded, open, "\xff" + std::string(255, 'p'))),
+              true};
     case 8:
       if (open == 0) break;
       return {"RST_STREAM, twice", times(2, frame(rst_stream, 0, open, be32(2)))};
@@ -460,6 +533,10 @@ std::string head(std::string_view start, std::string_view fields) {
 }
 
 }  // namespace
+
+std::string hpackField(std::string_view name, std::string_view value) {
+  return std::string(1, '\0') + text(name) + text(value);
+}
 
 Hostility hostileFrames(Simulation& sim, H2Place& place) {
   const uint32_t known_id = place.open_id != 0 ? place.open_id : place.closed_id != 0 ? place.closed_id : 1;

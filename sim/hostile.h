@@ -15,6 +15,9 @@ namespace plait::sim {
 constexpr std::string_view malformed_path = "/malformed";
 constexpr std::string_view hostile_path = "/hostile";
 
+// A field of HPACK that leaves the header table as it is (RFC 7541 §6.2.2).
+std::string hpackField(std::string_view name, std::string_view value);
+
 struct Hostility {
   const char* name = "";
   std::string bytes;
@@ -24,10 +27,12 @@ struct Hostility {
 // Where in a conversation of HTTP/2 something hostile is to be said.
 struct H2Place {
   bool is_client = true;
-  uint32_t open_id = 0;      // a stream whose owner still sends; of a server, one that has not been answered; 0: none
-  uint32_t closed_id = 0;    // a stream that is over; 0: none
-  uint32_t next_id = 1;      // the client's next stream
-  uint32_t new_streams = 0;  // set: how many ids of the client's were used up
+  uint32_t open_id = 0;       // a stream whose owner still sends; of a server, one that has not been answered; 0: none
+  uint32_t closed_id = 0;     // a stream that is over; 0: none
+  uint32_t next_id = 1;       // the client's next stream
+  uint32_t honest_bytes = 0;  // and how long its body is
+  std::string honest_head;    // of a server: the open stream's status and fields without a length, as HPACK
+  uint32_t new_streams = 0;   // set: how many ids of the client's were used up
 };
 Hostility hostileFrames(Simulation& sim, H2Place& place);
 

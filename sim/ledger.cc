@@ -106,6 +106,12 @@ Plan& Ledger::draw(bool is_calm, bool may_have_body) {
     plan.request_fields.emplace_back("x-q" + std::to_string(i), value);
     plan.response_fields.emplace_back("x-p" + std::to_string(i), "p" + value);
   }
+  plan.is_grpc = method == "POST" && sim.oneIn(4);
+  if (plan.is_grpc) plan.request_fields.emplace_back("content-type", "application/grpc");
+  if (method == "OPTIONS" && sim.oneIn(2)) plan.changed_fields.emplace_back("max-forwards", "3");
+  if (sim.oneIn(12)) plan.changed_fields.emplace_back("x-forwarded-for", "6.6.6.6");
+  if (sim.oneIn(12)) plan.changed_fields.emplace_back("forwarded", "for=6.6.6.6");
+  if (sim.oneIn(12)) plan.changed_fields.emplace_back("via", "1.0 elsewhere");
   if (sim.oneIn(3)) plan.request_fields.emplace_back("cookie", "session=" + std::to_string(plan.id));
   if (sim.oneIn(4)) plan.request_fields.emplace_back("authorization", "Bearer t" + std::to_string(plan.id % 5));
   return plan;
@@ -154,6 +160,17 @@ void Ledger::onExecuted(Entry& entry, const char* actor, std::string_view method
                   found ? std::string(*found).c_str() : "(none)", value.c_str());
     }
   }
+  for (const auto& [name, value] : plan.changed_fields) {
+    const auto found = valueOf(fields, name);
+    // Nobody is trusted to say whom a request is from; hops are counted, and added to.
+    const bool is_right = name == "max-forwards" ? found == "2"
+                          : name == "via"        ? found && found->starts_with(value)
+                                                 : !found || found->find("6.6.6.6") == found->npos;
+    if (!is_right) {
+      sim.violate("forwarded", "request %u came to %s with %s: %s", plan.id, actor, name.c_str(),
+                  found ? std::string(*found).c_str() : "(none)");
+    }
+  }
   for (const auto& [name, value] : fields) {
     if (name == "x-hop" || name == "connection" || name == "keep-alive" || name == "proxy-connection") {
       // HTTP/1.1 may speak about its own connection.
@@ -194,7 +211,8 @@ void Ledger::onHead(Entry& entry, const char* actor, Answer& answer) {
   if (!id) {
     // The proxy's own words: only where something may have gone wrong.
     const bool known = answer.status == 502 || answer.status == 503 || answer.status == 504 ||
-                       (answer.status == 408 && plan.has_request_body);
+                       (answer.status == 408 && plan.has_request_body) ||
+                       (plan.is_grpc && answer.status == 200 && valueOf(answer.fields, "grpc-status"));
     if (!known || entry.is_calm) {
       sim.violate("answer", "request %u got %u of the proxy's own at %s", plan.id, answer.status, actor);
     }
@@ -203,7 +221,7 @@ void Ledger::onHead(Entry& entry, const char* actor, Answer& answer) {
   if (*id != std::to_string(plan.id)) {
     sim.violate("cross-talk", "request %u got the response of %s at %s", plan.id, std::string(*id).c_str(), actor);
   }
-  if (answer.status != plan.status) {
+  if (answer.status != plan.status && !(answer.status == 101 && plan.upgrades)) {
     sim.violate("status", "request %u got %u instead of %u at %s", plan.id, answer.status, plan.status, actor);
   }
   for (const auto& [name, value] : plan.response_fields) {

@@ -37,7 +37,10 @@ struct Plan {
   uint32_t interims = 0;      // 103s before the response
   uint32_t think_us = 0;      // what the backend needs for it
   bool echoes_early = false;  // the backend answers before it has the request's body
+  bool is_grpc = false;       // what the proxy itself answers is in gRPC's terms
+  bool upgrades = false;      // a backend of HTTP/1.1 may make a tunnel of it; what goes through are the two bodies
   Fields request_fields;
+  Fields changed_fields;  // sent as well, and not forwarded as they are
   Fields response_fields;
 
   bool isHead() const { return method == std::string_view("HEAD"); }

@@ -1,4 +1,5 @@
 #include "plait/base/alloc_guard.h"
+#include "plait/proxy/worker_memory.h"
 #include "sim/world.h"
 
 namespace plait::sim {
@@ -7,12 +8,63 @@ SimWorker::SimWorker(Network& network, Names& names, const WorkerOptions& option
     : sim(network.sim),
       actor_("worker " + std::to_string(number)),
       memory_(options.limits),
+      access_ring_(options.limits.access_ring_bytes),
       kernel_(network, names, memory_.buffers, 0x0a010001 + number, actor_),
-      core_(options, memory_, nullptr, kernel_, counters_, nullptr) {
+      core_(options, memory_, nullptr, kernel_, counters_, &access_ring_) {
   kernel_.wake = [this] { wake(sim.now() + sim.below(20'000)); };
   if (core_.pool() != nullptr) replay_bytes_ = core_.pool()->replayBudget().available;
+  core_.pool()->setObserver(this);
+  core_.server().setObserver(this);
+  const uint64_t reserved = core_.reservedBytes() + access_ring_.reservedBytes();
+  if (const uint64_t said = sumOf(memoryOf(options)); reserved > said) {
+    sim.violate("memory", "%s reserves %llu bytes and %llu were announced", actor_.c_str(),
+                static_cast<unsigned long long>(reserved), static_cast<unsigned long long>(said));
+  }
+  // Which costs more than all the rest of a run.
+  if (sim.oneIn(100)) core_.prefault();
+  snapshot_.backends.resize(options.backends.size());
   core_.drainOn(stop_op_);
+  control();
   wake(sim.now());
+}
+
+void SimWorker::control() {
+  if (core_.isDrained()) return;
+  core_.fill(snapshot_);
+  for (const SlabUse& slab : snapshot_.slabs) {
+    if (slab.peak > slab.capacity)
+      sim.violate("memory", "%s has used more of %s than there is", actor_.c_str(), slab.name);
+  }
+  AllocGuard::enter(AllocGuard::Phase::serving);
+  core_.tryBackends();
+  AllocGuard::enter(AllocGuard::Phase::init);
+  drainLog();
+  wake(sim.now());
+  sim.after(ns_per_s, [this] { control(); });
+}
+
+void SimWorker::drainLog() {
+  for (AccessRecord record; access_ring_.front(record); access_ring_.popped()) {
+    logged_ += 1;
+    if (record.ended_ns < record.started_ns)
+      sim.violate("access log", "%s logs a request that ends before it begins", actor_.c_str());
+  }
+}
+
+void SimWorker::onBackendDown(uint32_t backend_idx, const Error& error) {
+  sim.say(actor_.c_str(), "cannot reach backend %u: %s", backend_idx, error.reason);
+}
+
+void SimWorker::onBackendUp(uint32_t backend_idx) {
+  sim.say(actor_.c_str(), "reaches backend %u again", backend_idx);
+}
+
+void SimWorker::onBackendFault(uint32_t backend_idx, const Error& error, TimeNs) {
+  sim.say(actor_.c_str(), "finds fault with backend %u: %s", backend_idx, error.reason);
+}
+
+void SimWorker::onClientFault(const ClientInfo&, const Error& error, TimeNs) {
+  sim.say(actor_.c_str(), "finds fault with a client: %s", error.reason);
 }
 
 void SimWorker::listen(const sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte) {
@@ -86,6 +138,13 @@ void SimWorker::checkAtRest() {
 
 void SimWorker::checkDrained() {
   checkAtRest();
+  drainLog();
+  const ServerCounters& served = core_.server().counters();
+  if (logged_ + access_ring_.dropped() != served.requests_h1 + served.requests_h2) {
+    sim.violate("access log", "%s has logged %llu of %llu requests", actor_.c_str(),
+                static_cast<unsigned long long>(logged_ + access_ring_.dropped()),
+                static_cast<unsigned long long>(served.requests_h1 + served.requests_h2));
+  }
   const auto expectNone = [&](const char* what, size_t used) {
     if (used != 0) sim.violate("everything is back", "%s holds %zu %s at its end", actor_.c_str(), used, what);
   };

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "plait/base/alloc_guard.h"
+
 namespace plait::sim {
 
 void Trace::mix(const void* bytes, size_t size) {
@@ -59,6 +61,7 @@ bool Simulation::runUntil(const std::function<bool()>& done, TimeNs limit_ns) {
 }
 
 void Simulation::say(const char* actor, const char* format, ...) {
+  const AllocGuard::Pause pause;  // a worker may be the one who says it
   if (!trace.isWanted()) return;
   va_list arguments;
   va_start(arguments, format);
@@ -67,6 +70,7 @@ void Simulation::say(const char* actor, const char* format, ...) {
 }
 
 void Simulation::violate(const char* oracle, const char* format, ...) {
+  const AllocGuard::Pause pause;  // a worker may be the one who says it
   if (isViolated()) return;
   char text[512];
   va_list arguments;

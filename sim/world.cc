@@ -41,6 +41,8 @@ WorkerOptions World::drawOptions() {
   limits.medium_header_blocks = 128;
   limits.large_header_blocks = 64;
   limits.replay_bytes = 1 << 20;
+  limits.access_ring_bytes = 64 << 10;
+  options.has_access_log = true;
   const bool calm = sim_.faults.isCalm();
   if (!calm && sim_.oneIn(3)) {
     // So little of something that it runs out.
@@ -55,16 +57,17 @@ WorkerOptions World::drawOptions() {
         limits.upstream_connections = sim_.between(2, 4);
         break;
       case 3:
-        limits.upload_pool_bytes = 128 << 10;
+        limits.upload_pool_bytes = sim_.between(8, 40) * limits.stream_block_size;
         break;
       case 4:
         limits.send_blocks = 64;
+        limits.send_queue_bytes = 64 << 10;
         break;
       case 5:
         limits.receive_buffers = 4;
         break;
       case 6:
-        limits.medium_header_blocks = limits.large_header_blocks = 4;
+        limits.medium_header_blocks = limits.large_header_blocks = sim_.between(2, 4);
         break;
       case 7:
         limits.replay_bytes = 1000;
@@ -90,6 +93,8 @@ WorkerOptions World::drawOptions() {
     options.server_timeouts.stall_ms = sim_.between(2000, 20'000);
   }
   options.forward.forwarded = sim_.oneIn(2);
+  options.forward.x_forwarded = !sim_.oneIn(4);
+  options.forward.via = !sim_.oneIn(4);
   return options;
 }
 
@@ -202,6 +207,8 @@ void World::build() {
   network_.min_capacity = 4096u << sim_.below(6);
   network_.max_packet = sim_.oneIn(3) ? 1400 : 64 << 10;
   options_ = drawOptions();
+  // Now and then bodies for which windows have to grow.
+  if (sim_.oneIn(10)) ledger_.max_body = 400'000;
   tls_by_first_byte_ = sim_.oneIn(3);
   addOrigins(options_);
   addClients();

@@ -8,6 +8,7 @@
 
 #include <memory>
 
+#include "plait/proxy/access_log.h"
 #include "plait/proxy/worker_core.h"
 #include "sim/client.h"
 #include "sim/kernel.h"
@@ -16,7 +17,7 @@
 namespace plait::sim {
 
 // One worker of the proxy and its kernel.
-class SimWorker {
+class SimWorker final : public PoolObserver, public ServerObserver {
  public:
   SimWorker(Network& network, Names& names, const WorkerOptions& options, uint32_t number);
 
@@ -35,11 +36,21 @@ class SimWorker {
  private:
   void wake(TimeNs when_ns);
   void turn();
+  // What the control thread asks of a worker every now and then.
+  void control();
+  void drainLog();
+  void onBackendDown(uint32_t backend_idx, const Error& error) override;
+  void onBackendUp(uint32_t backend_idx) override;
+  void onBackendFault(uint32_t backend_idx, const Error& error, TimeNs) override;
+  void onClientFault(const ClientInfo& client, const Error& error, TimeNs) override;
 
   Simulation& sim;
   std::string actor_;
   WorkerMemory memory_;
   ProxyCounters counters_;
+  AccessRing access_ring_;
+  uint64_t logged_ = 0;
+  WorkerSnapshot snapshot_;
   Kernel kernel_;
   WorkerCore core_;
   Op stop_op_;

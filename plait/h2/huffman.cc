@@ -51,7 +51,7 @@ struct Tables {
   std::array<uint16_t, max_length + 2> count{};
 };
 
-constexpr Tables makeTables() {
+consteval Tables makeTables() {
   Tables tables;
   uint32_t code = 0;
   uint16_t index = 0;
