@@ -45,6 +45,7 @@ class H1ClientConnection final : public ClientConnection, public Peer {
   void endAll(Outcome outcome, const char* reason);
   bool isPaused();
   void sayHostile();
+  void produceTunnel();
 
   Client& client_;
   H1Reader reader_{H1Reader::Kind::response};
@@ -54,6 +55,7 @@ class H1ClientConnection final : public ClientConnection, public Peer {
   bool is_last_ = false;  // the proxy closes behind the present response
   bool pause_planned_ = false;
   bool is_hostile_ = false;
+  bool is_tunnel_ = false;
 };
 
 void H1ClientConnection::request(Entry& entry) {
@@ -64,6 +66,13 @@ void H1ClientConnection::request(Entry& entry) {
   if (sim.oneIn(4)) {
     fields.emplace_back("Connection", "keep-alive, x-hop");
     fields.emplace_back("X-Hop", "for the proxy alone");
+  }
+  // A tunnel has its connection for itself.
+  const bool offers_tunnel = plan.upgrades && waiting_.empty();
+  if (offers_tunnel) {
+    fields.emplace_back("Connection", "upgrade");
+    fields.emplace_back("Upgrade", "sim");
+    is_last_ = true;
   }
   if (plan.has_request_body) {
     if (plan.request_length_known) {
@@ -84,7 +93,7 @@ void H1ClientConnection::request(Entry& entry) {
     sim.after(sim.between(1, 200) * ns_per_s, [this] { end(sim.oneIn(2), "has sent nothing for long"); });
   }
   if (sim.strikes(Fault::client_stops_reading)) stopReading();
-  if (waiting_.back().is_sent && sim.strikes(Fault::hostile_client)) sayHostile();
+  if (!offers_tunnel && waiting_.back().is_sent && sim.strikes(Fault::hostile_client)) sayHostile();
   const bool vanishes = sim.strikes(Fault::client_vanish) || sim.strikes(Fault::client_cancel);
   if (vanishes) {
     sim.after(sim.below(100'000) * ns_per_us, [this, is_reset = sim.oneIn(2)] { end(is_reset, "vanishes"); });
@@ -121,7 +130,21 @@ bool H1ClientConnection::isPaused() {
   return true;
 }
 
+// What goes into the tunnel; the other side says when all is done.
+void H1ClientConnection::produceTunnel() {
+  Waiting& only = waiting_.front();
+  const Plan& plan = only.entry->plan;
+  if (only.sent >= std::min<uint64_t>(plan.tunnel_bytes, only.breaks_at) || out_.size() > 16'384) return;
+  if (isPaused()) return;
+  std::string piece(std::min<size_t>(plan.tunnel_bytes - only.sent, sim.between(1, 16'384)), '\0');
+  fillBody(plan.id, Direction::request, only.sent, reinterpret_cast<uint8_t*>(piece.data()), piece.size());
+  only.sent += piece.size();
+  out_ += piece;
+  if (only.sent == plan.tunnel_bytes && sim.oneIn(2)) finishOutput();
+}
+
 void H1ClientConnection::produce() {
+  if (is_tunnel_) return waiting_.empty() ? void() : produceTunnel();
   if (waiting_.empty() || waiting_.back().is_sent || is_last_ || out_.size() > 16'384) return;
   Waiting& last = waiting_.back();
   const Plan& plan = last.entry->plan;
@@ -145,7 +168,8 @@ bool H1ClientConnection::onHead() {
   Waiting& first = waiting_.front();
   const H1Head& head = reader_.head();
   const int status = std::atoi(head.start[1].c_str());
-  if (status < 200) {
+  is_tunnel_ = status == 101;
+  if (status < 200 && !is_tunnel_) {
     if (status == 103) first.answer.interims += 1;
     reader_.begin(first.entry->plan.isHead());
     return false;
@@ -183,6 +207,11 @@ bool H1ClientConnection::onBytes(Bytes bytes) {
       sim.violate("HTTP/1.1", "%s got %zu bytes that it asked nothing for", actor(), input.size());
       return false;
     }
+    if (is_tunnel_) {
+      Waiting& first = waiting_.front();
+      client_.ledger.onResponseBody(*first.entry, actor(), first.answer, asBytes(std::exchange(input, {})));
+      return !isOver() && !sim.isViolated();
+    }
     if (!reader_.feed(input)) {
       sim.violate("HTTP/1.1", "%s cannot read what came: %s", actor(), reader_.error());
       return false;
@@ -192,14 +221,18 @@ bool H1ClientConnection::onBytes(Bytes bytes) {
       Waiting& first = waiting_.front();
       client_.ledger.onResponseBody(*first.entry, actor(), first.answer, asBytes(reader_.piece()));
     }
-    if (reader_.isComplete()) onWhole();
+    if (is_tunnel_) wake();
+    if (reader_.isComplete() && !is_tunnel_) onWhole();
     if (isOver() || sim.isViolated()) return false;
   }
   return !isOver();
 }
 
 void H1ClientConnection::onPeerEnd() {
-  if (!waiting_.empty() && head_seen_ && reader_.finish()) onWhole();
+  // Of a tunnel only its bytes say whether they are all.
+  const bool is_whole_tunnel =
+      is_tunnel_ && !waiting_.empty() && waiting_.front().answer.bytes == waiting_.front().entry->plan.response_bytes;
+  if (is_whole_tunnel || (!is_tunnel_ && !waiting_.empty() && head_seen_ && reader_.finish())) onWhole();
   end(false, "the proxy has closed");
 }
 

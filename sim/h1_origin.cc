@@ -25,10 +25,18 @@ class H1OriginConnection final : public OriginConnection, public Peer {
   enum class Framing : uint8_t { none, length, chunked, until_close };
 
   bool onBytes(Bytes bytes) override;
-  void onPeerEnd() override { end(false, "the proxy has closed"); }
+  void onPeerEnd() override {
+    // In a tunnel the client may have said all and still wants the rest.
+    if (!is_tunnel_ || entry_ == nullptr) return end(false, "the proxy has closed");
+    wake();
+    sim.after(5 * ns_per_s, [this] { end(false, "the proxy has closed"); });
+  }
   void onEnd(const char*) override { entry_ = nullptr; }
   void produce() override;
-  bool mustBreakOff() const override { return entry_ != nullptr && is_answering_ && framing_ == Framing::until_close; }
+  bool mustBreakOff() const override {
+    const bool is_unfinished = (entry_ != nullptr && is_answering_) || !out_.empty();
+    return is_unfinished && framing_ == Framing::until_close;
+  }
   bool onHead();
   void onWhole();
   void planAnswer();
@@ -37,6 +45,7 @@ class H1OriginConnection final : public OriginConnection, public Peer {
   void planIdleClose();
   bool isPaused();
   void sayHostile(const std::string& start);
+  void produceTunnel();
 
   Origin& origin_;
   H1Reader reader_{H1Reader::Kind::request};
@@ -51,6 +60,7 @@ class H1OriginConnection final : public OriginConnection, public Peer {
   bool is_answering_ = false;
   bool closes_ = false;
   bool pause_planned_ = false;
+  bool is_tunnel_ = false;
   bool deaf_ = false;  // what still comes is not looked at
 };
 
@@ -104,6 +114,11 @@ bool H1OriginConnection::onHead() {
   breaks_at_ = sim.strikes(Fault::broken_body) || sim.strikes(Fault::reset_stream) ? sim.below(size) : UINT64_MAX;
   silent_at_ = sim.strikes(Fault::silent_response) ? sim.below(size) : UINT64_MAX;
   if (entry_->plan.echoes_early && !reader_.isComplete()) planAnswer();
+  if (entry_->plan.upgrades && valueOf(head.fields, "upgrade") == "sim" && !sim.oneIn(4)) {
+    is_tunnel_ = true;
+    planAnswer();
+    wake();
+  }
   return true;
 }
 
@@ -115,6 +130,12 @@ bool H1OriginConnection::onBytes(Bytes bytes) {
       sim.violate("HTTP/1.1", "%s got a request while it answers another", actor());
       return false;
     }
+    if (is_tunnel_) {
+      origin_.ledger.onRequestBody(*entry_, actor(), received_, asBytes(input));
+      received_ += std::exchange(input, {}).size();
+      wake();
+      return !sim.isViolated();
+    }
     if (!reader_.feed(input)) {
       sim.violate("HTTP/1.1", "%s cannot read what came: %s", actor(), reader_.error());
       return false;
@@ -124,7 +145,7 @@ bool H1OriginConnection::onBytes(Bytes bytes) {
       origin_.ledger.onRequestBody(*entry_, actor(), received_, asBytes(reader_.piece()));
       received_ += reader_.piece().size();
     }
-    if (reader_.isComplete()) onWhole();
+    if (reader_.isComplete() && !is_tunnel_) onWhole();
     if (isOver() || sim.isViolated()) return false;
   }
   return !isOver();
@@ -167,7 +188,12 @@ void H1OriginConnection::answer() {
     fields.emplace_back("Connection", "x-hop");
     fields.emplace_back("X-Hop", "for the proxy alone");
   }
-  const std::string start = "HTTP/1.1 " + std::to_string(plan.status) + " Fine";
+  if (is_tunnel_) {
+    fields = {{"x-sim-id", std::to_string(plan.id)}, {"Connection", "upgrade"}, {"Upgrade", "sim"}};
+    for (const auto& field : plan.response_fields) fields.push_back(field);
+    framing_ = Framing::none;
+  }
+  const std::string start = is_tunnel_ ? "HTTP/1.1 101 Switching" : "HTTP/1.1 " + std::to_string(plan.status) + " Fine";
   if (sim.strikes(Fault::hostile_backend)) return sayHostile(start);
   sim.say(actor(), "answers request %u with %u and %u bytes", plan.id, plan.status, plan.response_bytes);
   out_ += h1Head(start, fields);
@@ -201,8 +227,26 @@ bool H1OriginConnection::isPaused() {
   return true;
 }
 
+// The tunnel is over for us when both of its bodies are whole.
+void H1OriginConnection::produceTunnel() {
+  const Plan& plan = entry_->plan;
+  if (sent_ >= std::min<uint64_t>(silent_at_, plan.response_bytes)) {
+    if (sent_ == plan.response_bytes && received_ == plan.tunnel_bytes) finishOutput();
+    return;
+  }
+  if (sent_ >= breaks_at_) return end(sim.oneIn(2), "breaks off a tunnel");
+  if (isPaused()) return;
+  uint64_t left = plan.response_bytes - sent_;
+  for (const uint64_t stop : {silent_at_, breaks_at_}) left = std::min(left, stop - sent_);
+  std::string piece(static_cast<size_t>(std::min<uint64_t>(left, sim.between(1, 16'384))), '\0');
+  fillBody(plan.id, Direction::response, sent_, reinterpret_cast<uint8_t*>(piece.data()), piece.size());
+  sent_ += piece.size();
+  out_ += piece;
+}
+
 void H1OriginConnection::produce() {
   if (!is_answering_ || entry_ == nullptr || out_.size() > 16'384) return;
+  if (is_tunnel_) return produceTunnel();
   const Plan& plan = entry_->plan;
   if (framing_ != Framing::none && plan.response_bytes != 0) {
     if (sent_ >= silent_at_) return;

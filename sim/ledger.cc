@@ -106,6 +106,8 @@ Plan& Ledger::draw(bool is_calm, bool may_have_body) {
     plan.request_fields.emplace_back("x-q" + std::to_string(i), value);
     plan.response_fields.emplace_back("x-p" + std::to_string(i), "p" + value);
   }
+  plan.upgrades = method == "GET" && sim.oneIn(12);
+  if (plan.upgrades) plan.tunnel_bytes = bytes();
   plan.is_grpc = method == "POST" && sim.oneIn(4);
   if (plan.is_grpc) plan.request_fields.emplace_back("content-type", "application/grpc");
   if (method == "OPTIONS" && sim.oneIn(2)) plan.changed_fields.emplace_back("max-forwards", "3");
@@ -175,6 +177,7 @@ void Ledger::onExecuted(Entry& entry, const char* actor, std::string_view method
     if (name == "x-hop" || name == "connection" || name == "keep-alive" || name == "proxy-connection") {
       // HTTP/1.1 may speak about its own connection.
       if (name == "connection" && (value == "keep-alive" || value == "close")) continue;
+      if (name == "connection" && value == "upgrade" && plan.upgrades) continue;
       sim.violate("hop-by-hop", "request %u came to %s with %s: %s", plan.id, actor, name.c_str(), value.c_str());
     }
     if (name == "content-length") {
@@ -187,7 +190,8 @@ void Ledger::onExecuted(Entry& entry, const char* actor, std::string_view method
 }
 
 void Ledger::onRequestBody(Entry& entry, const char* actor, uint64_t offset, Bytes bytes) {
-  if (offset + bytes.size() > entry.plan.request_bytes || !isBody(entry.plan.id, Direction::request, offset, bytes)) {
+  const uint32_t most = std::max(entry.plan.request_bytes, entry.plan.tunnel_bytes);
+  if (offset + bytes.size() > most || !isBody(entry.plan.id, Direction::request, offset, bytes)) {
     sim.violate("request body", "%s got wrong bytes of request %u at %llu", actor, entry.plan.id,
                 static_cast<unsigned long long>(offset));
   }
@@ -262,7 +266,7 @@ void Ledger::onComplete(Entry& entry, const char* actor, const Answer& answer) {
                 static_cast<unsigned long long>(answer.bytes), plan.response_bytes);
   }
   const auto sum = valueOf(answer.trailers, "x-sum");
-  if (plan.response_trailers && (!sum || *sum != std::to_string(plan.id))) {
+  if (plan.response_trailers && answer.status != 101 && (!sum || *sum != std::to_string(plan.id))) {
     sim.violate("response trailers", "%s got the response to %u without its trailers", actor, plan.id);
   }
   if (answer.interims > plan.interims * std::max(1u, entry.executions) ||

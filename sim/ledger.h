@@ -38,7 +38,8 @@ struct Plan {
   uint32_t think_us = 0;      // what the backend needs for it
   bool echoes_early = false;  // the backend answers before it has the request's body
   bool is_grpc = false;       // what the proxy itself answers is in gRPC's terms
-  bool upgrades = false;      // a backend of HTTP/1.1 may make a tunnel of it; what goes through are the two bodies
+  bool upgrades = false;      // a backend of HTTP/1.1 may make a tunnel of it
+  uint32_t tunnel_bytes = 0;  // then go to the backend, and the response's body comes back
   Fields request_fields;
   Fields changed_fields;  // sent as well, and not forwarded as they are
   Fields response_fields;

@@ -67,7 +67,7 @@ WorkerOptions World::drawOptions() {
         limits.receive_buffers = 4;
         break;
       case 6:
-        limits.medium_header_blocks = limits.large_header_blocks = sim_.between(2, 4);
+        limits.medium_header_blocks = limits.large_header_blocks = 6;
         break;
       case 7:
         limits.replay_bytes = 1000;

@@ -263,7 +263,7 @@ Status H1Connection::feedHead(bool& needs_more) {
   if (!has_answered_ && !input_.empty() && input_.bytes().front() == 0) {
     // No response begins with a zero byte, but SETTINGS do: whoever speaks HTTP/2 has not read our request.
     const bool insists = stream_ != nullptr && stream_->op->needs_http_1_1;
-    if (!insists && pool_.doubtHttp1(backend_idx_)) {
+    if (insists ? pool_.waivesTunnel(*stream_->op) : pool_.doubtHttp1(backend_idx_)) {
       return fail(connectionError(ErrorCode::refused_stream, "the backend speaks HTTP/2 by now"));
     }
   }

@@ -236,6 +236,27 @@ bool ConnectionPool::doubtHttp1(uint32_t backend_idx) {
   return true;
 }
 
+// A backend that speaks HTTP/2 alone is not down: tunnels are asked for as requests without one (RFC 9110 §7.8).
+void ConnectionPool::learnHttp2Only(Backend& backend, const Error& error) {
+  backend.refuses_http1 = true;
+  List<RequestOp, &RequestOp::queue_node> others;
+  while (RequestOp* op = backend.h1.queue.popFront()) {
+    const bool is_tunnel = op->head != nullptr && !op->head->protocol.empty();
+    if (is_tunnel) op->needs_http_1_1 = false;
+    (is_tunnel ? backend.h2.queue : others).pushBack(*op);
+  }
+  while (RequestOp* op = others.popFront()) op->on_leased(*op, fail(error));
+  if (!backend.h2.queue.empty()) serve(backend, backend.h2);
+}
+
+bool ConnectionPool::waivesTunnel(RequestOp& op) {
+  Backend& backend = *backends_[op.backend_idx];
+  if (backend.options.protocol != BackendProtocol::probe || op.head->protocol.empty()) return false;
+  op.needs_http_1_1 = false;
+  learnHttp2Only(backend, backendError(ErrorCode::http_1_1_required, "the backend speaks HTTP/2 alone"));
+  return true;
+}
+
 void ConnectionPool::onDialFailed(Backend& backend, Lane& lane, const Error& error) {
   counters_.connect_failures += 1;
   // Twice as long after each failure, with jitter, so that many proxies do not knock all at once.
@@ -245,7 +266,10 @@ void ConnectionPool::onDialFailed(Backend& backend, Lane& lane, const Error& err
   if (backend.failures == 1 && observer_ != nullptr && !closing_) observer_->onBackendDown(backend.idx, error);
   backend.not_before_ns = io_.nowNs() + (base_ms / 2 + io_.random().below(static_cast<uint32_t>(base_ms))) * ns_per_ms;
   // Whatever comes up at that address next may speak another version.
-  if (readyConnections(backend.idx) == 0) backend.speaks_http1 = backend.options.protocol == BackendProtocol::h1;
+  if (readyConnections(backend.idx) == 0) {
+    backend.speaks_http1 = backend.options.protocol == BackendProtocol::h1;
+    backend.refuses_http1 = false;
+  }
   // With other connections ready or on their way the queue waits for those.
   if (lane.ready.empty() && lane.dialling == 0) failQueue(lane, error);
 }
@@ -268,7 +292,10 @@ Task<void> ConnectionPool::dial(Backend& backend, Lane& lane, UltraSock& socket,
     serveWaiting();
     co_return;
   }
-  if (!status) {
+  if (!status && lane.is_http1 && !backend.speaks_http1 && status.error().code == ErrorCode::tls_failed &&
+      status.error().detail == 0) {
+    learnHttp2Only(backend, status.error());
+  } else if (!status) {
     onDialFailed(backend, lane, status.error());
   } else {
     counters_.connects += 1;
@@ -384,7 +411,7 @@ bool ConnectionPool::mayRetry(RequestOp& op, const Error& error) {
   if (op.options->body != nullptr && !op.options->body->canReplay()) return false;
   switch (error.code) {
     case ErrorCode::http_1_1_required:
-      if (op.needs_http_1_1 || backends_[op.backend_idx]->options.protocol == BackendProtocol::h2c) return false;
+      if (op.needs_http_1_1 || !takesTunnels(op.backend_idx)) return false;
       return op.needs_http_1_1 = true;
     case ErrorCode::refused_stream:
     case ErrorCode::goaway_unprocessed:

@@ -153,9 +153,10 @@ class ConnectionPool {
   // it finishes.
   void release(Lease& lease, bool success, Io& io);
 
-  // True when a tunnel to that backend is possible: over HTTP/1.1, unless it was configured as h2c.
+  // True when a tunnel to that backend is possible: over HTTP/1.1, unless it was configured as h2c or has refused that.
   bool takesTunnels(uint32_t backend_idx) const {
-    return backends_[backend_idx]->options.protocol != BackendProtocol::h2c;
+    const Backend& backend = *backends_[backend_idx];
+    return backend.options.protocol != BackendProtocol::h2c && !backend.refuses_http1;
   }
 
   uint32_t backendCount() const { return static_cast<uint32_t>(backends_.size()); }
@@ -198,6 +199,9 @@ class ConnectionPool {
   // A connection for HTTP/1.1 ended without an answer that is HTTP/1.1. Where a probe's silence was all that spoke for
   // that version, the next connection asks again. False where the configuration says which version it is.
   bool doubtHttp1(uint32_t backend_idx);
+  // The answer to a request for a tunnel was HTTP/2: it is to be repeated, which gives the tunnel up. False where the
+  // request needs HTTP/1.1 for another reason.
+  bool waivesTunnel(RequestOp& op);
   // How many streams the backend's last connection allowed, for the time before a new one has said.
   uint32_t rememberedStreams(uint32_t backend_idx) const { return backends_[backend_idx]->remembered_streams; }
   void rememberStreams(uint32_t backend_idx, uint32_t count) { backends_[backend_idx]->remembered_streams = count; }
@@ -232,6 +236,8 @@ class ConnectionPool {
     TimeNs not_before_ns = 0;
     // As configured, or found out by ALPN or a probe; forgotten when it cannot be reached.
     bool speaks_http1 = false;
+    // Found out by ALPN, when a request needed it; forgotten likewise.
+    bool refuses_http1 = false;
   };
   // What a dial ended with: a socket that is ready for this version of HTTP.
   struct Opened {
@@ -265,6 +271,7 @@ class ConnectionPool {
   Task<Status> probe(Backend& backend, UltraSock& sock, Opened& opened, Io& io);
   void onDialFailed(Backend& backend, Lane& lane, const Error& error);
   void learnHttp1(Backend& backend);
+  void learnHttp2Only(Backend& backend, const Error& error);
   void destroy(Connection& connection);
   void startTry(RequestOp& op);
   bool mayRetry(RequestOp& op, const Error& error);

@@ -19,6 +19,7 @@ UltraSock::UltraSock(Io& io, BlockSlab& send_blocks, BlockSlab& record_blocks, O
       record_blocks_(record_blocks),
       output_(send_blocks),
       cipher_(send_blocks),
+      spilled_(send_blocks),
       deadline_timer_(this, [](void* self) {
         auto* sock = static_cast<UltraSock*>(self);
         sock->deadline_passed_ = true;
@@ -96,11 +97,7 @@ Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_na
   context.rotateTicketKeys(io.nowNs());
   tls_.emplace(context, cipher_, server_name, offer);
   armDeadline(deadline_ns);
-  const auto feedCurrent = [this, &io] {
-    const auto id = static_cast<uint32_t>(current_);
-    tls_->feed({io.buffers().data(id), io.buffers().chained(id).size});
-  };
-  if (current_ >= 0) feedCurrent();
+  if (const Bytes begun = currentBytes(); !begun.empty()) tls_->feed(begun);
   while (true) {
     auto step = tls_->handshake();
     if (!cipher_.empty()) flushLater();
@@ -116,7 +113,7 @@ Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_na
       if (receive_end_ <= 0) co_return fail(lost(receive_end_));
       co_await ReceiveWait(*this);
     }
-    feedCurrent();
+    tls_->feed(currentBytes());
   }
   deadline_timer_.cancel();
   if (!tls_->hasUnread()) releaseCurrent();
@@ -134,9 +131,13 @@ uint32_t UltraSock::pendingLimit() const {
   return is_read || !io_.buffers().isShort() ? max_pending_buffers : 0;
 }
 
+bool UltraSock::isFull() const {
+  return pending_count_ >= pendingLimit() || !spilled_.empty();
+}
+
 void UltraSock::armRecv() {
   if (recv_op_.armed || receive_end_ != 1 || fd_ < 0 || error_ || buffer_waiter_.node.isLinked()) return;
-  if (pending_count_ >= pendingLimit()) return;
+  if (isFull()) return;
   recv_op_.single = careful_ || io_.buffers().isShort();
   io_.submit(recv_op_);
 }
@@ -157,14 +158,16 @@ void UltraSock::stopReading() {
 void UltraSock::onRecv(const Completion& completion) {
   if (completion.buffer_id >= 0) {
     const auto id = static_cast<uint32_t>(completion.buffer_id);
-    io_.buffers().chained(id) = {static_cast<uint32_t>(completion.result), -1};
-    (last_pending_ < 0 ? first_pending_ : io_.buffers().chained(static_cast<uint32_t>(last_pending_)).next) =
-        completion.buffer_id;
-    last_pending_ = completion.buffer_id;
-    pending_count_ += 1;
     bytes_received_ += static_cast<uint64_t>(completion.result);
+    if (!spill(id, static_cast<size_t>(completion.result))) {
+      io_.buffers().chained(id) = {static_cast<uint32_t>(completion.result), -1};
+      (last_pending_ < 0 ? first_pending_ : io_.buffers().chained(static_cast<uint32_t>(last_pending_)).next) =
+          completion.buffer_id;
+      last_pending_ = completion.buffer_id;
+      pending_count_ += 1;
+    }
     // A reader that does not keep up stops the kernel here, and its peer by TCP's own window.
-    if (completion.more && pending_count_ >= pendingLimit()) io_.cancel(recv_op_);
+    if (completion.more && isFull()) io_.cancel(recv_op_);
     if (static_cast<uint32_t>(completion.result) < io_.buffers().bufferSize()) careful_ = false;
   } else if (completion.result == -ENOBUFS) {
     if (!error_) io_.buffers().wait(buffer_waiter_);
@@ -196,15 +199,41 @@ void UltraSock::wakeDrainer() {
   if (drainer_) io_.ready(std::exchange(drainer_, nullptr));
 }
 
+bool UltraSock::spill(uint32_t buffer_id, size_t size) {
+  const bool is_read = receiver_ != nullptr || reader_;
+  if (spilled_.empty() && (is_read || !io_.buffers().isShort())) return false;
+  if (!spilled_.append({io_.buffers().data(buffer_id), size})) {
+    // Behind what is spilled nothing can be kept but here: the stream would have a gap.
+    if (!spilled_.empty()) abort(connectionError(ErrorCode::no_memory, "no block is left for what was received"));
+    if (spilled_.empty()) return false;
+  }
+  io_.buffers().giveBack(buffer_id);
+  return true;
+}
+
+Bytes UltraSock::currentBytes() const {
+  if (spilled_lent_ != 0) return spilled_.front().first(spilled_lent_);
+  if (current_ < 0) return {};
+  const auto id = static_cast<uint32_t>(current_);
+  return {io_.buffers().data(id), io_.buffers().chained(id).size};
+}
+
 void UltraSock::releaseCurrent() {
+  if (spilled_lent_ != 0) {
+    spilled_.consume(std::exchange(spilled_lent_, 0));
+    if (spilled_.empty()) armRecv();
+  }
   if (current_ < 0) return;
   io_.buffers().giveBack(static_cast<uint32_t>(current_));
   current_ = -1;
 }
 
 bool UltraSock::nextBuffer() {
-  PLAIT_ASSERT(current_ < 0);
-  if (first_pending_ < 0) return false;
+  PLAIT_ASSERT(current_ < 0 && spilled_lent_ == 0);
+  if (first_pending_ < 0) {
+    spilled_lent_ = spilled_.front().size();
+    return spilled_lent_ != 0;
+  }
   current_ = first_pending_;
   first_pending_ = io_.buffers().chained(static_cast<uint32_t>(current_)).next;
   if (first_pending_ < 0) last_pending_ = -1;
@@ -235,8 +264,7 @@ bool UltraSock::tryRecv(std::optional<Result<Bytes>>& result) {
   if (tls_) return tryRecvTls(result);
   releaseCurrent();
   if (!nextBuffer()) return tryEnd(result);
-  const auto id = static_cast<uint32_t>(current_);
-  result.emplace(Bytes(io_.buffers().data(id), io_.buffers().chained(id).size));
+  result.emplace(currentBytes());
   return true;
 }
 
@@ -273,8 +301,7 @@ bool UltraSock::tryRecvTls(std::optional<Result<Bytes>>& result) {
       }
       return tryEnd(result);
     }
-    const auto id = static_cast<uint32_t>(current_);
-    tls_->feed({io_.buffers().data(id), io_.buffers().chained(id).size});
+    tls_->feed(currentBytes());
   }
 }
 
@@ -349,7 +376,7 @@ void UltraSock::onSent(const Completion& completion) {
     consumed_ += output_.size();
     output_.clear();
     cipher_.clear();
-    if (first_pending_ < 0) abort(lost(completion.result));
+    if (first_pending_ < 0 && spilled_.empty()) abort(lost(completion.result));
     wakeDrainer();
     return;
   }

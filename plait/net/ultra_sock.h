@@ -88,6 +88,7 @@ class UltraSock {
   void leaveToOthers(size_t blocks) {
     output_.leaveToOthers(blocks);
     cipher_.leaveToOthers(blocks);
+    spilled_.leaveToOthers(blocks);
   }
   // Sends what is in output() at the end of this turn.
   void flushLater() { io_.flushLater(flush_node_); }
@@ -134,7 +135,10 @@ class UltraSock {
   bool tryEnd(std::optional<Result<Bytes>>& result);
   void releaseCurrent();
   bool nextBuffer();
+  Bytes currentBytes() const;
+  bool spill(uint32_t buffer_id, size_t size);
   uint32_t pendingLimit() const;
+  bool isFull() const;
   void armRecv();
   void onRecv(const Completion& completion);
   void onSent(const Completion& completion);
@@ -170,6 +174,10 @@ class UltraSock {
   BlockSlab& record_blocks_;
   ByteQueue output_;
   ByteQueue cipher_;
+  // What arrived while nobody read and receive buffers were short: who does not read must not keep them from others.
+  // Comes after the pending ones.
+  ByteQueue spilled_;
+  size_t spilled_lent_ = 0;  // the reader has so much of it, instead of a buffer
   std::optional<TlsSession> tls_;
   uint8_t* record_ = nullptr;
 

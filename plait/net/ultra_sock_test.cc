@@ -454,6 +454,47 @@ TEST_P(ScarceTest, SlowReadersDoNotTakeTheBuffersOfTheOthers) {
   EXPECT_TRUE(turnUntil([&] { return !server.reading; }));
 }
 
+// Readers that kept up and then stop: what was asked for in advance comes all at once.
+TEST_P(ScarceTest, ReadersThatStopDoNotKeepTheBuffersFromTheOthers) {
+  std::vector<std::unique_ptr<Side>> sides;
+  std::vector<int> peers;
+  for (int i = 0; i < 6; ++i) {
+    int both[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, both), 0);
+    sides.push_back(std::make_unique<Side>(io, send_blocks, record_blocks));
+    Side& side = *sides.back();
+    side.sock.adopt(both[0]);
+    peers.push_back(both[1]);
+    side.read(scope);
+    turnFor(1);
+    side.stop_reading = true;  // after this
+    ASSERT_EQ(::send(both[1], "first", 5, 0), 5);
+    ASSERT_TRUE(turnUntil([&] { return !side.reading; }));
+  }
+  const std::string more(100 * 1024, 'r');
+  for (int fd : peers) ASSERT_GT(::send(fd, more.data(), more.size(), MSG_DONTWAIT), 0);
+  turnFor(20);
+  open();
+  server.read(scope);
+  const std::string sent(200'000, 'f');
+  client.write(sent);
+  EXPECT_TRUE(turnUntil([&] { return server.text.size() == sent.size(); }));
+  for (size_t i = 0; i < sides.size(); ++i) {
+    Side& side = *sides[i];
+    ::close(peers[i]);
+    side.stop_reading = false;
+    side.read(scope);
+    EXPECT_TRUE(turnUntil([&] { return side.ended; }));
+    EXPECT_EQ(side.text.substr(0, 5), "first");
+    EXPECT_EQ(side.text.find_first_not_of('r', 5), side.text.npos);
+    EXPECT_GT(side.text.size(), 16 * 1024u);
+    scope.spawn(Side::closeNow(side, false, io), io);
+    EXPECT_TRUE(turnUntil([&] { return side.is_closed; }));
+  }
+  server.sock.stopReading();
+  EXPECT_TRUE(turnUntil([&] { return !server.reading; }));
+}
+
 TEST_P(ScarceTest, WhenAllBuffersAreOutTheSocketWaitsWithoutTurningTheLoop) {
   open();
   // Somebody else has all of them. (With io_uring the kernel holds them, so that they are taken by receiving.)

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import test from 'node:test';
 import { startH1Backend, startH2Backend } from './lib/backends.mjs';
 import { connectH2, exchangeRaw, openRaw, request } from './lib/clients.mjs';
+import { certificate } from './lib/certificate.mjs';
 import { startProxy } from './lib/plait.mjs';
 import { within } from './lib/process.mjs';
 
@@ -172,3 +173,22 @@ test('while tunnels are open, other requests are served', async (t) => {
     assert.equal(raw.text.match(/only /g).length, 1, 'nobody else’s bytes');
   }
 });
+
+for (const scheme of ['https', 'a bare address']) {
+  test(`an Upgrade to a backend at ${scheme} that speaks HTTP/2 alone is a request without one`, async (t) => {
+    const secure = scheme === 'https' ? (await certificate(t)).pem : undefined;
+    const backend = await startH2Backend(t, (stream) => {
+      stream.respond({ ':status': 200 });
+      stream.end('plain answer');
+    }, { secure });
+    const plait = await startProxy(t, [secure ? backend : backend.address], { args: secure ? ['--insecure'] : [] });
+    for (let i = 0; i < 3; i += 1) {
+      const raw = await openRaw(t, plait.port);
+      raw.write(upgrade);
+      await raw.until(/^HTTP\/1\.1 200 [\s\S]*plain answer/);
+      raw.socket.destroy();
+    }
+    assert.equal((await request(connectH2(t, plait.port), { ':path': '/' })).body, 'plain answer');
+    assert.doesNotMatch(plait.stderr(), /is reached again|not reach/);
+  });
+}
