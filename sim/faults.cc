@@ -25,6 +25,7 @@ const char* nameOf(Fault fault) {
       "resolve_failure",
       "backend_restart",
       "backend_hang",
+      "backend_stops_reading",
       "goaway",
       "refuse_stream",
       "reset_stream",

@@ -33,6 +33,7 @@ enum class Fault : uint8_t {
   // Backends.
   backend_restart,
   backend_hang,
+  backend_stops_reading,
   goaway,
   refuse_stream,
   reset_stream,

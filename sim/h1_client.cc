@@ -92,7 +92,7 @@ void H1ClientConnection::request(Entry& entry) {
     waiting_.back().stops_at = sim.below(plan.request_bytes + 1);
     sim.after(sim.between(1, 200) * ns_per_s, [this] { end(sim.oneIn(2), "has sent nothing for long"); });
   }
-  if (sim.strikes(Fault::client_stops_reading)) stopReading();
+  if (sim.strikes(Fault::client_stops_reading)) stopReading(200);
   if (!offers_tunnel && waiting_.back().is_sent && sim.strikes(Fault::hostile_client)) sayHostile();
   const bool vanishes = sim.strikes(Fault::client_vanish) || sim.strikes(Fault::client_cancel);
   if (vanishes) {

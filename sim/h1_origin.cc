@@ -108,6 +108,7 @@ bool H1OriginConnection::onHead() {
     return false;
   }
   sim.say(actor(), "takes request %u", entry_->plan.id);
+  if (sim.strikes(Fault::backend_stops_reading)) stopReading(30);
   origin_.ledger.onExecuted(*entry_, actor(), head.start[0], valueOf(head.fields, "host").value_or(""), head.fields);
   if (!head.keepsAlive()) closes_ = true;
   const uint32_t size = entry_->plan.response_bytes + 1;

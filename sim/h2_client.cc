@@ -92,7 +92,7 @@ void H2ClientConnection::planMischief(int32_t id) {
   }
   if (sim.strikes(Fault::client_body_breaks)) stream.breaks_at = sim.below(stream.entry->plan.request_bytes + 1);
   if (sim.strikes(Fault::client_stops_sending)) stream.stops_at = sim.below(stream.entry->plan.request_bytes + 1);
-  if (sim.strikes(Fault::client_stops_reading)) stopReading();
+  if (sim.strikes(Fault::client_stops_reading)) stopReading(200);
   if (sim.strikes(Fault::client_vanish)) {
     sim.after(sim.below(100'000) * ns_per_us, [this, is_reset = sim.oneIn(2)] { end(is_reset, "vanishes"); });
   }

@@ -152,6 +152,7 @@ void H2OriginConnection::onHeaders(int32_t id, Fields& fields, bool end_stream) 
   sim.say(actor(), "takes request %u on stream %d%s", entry->plan.id, id, end_stream ? ", whole" : "");
   origin_.ledger.onExecuted(*entry, actor(), valueOf(fields, ":method").value_or(""),
                             valueOf(fields, ":authority").value_or(""), fields);
+  if (sim.strikes(Fault::backend_stops_reading)) stopReading(30);
   Stream& stream = streams_.emplace(id, Stream{.entry = entry, .trailers = {}}).first->second;
   const uint32_t size = entry->plan.response_bytes + 1;
   if (sim.strikes(Fault::reset_stream)) stream.resets_at = sim.below(size);

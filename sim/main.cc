@@ -4,11 +4,13 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <fstream>
 
 #include "plait/base/alloc_guard.h"
+#include "plait/base/rare.h"
 #include "sim/tls_material.h"
 #include "sim/world.h"
 
@@ -31,6 +33,7 @@ struct Options {
   size_t last_lines = 60;
   std::string seeds_file;
   uint64_t check_every = 50;
+  bool lists_rare = false;
 };
 
 struct Totals {
@@ -43,12 +46,17 @@ struct Totals {
 
 volatile uint64_t present_seed = 0;
 
+const char* programFlag() {
+  return tls_is_real ? "--openssl " : "";
+}
+
 // An assertion or a wild pointer ends the process: the seed must be known all the same.
 void onCrash(int number) {
   char text[160];
-  const int size = std::snprintf(
-      text, sizeof(text), "\nseed %llu ended by signal %d; replay: ./dev sim --seed %llu --trace\n",
-      static_cast<unsigned long long>(present_seed), number, static_cast<unsigned long long>(present_seed));
+  const int size =
+      std::snprintf(text, sizeof(text), "\nseed %llu ended by signal %d; replay: ./dev sim %s--seed %llu --trace\n",
+                    static_cast<unsigned long long>(present_seed), number, programFlag(),
+                    static_cast<unsigned long long>(present_seed));
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text, static_cast<size_t>(size));
   ::signal(number, SIG_DFL);
   ::raise(number);
@@ -73,7 +81,7 @@ void report(uint64_t seed, const RunResult& result, size_t last_lines) {
   fmt::print("\nseed {} at commit {} violates an oracle\n  {}\n\n", seed, PLAIT_SIM_COMMIT, result.violation);
   for (const std::string& line : lines) fmt::print("{}\n", line);
   if (again.violation != result.violation) fmt::print("\nand the second run of it says: {}\n", again.violation);
-  fmt::print("\nreplay: ./dev sim --seed {} --trace\n", seed);
+  fmt::print("\nreplay: ./dev sim {}--seed {} --trace\n", programFlag(), seed);
 }
 
 bool check(uint64_t seed, const Options& options, bool twice, Totals& totals) {
@@ -102,6 +110,25 @@ std::vector<uint64_t> readSeeds(const std::string& file) {
     if (!line.empty() && line[0] != '#') seeds.push_back(std::stoull(line));
   }
   return seeds;
+}
+
+// Which branches that have a name were taken, and how often. False when one was not.
+bool listRare() {
+  std::vector<const RareBranch*> branches;
+  for (const RareBranch& branch : rareBranches()) branches.push_back(&branch);
+  std::ranges::sort(branches, {}, [](const RareBranch* branch) {
+    return std::pair<std::string_view, std::string_view>(branch->file, branch->name);
+  });
+  size_t missed = 0;
+  for (const RareBranch* branch : branches) {
+    const uint64_t taken = branch->taken.load();
+    if (taken == 0) missed += 1;
+    const std::string_view file = branch->file;
+    fmt::print("{:>10}  {:<28} {}\n", taken,
+               file.substr(file.find("plait/") == file.npos ? 0 : file.rfind("plait/") + 6), branch->name);
+  }
+  fmt::print("{} of {} named branches were taken\n", branches.size() - missed, branches.size());
+  return missed == 0;
 }
 
 int run(const Options& options) {
@@ -134,7 +161,8 @@ int run(const Options& options) {
   fmt::print("{} seeds, {} requests ({} complete), {} events, {:.1f} hours simulated in {:.1f} s: {:.1f} seeds/s\n",
              totals.seeds, totals.requests, totals.completed, totals.events, totals.simulated_s / 3600, seconds,
              static_cast<double>(totals.seeds) / seconds);
-  return is_well ? 0 : 1;
+  const bool all_rare = !options.lists_rare || listRare();
+  return is_well && all_rare ? 0 : 1;
 }
 
 }  // namespace
@@ -151,6 +179,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--seeds", options.seeds_file, "Run the seeds of this file, each twice");
   app.add_option("--check-every", options.check_every, "Run every n-th seed twice and compare")->capture_default_str();
+  app.add_flag("--rare", options.lists_rare, "Say how often each named branch was taken, and fail if one was not");
   CLI11_PARSE(app, argc, argv);
   options.has_seed = seed->count() != 0;
   prepareTls();

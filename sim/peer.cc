@@ -38,10 +38,10 @@ void Peer::step() {
   writeSome();
 }
 
-void Peer::stopReading() {
+void Peer::stopReading(uint32_t longest_s) {
   if (std::exchange(reads_no_more_, true)) return;
   sim.say(actor(), "reads no more");
-  sim.after(sim.between(1, 200) * ns_per_s, [this] { end(sim.oneIn(2), "has read nothing for long"); });
+  sim.after(sim.between(1, longest_s) * ns_per_s, [this] { end(sim.oneIn(2), "has read nothing for long"); });
 }
 
 void Peer::readSome() {

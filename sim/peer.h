@@ -43,8 +43,8 @@ class Peer {
   virtual bool mustBreakOff() const { return false; }
   // Everything has left and nothing more is to come: half-closes.
   void finishOutput() { finishing_ = true; }
-  // Reads no more, and after a long while it goes.
-  void stopReading();
+  // Reads no more, and after so long at most it goes.
+  void stopReading(uint32_t longest_s);
   // Sends what there is, as far as it can be.
   void writeSome();
 

@@ -57,7 +57,8 @@ WorkerOptions World::drawOptions() {
         limits.upstream_connections = sim_.between(2, 4);
         break;
       case 3:
-        limits.upload_pool_bytes = sim_.between(8, 40) * limits.stream_block_size;
+        limits.upload_pool_bytes = sim_.between(24, 48) * limits.stream_block_size;
+        ledger_.max_body = 400'000;
         break;
       case 4:
         limits.send_blocks = 64;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "plait/base/rare.h"
 #include "plait/client/pool.h"
 
 namespace plait {
@@ -75,6 +76,7 @@ void Connection::lookSoon() {
 void Connection::onTimer() {
   const TimeNs now_ns = pool_.io().nowNs();
   if (drained_by_ns_ <= now_ns) {
+    PLAIT_RARE("a dead connection does not come to its end");
     return abort(connectionError(ErrorCode::shutting_down, "the drain deadline has passed"));
   }
   if (isReady() && expires_ns_ <= now_ns)
@@ -86,6 +88,7 @@ void Connection::onTimer() {
     armTimer(idle_until_ns);
   }
   if (isReady() && pool_.isSuperfluous(*this)) {
+    PLAIT_RARE("a connection is superfluous");
     retire(connectionError(ErrorCode::idle_timeout, "fewer connections carry what there is"));
   }
   if (sock_.isAborted()) return;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "plait/base/rare.h"
 #include "plait/client/pool.h"
 #include "plait/http/field_rules.h"
 
@@ -251,6 +252,7 @@ void H1Connection::onResponseEnd() {
         ->cancel(streamError(ErrorCode::cancelled, "the backend answered early"));
   }
   if (keep_alive_ && is_request_sent && !input_.empty()) {
+    PLAIT_RARE("bytes behind a response");
     pool_.noteFault(backend_idx_,
                     connectionError(ErrorCode::protocol_error, "the backend sent bytes that nobody asked for"));
   }
@@ -264,6 +266,7 @@ Status H1Connection::feedHead(bool& needs_more) {
     // No response begins with a zero byte, but SETTINGS do: whoever speaks HTTP/2 has not read our request.
     const bool insists = stream_ != nullptr && stream_->op->needs_http_1_1;
     if (insists ? pool_.waivesTunnel(*stream_->op) : pool_.doubtHttp1(backend_idx_)) {
+      PLAIT_RARE("an answer over HTTP/1.1 is HTTP/2");
       return fail(connectionError(ErrorCode::refused_stream, "the backend speaks HTTP/2 by now"));
     }
   }
@@ -282,6 +285,7 @@ Status H1Connection::feedHead(bool& needs_more) {
   input_.bytes() = input_.bytes().subspan(parse->consumed);
   if (head.status >= 200 || head.status == 101) return onHead(*parse, head);
   if (interim_count_++ == max_interim_responses) {
+    PLAIT_RARE("interim responses without end, over HTTP/1.1");
     return fail(connectionError(ErrorCode::protocol_error, "too many interim responses").as(Fault::interim_flood));
   }
   if (InterimSink* interim = stream_->op->options->interim) {
@@ -368,6 +372,7 @@ void H1Connection::wakeReader() {
 Status H1Connection::onEndOfStream() {
   const Error lost = connectionError(ErrorCode::connection_lost, "the backend closed the connection");
   if (phase_ == Phase::tunnel) {
+    PLAIT_RARE("a tunnel ends");
     (void)stream_->response_pipe.push({}, true);
     if (stream_ != nullptr) finishStream();
     return {};
@@ -393,6 +398,7 @@ Task<void> H1Connection::run(Bytes first, Io& io) {
   while (true) {
     Status status = feed();
     if (status && isReaderPaused()) {
+      PLAIT_RARE("a response over HTTP/1.1 waits for its client");
       // All of what was read is in the pipe: a client that does not read holds no receive buffer of the worker's.
       input_.park();
       co_await ResumeAwaiter(*this);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "plait/base/rare.h"
 #include "plait/client/pool.h"
 #include "plait/http/field_rules.h"
 
@@ -163,6 +164,7 @@ void H2Connection::request(RequestOp& op) {
   unreserve();
   const http::RequestHead& head = *op.head;
   if (!head.protocol.empty() && pool_.takesTunnels(backend_idx_)) {
+    PLAIT_RARE("a tunnel needs HTTP/1.1");
     return pool_.finished(op,
                           fail(streamError(ErrorCode::http_1_1_required, "a tunnel needs HTTP/1.1 (RFC 9110 §7.8)")));
   }
@@ -256,6 +258,7 @@ TimeNs H2Connection::checkPing(TimeNs now_ns) {
 
 TimeNs H2Connection::checkStreams(TimeNs now_ns) {
   if (pinged_ns_ != never_ns && pinged_ns_ + pool_.timeouts().ping_answer_ms * ns_per_ms <= now_ns) {
+    PLAIT_RARE("a PING is not answered");
     const Error error =
         connectionError(ErrorCode::stalled, "the backend did not answer a PING").as(Fault::ping_timeout);
     pool_.noteFault(backend_idx_, error);
@@ -273,15 +276,18 @@ TimeNs H2Connection::checkStreams(TimeNs now_ns) {
     if (stream.deadline_ns <= now_ns) {
       if (!stream.head_received) {
         reset(stream, H2Error::cancel);
+        PLAIT_RARE("a response does not begin in time");
         failStream(stream, streamError(ErrorCode::deadline_exceeded, "the backend did not answer in time"));
         continue;
       }
       // A stream whose client does not read is that client's affair.
       if (stream.response_pipe.bufferedBytes() == 0) {
         reset(stream, H2Error::cancel);
+        PLAIT_RARE("a response stops");
         failStream(stream, streamError(ErrorCode::deadline_exceeded, "the backend sent nothing for too long"));
         continue;
       }
+      PLAIT_RARE("a client does not read its response");
       stream.deadline_ns = now_ns + silence_ns;
     }
     next_ns = std::min(next_ns, stream.deadline_ns);
@@ -317,7 +323,8 @@ void H2Connection::failStream(H2UpstreamStream& stream, const Error& error) {
     pool_.finished(*op, fail(error));
     return;
   }
-  stream.response_pipe.abort(error);
+  // A response that is whole stays so, whatever becomes of its request.
+  if (!stream.response_pipe.isEnded()) stream.response_pipe.abort(error);
   finishIfDone(stream);
 }
 
@@ -402,6 +409,7 @@ void H2Connection::onEvent(h2::Event& event) {
       // (RFC 9113 §8.1).
       if (event.by_peer && stream->response_pipe.isEnded()) {
         if (stream->request_pipe != nullptr) {
+          PLAIT_RARE("an early response ends its request");
           std::exchange(stream->request_pipe, nullptr)
               ->cancel(streamError(ErrorCode::cancelled, "the backend answered early"));
         }
@@ -430,6 +438,7 @@ void H2Connection::onEvent(h2::Event& event) {
       while (item != nullptr) {
         h2::Stream* following = session_.streams().next(*item);
         if (item->id > event.last_stream_id) {
+          PLAIT_RARE("GOAWAY does not cover a stream");
           failStream(
               static_cast<H2UpstreamStream&>(*item),
               connectionError(ErrorCode::goaway_unprocessed, "not covered by the backend's GOAWAY (RFC 9113 §6.8)"));

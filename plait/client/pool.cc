@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "plait/base/rare.h"
 #include "plait/http/field_rules.h"
 
 namespace plait {
@@ -104,6 +105,7 @@ void ConnectionPool::waitInLine(RequestOp& op) {
   Lane& lane = laneOf(backend, op.needs_http_1_1);
   if (closing_) return op.on_leased(op, fail(connectionError(ErrorCode::shutting_down, "the pool is closing")));
   if (lane.ready.empty() && lane.dialling == 0 && backend.not_before_ns > io_.nowNs()) {
+    PLAIT_RARE("a backend is left alone for a while");
     return op.on_leased(
         op, fail(backendError(ErrorCode::connect_failed, "the backend did not answer a moment ago and is left alone")));
   }
@@ -220,6 +222,7 @@ Task<Status> ConnectionPool::probe(Backend& backend, UltraSock& sock, Opened& op
 }
 
 void ConnectionPool::learnHttp1(Backend& backend) {
+  PLAIT_RARE("a backend turns out to speak HTTP/1.1");
   backend.speaks_http1 = true;
   backend.h1.queue.spliceBack(backend.h2.queue);
 }
@@ -229,6 +232,7 @@ bool ConnectionPool::doubtHttp1(uint32_t backend_idx) {
   if (backend.options.protocol != BackendProtocol::probe) return false;
   if (!backend.speaks_http1) return true;
   backend.speaks_http1 = false;
+  PLAIT_RARE("HTTP/1.1 was a wrong guess");
   List<RequestOp, &RequestOp::queue_node> stay;
   while (RequestOp* op = backend.h1.queue.popFront()) (op->needs_http_1_1 ? stay : backend.h2.queue).pushBack(*op);
   backend.h1.queue.spliceBack(stay);
@@ -238,6 +242,7 @@ bool ConnectionPool::doubtHttp1(uint32_t backend_idx) {
 
 // A backend that speaks HTTP/2 alone is not down: tunnels are asked for as requests without one (RFC 9110 §7.8).
 void ConnectionPool::learnHttp2Only(Backend& backend, const Error& error) {
+  PLAIT_RARE("a backend turns out to speak HTTP/2 alone");
   backend.refuses_http1 = true;
   List<RequestOp, &RequestOp::queue_node> others;
   while (RequestOp* op = backend.h1.queue.popFront()) {
@@ -253,6 +258,7 @@ bool ConnectionPool::waivesTunnel(RequestOp& op) {
   Backend& backend = *backends_[op.backend_idx];
   if (backend.options.protocol != BackendProtocol::probe || op.head->protocol.empty()) return false;
   op.needs_http_1_1 = false;
+  PLAIT_RARE("a tunnel is answered in HTTP/2");
   learnHttp2Only(backend, backendError(ErrorCode::http_1_1_required, "the backend speaks HTTP/2 alone"));
   return true;
 }
@@ -355,6 +361,7 @@ void ConnectionPool::onRetired(Connection& connection) {
   dialIfNeeded(backend, lane);
   // Those who waited for this connection are not left to wait for one that will not be made for a while.
   if (lane.ready.empty() && lane.dialling == 0 && backend.not_before_ns > io_.nowNs()) {
+    PLAIT_RARE("requests wait for a connection that will not be made");
     failQueue(lane, backendError(ErrorCode::connect_failed, "the backend's last connection ended"));
   }
 }
@@ -399,7 +406,10 @@ void ConnectionPool::release(Lease& lease, bool success, Io&) {
 }
 
 bool ConnectionPool::takeUnknownToken() {
-  if (unknown_tokens_x100_ < 100) return false;
+  if (unknown_tokens_x100_ < 100) {
+    PLAIT_RARE("too many requests are repeated");
+    return false;
+  }
   unknown_tokens_x100_ -= 100;
   return true;
 }
@@ -412,10 +422,12 @@ bool ConnectionPool::mayRetry(RequestOp& op, const Error& error) {
   switch (error.code) {
     case ErrorCode::http_1_1_required:
       if (op.needs_http_1_1 || !takesTunnels(op.backend_idx)) return false;
+      PLAIT_RARE("a request is repeated over HTTP/1.1");
       return op.needs_http_1_1 = true;
     case ErrorCode::refused_stream:
     case ErrorCode::goaway_unprocessed:
     case ErrorCode::never_sent:
+      PLAIT_RARE("a request that was not processed is repeated");
       if (op.options->retry_class != nullptr) *op.options->retry_class = RetryClass::unprocessed;
       counters_.retries_unprocessed += 1;
       return true;
@@ -424,6 +436,7 @@ bool ConnectionPool::mayRetry(RequestOp& op, const Error& error) {
     case ErrorCode::stalled:
       if (error.reach != Reach::connection || op.unknown_retried || !http::isIdempotent(op.head->method)) return false;
       if (!takeUnknownToken()) return false;
+      PLAIT_RARE("a request of unknown fate is repeated");
       op.unknown_retried = true;
       if (op.options->unknown_retried != nullptr) *op.options->unknown_retried = true;
       if (op.options->retry_class != nullptr) *op.options->retry_class = RetryClass::unknown;
@@ -458,6 +471,7 @@ void ConnectionPool::finished(RequestOp& op, Result<UpstreamStream*> result) {
 }
 
 void ConnectionPool::waitAgain(RequestOp& op) {
+  PLAIT_RARE("the limit of streams was lowered behind a lease");
   op.attempts -= 1;
   static_cast<Lease::RequestAwaiter*>(op.owner)->tryAgain(0);
 }
@@ -517,6 +531,7 @@ ConnectionPool::LeaseAwaiter::Waiting::Waiting(LeaseAwaiter& awaiter)
 }
 
 void ConnectionPool::LeaseAwaiter::Waiting::giveUp(const Error& error) {
+  PLAIT_RARE("a request waits in vain for a stream");
   op.queue_node.unlink();
   op.on_leased(op, fail(error));
 }
@@ -599,6 +614,7 @@ void Lease::RequestAwaiter::onTimer() {
   if (op_.done || op_.stream != nullptr) return;
   if (!op_.queue_node.isLinked()) return tryAgain(0);
   op_.queue_node.unlink();
+  PLAIT_RARE("a repeated request waits in vain");
   complete(fail(backendError(ErrorCode::pool_exhausted, "no stream became free in time")));
 }
 

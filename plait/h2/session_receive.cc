@@ -1,6 +1,7 @@
 // The receiving half of a session: frames out of bytes, and everything but header blocks.
 #include <algorithm>
 
+#include "plait/base/rare.h"
 #include "plait/h2/session.h"
 
 namespace plait::h2 {
@@ -97,6 +98,7 @@ Status Session::spendFrame() {
 
 Status Session::payFrames(uint32_t price) {
   if (frame_tokens_ < price) {
+    PLAIT_RARE("a flood of frames");
     frame_tokens_ = 0;
     return fail(H2Error::enhance_your_calm, "too many frames that carry nothing", Fault::frame_flood);
   }
@@ -209,6 +211,7 @@ Status Session::onFrameHeader() {
     return fail(H2Error::protocol_error, "a header block is interrupted by another frame (RFC 9113 §6.10)");
   }
   if (awaiting_continuation_ && size_t{block_size_} + length > carry_blocks_.blockSize()) {
+    PLAIT_RARE("CONTINUATIONs without end");
     return fail(H2Error::enhance_your_calm, "a header block is too large", Fault::continuation_flood);
   }
   if (!settings_received_ && (frame_.type != FrameType::settings || frame_.has(flags::ack))) {
@@ -283,7 +286,10 @@ Status Session::onDataHeader(Event& event) {
   Stream* stream = find(id);
   data_stream_ = nullptr;  // until the stream is known to take it: what it does not take is credited and dropped
   // What crosses our reset is dropped. Whoever does not stop pays for it.
-  if (stream == nullptr && mayHaveBeenReset(id)) return payFrames(frames_for_data + 1);
+  if (stream == nullptr && mayHaveBeenReset(id)) {
+    PLAIT_RARE("DATA crosses a reset");
+    return payFrames(frames_for_data + 1);
+  }
   if (isClosedForClient(stream)) return fail(H2Error::stream_closed, "DATA on a closed stream (RFC 9113 §5.1)");
   if (stream == nullptr) {
     return streamFailed(nullptr, id, H2Error::stream_closed, "DATA on a closed stream (RFC 9113 §5.1)", event);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "plait/base/rare.h"
 #include "plait/h2/session.h"
 
 namespace plait::h2 {
@@ -95,6 +96,7 @@ Stream* Session::find(uint32_t id) const {
 }
 
 void Session::takeBuckets() {
+  PLAIT_RARE("a session of many streams");
   auto** const many = static_cast<Stream**>(scratch_.buckets.take());
   PLAIT_ASSERT(many != nullptr);  // there is one for every session
   std::fill(many, many + many_buckets, nullptr);
@@ -306,6 +308,7 @@ void Session::creditStream(Stream& stream, size_t count) {
 }
 
 void Session::growStreamWindow(Stream& stream, uint32_t size) {
+  PLAIT_RARE("a stream's window grows");
   PLAIT_ASSERT(size <= FlowWindow::max_size);
   if (stream.id == 0 || stream.remote_ended || stream.is_reset || size <= stream.receive_window_size) return;
   const uint32_t increment = size - stream.receive_window_size + stream.credit;
@@ -316,6 +319,7 @@ void Session::growStreamWindow(Stream& stream, uint32_t size) {
 }
 
 void Session::growConnectionWindow(uint32_t size) {
+  PLAIT_RARE("a connection's window grows");
   PLAIT_ASSERT(size <= FlowWindow::max_size);
   if (size <= std::max(config_.connection_window, default_window)) return;
   const uint32_t increment = size - std::max(config_.connection_window, default_window) + connection_credit_;

@@ -22,7 +22,8 @@ bool Pipe::push(Bytes bytes, bool last) {
   PLAIT_ASSERT(!ended_);
   total_ += bytes.size();
   if (replay_budget_ != nullptr) {
-    if (total_ > replay_limit_ || bytes.size() > replay_budget_->available) {
+    // What could be sent again gives way to what has not been sent at all.
+    if (total_ > replay_limit_ || bytes.size() > replay_budget_->available || buffered_.isScarce()) {
       disableReplay();
     } else {
       replay_budget_->available -= bytes.size();
@@ -117,7 +118,7 @@ void Pipe::cancel(const Error& error) {
 void Pipe::enableReplay(ReplayBudget& budget, size_t limit) {
   PLAIT_ASSERT(consumed_ == 0 && replay_budget_ == nullptr);
   // What came before anybody asked is still here, whole, and is the first to be held.
-  if (error_ || total_ > limit || total_ > budget.available) return;
+  if (error_ || total_ > limit || total_ > budget.available || buffered_.isScarce()) return;
   budget.available -= total_;
   replay_charged_ = total_;
   replay_budget_ = &budget;

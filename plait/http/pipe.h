@@ -74,7 +74,7 @@ class Pipe {
   void cancel(const Error& error);
 
   // -- replay
-  // Keeps up to `limit` bytes, as long as `budget` has room, until disableReplay().
+  // Keeps up to `limit` bytes, as long as `budget` has room and most blocks are free, until disableReplay().
   void enableReplay(ReplayBudget& budget, size_t limit);
   void disableReplay();
   // True when every byte the consumer took can be given to another one.

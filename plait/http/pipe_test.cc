@@ -261,6 +261,23 @@ TEST_F(PipeTest, ABodyAboveTheReplayLimitIsSentOnceOnly) {
   EXPECT_EQ(budget.available, 1000u);
 }
 
+TEST_F(PipeTest, WhatCouldBeSentAgainGivesWayWhenBlocksAreScarce) {
+  budget.available = 1000;
+  pipe.enableReplay(budget, 1000);
+  Consumer consumer;
+  pipe.attach(consumer);
+  EXPECT_TRUE(push("12345"));
+  EXPECT_TRUE(pipe.canReplay());
+  std::vector<void*> taken;
+  while (!blocks.isScarce()) taken.push_back(blocks.take());
+  EXPECT_TRUE(push("678"));
+  EXPECT_EQ(consumer.text, "12345678");
+  EXPECT_FALSE(pipe.canReplay());
+  EXPECT_EQ(budget.available, 1000u);
+  EXPECT_EQ(blocks.used(), taken.size());
+  for (void* block : taken) blocks.give(block);
+}
+
 TEST_F(PipeTest, AnEmptyReplayBudgetMakesBodiesUnrepeatableNotImpossible) {
   budget.available = 4;
   pipe.enableReplay(budget, 100);

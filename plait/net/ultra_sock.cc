@@ -2,6 +2,8 @@
 
 #include <cerrno>
 
+#include "plait/base/rare.h"
+
 namespace plait {
 namespace {
 
@@ -170,6 +172,7 @@ void UltraSock::onRecv(const Completion& completion) {
     if (completion.more && isFull()) io_.cancel(recv_op_);
     if (static_cast<uint32_t>(completion.result) < io_.buffers().bufferSize()) careful_ = false;
   } else if (completion.result == -ENOBUFS) {
+    PLAIT_RARE("no receive buffer is left");
     if (!error_) io_.buffers().wait(buffer_waiter_);
   } else {
     if (completion.result != -ECANCELED && completion.result != -EINTR) receive_end_ = completion.result;
@@ -207,6 +210,7 @@ bool UltraSock::spill(uint32_t buffer_id, size_t size) {
     if (!spilled_.empty()) abort(connectionError(ErrorCode::no_memory, "no block is left for what was received"));
     if (spilled_.empty()) return false;
   }
+  PLAIT_RARE("what arrives is kept elsewhere");
   io_.buffers().giveBack(buffer_id);
   return true;
 }
@@ -373,6 +377,7 @@ void UltraSock::onSent(const Completion& completion) {
   if (completion.result < 0) {
     // What the peer said before it closed may still be waiting to be read, and is worth more than our failed send:
     // the reader finds the end by itself. Only the output is lost.
+    PLAIT_RARE("a send fails");
     consumed_ += output_.size();
     output_.clear();
     cipher_.clear();

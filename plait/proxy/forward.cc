@@ -132,7 +132,8 @@ bool ForwardAwaiter::await_ready() {
   http::Pipe& pipe = response_.pipe();
   const bool no_content =
       exchange_.request().method == "HEAD" || response_.status() == 204 || response_.status() == 304;
-  const bool ends = no_content || (pipe.isEnded() && pipe.bufferedBytes() == 0 && pipe.trailers() == nullptr);
+  const bool is_empty = pipe.isEnded() && !pipe.isAborted() && pipe.bufferedBytes() == 0 && pipe.trailers() == nullptr;
+  const bool ends = no_content || is_empty;
   is_refused_ = !exchange_.sendHead(response_.head(), ends);
   is_relayed_ = !is_refused_ && !ends;
   return is_relayed_ ? relay_.await_ready() : true;

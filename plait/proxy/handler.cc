@@ -1,5 +1,6 @@
 #include "plait/proxy/handler.h"
 
+#include "plait/base/rare.h"
 #include "plait/io/sync.h"
 
 namespace plait {
@@ -109,6 +110,7 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
       retry_at_ns = std::min(retry_at_ns, pool_.retryAt(backend_idx));
       if (request.options.body != nullptr) {
         if (!request.options.body->canReplay()) break;
+        PLAIT_RARE("a body goes to another backend");
         request.options.body->rewind();
       }
     }
@@ -116,6 +118,7 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
     if (exchange.cancelToken().isCancelled()) break;
     if (request.options.body != nullptr && !request.options.body->canReplay()) break;
     if (retry_at_ns == never_ns || retry_at_ns >= give_up_ns) break;
+    PLAIT_RARE("a request waits for a backend that is down");
     co_await sleepUntil(std::max(retry_at_ns, io.nowNs() + ns_per_ms), io);
   }
   if (!outcome && !exchange.cancelToken().isCancelled()) {

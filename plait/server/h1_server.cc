@@ -1,5 +1,6 @@
 #include "plait/server/h1_server.h"
 
+#include "plait/base/rare.h"
 #include "plait/server/head_room.h"
 #include "plait/server/server.h"
 
@@ -171,6 +172,7 @@ void H1Server::onPeerClosed() {
   // A client that closes while it waits for an answer has gone; nothing else of HTTP/1.1 tells us.
   if (exchange_ != nullptr && input_.empty() && !exchange_->is_tunnel_) {
     close_after_ = true;
+    PLAIT_RARE("a client of HTTP/1.1 has gone");
     exchange_->clientGone(connectionError(ErrorCode::cancelled, "the client closed its connection"));
   }
   wake();
@@ -207,9 +209,11 @@ void H1Server::failRequest(uint16_t status, std::string_view text, const Error& 
 bool H1Server::onDeadline() {
   Server& server = connection_.server();
   if (reads_head_ && !input_.empty()) {
+    PLAIT_RARE("a head does not come to its end");
     server.counters_.header_timeouts += 1;
     timed_out_ = true;
   } else if (waits_for_body_) {
+    PLAIT_RARE("a body stops");
     server.counters_.stalled_streams += 1;
     failRequest(408, "the request's body stopped\n",
                 streamError(ErrorCode::stalled, "the request's body stopped, or trickled").as(Fault::body_timeout));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "plait/base/rare.h"
 #include "plait/http/field_rules.h"
 #include "plait/server/head_room.h"
 #include "plait/server/server.h"
@@ -260,6 +261,7 @@ bool H2Server::mustPause() {
 }
 
 void H2Server::holdInput(Bytes& input) {
+  PLAIT_RARE("input is held until there is memory");
   BlockSlab& blocks = connection_.server().send_blocks;
   if (held_ != nullptr || input.size() > blocks.blockSize()) return;
   if (blocks.available() <= connection_.server().limits.blocksLeftByClients()) return;
@@ -282,6 +284,7 @@ void H2Server::updateDeadline() {
 
 void H2Server::onDeadline() {
   if (session_.isReceivingHeaders()) {
+    PLAIT_RARE("a header block does not come to its end");
     connection_.server().counters_.header_timeouts += 1;
     return connection_.abort(connectionError(ErrorCode::stalled, "the client did not finish a header block in time")
                                  .as(Fault::header_timeout));
@@ -296,6 +299,7 @@ void H2Server::endIdle() {
 }
 
 void H2Server::stall(H2Exchange& exchange, Fault fault, const char* reason) {
+  PLAIT_RARE("a stream stalls");
   connection_.server().counters_.stalled_streams += 1;
   session_.sendReset(exchange, H2Error::cancel);
   connection_.sock().flushLater();
@@ -393,6 +397,7 @@ void H2Server::onRequest(h2::Event& event, Io& io) {
   H2Exchange* exchange = has_room ? server.h2_exchanges.create(*this, connection_) : nullptr;
   if (exchange == nullptr || !exchange->adoptRequest(event.request, event.fields)) {
     if (exchange != nullptr) server.h2_exchanges.destroy(exchange);
+    PLAIT_RARE("a request is refused");
     server.counters_.requests_refused += 1;
     session_.refuse(event.stream_id, H2Error::refused_stream);
     const Error error = streamError(ErrorCode::no_memory, "no room is left for a request");
@@ -483,7 +488,10 @@ Status H2Server::feed(Bytes& input, Io& io) {
   } while (status && event.kind != h2::Event::Kind::none);
   if (!status) connection_.server().noteFault(connection_.client(), status.error());
   // Whoever uses up what the guards tolerate is asked to come again on another connection, before it is cut off.
-  if (status && session_.isNearItsLimits()) drain();
+  if (status && session_.isNearItsLimits()) {
+    PLAIT_RARE("a client is near its limits");
+    drain();
+  }
   if (!connection_.sock().output().empty()) connection_.sock().flushLater();
   updateDeadline();
   return status;
@@ -509,6 +517,7 @@ Task<void> H2Server::run(Bytes first, Io& io) {
     if (held_ != nullptr) connection_.server().send_blocks.give(std::exchange(held_, nullptr));
     if (session_.isControlBacklogged()) {
       connection_.sock().doneReading();
+      PLAIT_RARE("control frames wait to be sent");
       co_await connection_.sock().drain(io.nowNs() + connection_.server().timeouts.stall_ms * ns_per_ms, io);
     }
     auto bytes = co_await connection_.sock().recv();

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "plait/base/rare.h"
+
 namespace plait {
 
 Server::Server(Io& server_io, const Limits& server_limits, const ServerTimeouts& server_timeouts,
@@ -142,6 +144,7 @@ void Server::adopt(Listener& listener, int fd) {
       counters_.connections_refused += 1;
       return closeNow(fd);
     }
+    PLAIT_RARE("a client waits for a place");
     return accepted_.push({fd, &listener});
   }
   counters_.connections_total += 1;
@@ -156,6 +159,7 @@ void Server::onAccept(Listener& listener, const Completion& completion) {
   if (completion.result >= 0) {
     adopt(listener, completion.result);
   } else if (completion.result != -ECANCELED && completion.result != -EINTR) {
+    PLAIT_RARE("accept fails");
     // Out of descriptors or memory: asking again at once would fail again at once.
     pauseAccepting();
     io.arm(accept_timer_, io.nowNs() + 100 * ns_per_ms);
@@ -175,6 +179,7 @@ void Server::onAccept(Listener& listener, const Completion& completion) {
 
 void Server::pauseAccepting() {
   if (accept_paused_) return;
+  PLAIT_RARE("accepting pauses");
   accept_paused_ = true;
   counters_.accept_pauses += 1;
   for (auto& listener : listeners_) io.cancel(listener->op);

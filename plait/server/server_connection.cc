@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
+#include "plait/base/rare.h"
 #include "plait/server/server.h"
 
 namespace plait {
@@ -60,6 +61,7 @@ void ServerConnection::setBusy() {
 }
 
 void ServerConnection::evict() {
+  PLAIT_RARE("an idle client has to go");
   idle_node.unlink();
   is_leaving_ = true;
   server_.leaving_ += 1;
@@ -85,10 +87,12 @@ void ServerConnection::onTimer() {
     if (H2Server* const h2 = this->h2()) {
       h2->onDeadline();
     } else if (h1 == nullptr || !h1->onDeadline()) {
+      PLAIT_RARE("a client says nothing");
       abort(connectionError(ErrorCode::idle_timeout, "the client was silent for too long"));
     }
   } else if (!isOutputMoving(now_ns)) {
     server_.counters_.stalled_connections += 1;
+    PLAIT_RARE("a client does not read");
     abort(connectionError(ErrorCode::stalled, "the client does not read what is sent to it"));
   } else if (paused_since_ns_ != 0 && now_ns - paused_since_ns_ >= stall_ns) {
     server_.counters_.stalled_connections += 1;
@@ -115,6 +119,7 @@ bool ServerConnection::RoomAwaiter::await_ready() const {
 
 void ServerConnection::RoomAwaiter::await_suspend(std::coroutine_handle<> handle) {
   PLAIT_ASSERT(!connection_.room_waiter_);
+  PLAIT_RARE("an upload waits for memory");
   connection_.room_waiter_ = handle;
   if (connection_.paused_since_ns_ == 0) {
     connection_.paused_since_ns_ = connection_.server_.io.nowNs();

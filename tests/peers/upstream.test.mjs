@@ -10,7 +10,7 @@ import { startH2Backend } from './lib/backends.mjs';
 import { connectH2, openRaw, request } from './lib/clients.mjs';
 import { startPlait, startProxy } from './lib/plait.mjs';
 import { defer, freePort, run, temporaryDirectory, within } from './lib/process.mjs';
-import { frame, frameType, startRawH2Backend, uint32 } from './lib/raw_h2.mjs';
+import { frame, frameType, headerBlock, startRawH2Backend, uint32 } from './lib/raw_h2.mjs';
 
 test('1,024 requests at once share at most 8 upstream connections and call malloc never', async (t) => {
   const dir = temporaryDirectory(t);
@@ -227,4 +227,29 @@ test('what counts as never sent is not sent with the last words to a backend tha
   const answer = await request(client, { ':path': '/', ':method': 'POST' }, { body: 'once' });
   assert.equal(answer.status, 502);
   assert.ok(heads <= 1, `the backend has seen ${heads} requests`);
+});
+
+test('a response that is whole stays so when its stream fails before the request has ended', async (t) => {
+  const backend = await startRawH2Backend(t, {
+    head: (connection, stream) => connection.send(
+      frame(frameType.headers, 4, stream, headerBlock([[':status', '404'], ['content-length', '5']])),
+      frame(frameType.data, 1, stream, Buffer.from('early')),
+      // A stream that depends on itself.
+      frame(frameType.priority, 0, stream, Buffer.concat([uint32(stream), Buffer.from([0])])),
+    ),
+  });
+  const plait = await startProxy(t, [backend]);
+  for (let i = 0; i < 5; i += 1) {
+    const stream = connectH2(t, plait.port).request({ ':path': '/', ':method': 'POST' });
+    stream.on('error', () => {});
+    stream.write('the beginning of a request');
+    const [headers] = await within(10_000, once(stream, 'response'), 'the response');
+    assert.equal(headers[':status'], 404);
+    let body = '';
+    stream.setEncoding('latin1');
+    stream.on('data', (chunk) => { body += chunk; });
+    await within(10_000, once(stream, 'end'), 'the response ends');
+    assert.equal(body, 'early');
+    stream.destroy();
+  }
 });
