@@ -451,6 +451,10 @@ Hostility clientFrames(Simulation& sim, H2Place& place) {
     case 11:
       place.new_streams = 1;
       return {"a request whose client reads nothing", frame(settings, 0, 0, setting(4, 0)) + get(0), true};
+    case 16:
+    case 17:
+      place.new_streams = 1;
+      return {"a header block that never ends", frame(headers, end_stream, next, sound), true};
     default:
       break;
   }

@@ -104,6 +104,7 @@ H2PeerOptions World::drawH2() {
   constexpr uint32_t windows[] = {1, 10, 100, 1000, 16'384, 65'535, 65'535, 65'535, 1 << 20};
   options.stream_window = windows[sim_.below(std::size(windows))];
   // Few round trips for a body, also over the slowest link.
+  if (ledger_.max_body > 100'000) options.stream_window = std::max(options.stream_window, 65'535u);
   ledger_.max_body = std::min(ledger_.max_body, options.stream_window * 10);
   options.connection_window = sim_.oneIn(2) ? 65'535 : 1 << 20;
   constexpr uint32_t tables[] = {0, 64, 200, 4096, 4096, 4096, 65'536};
