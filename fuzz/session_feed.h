@@ -1,6 +1,8 @@
 // A session fed with anything: whole and in pieces must agree, in events and in answers, and no memory stays behind.
 #pragma once
 
+#include <map>
+
 #include "fuzz/target.h"
 #include "plait/h2/wire_test.h"
 
@@ -92,9 +94,36 @@ inline h2::wire::Wire openingTo(h2::Role role) {
                          wire::frame(FrameType::settings, 0, 0));
 }
 
+// Takes the WINDOW_UPDATEs out and returns what they grant, by stream: when half of a window is reached within a frame,
+// a piece of it is enough to say so.
+inline std::map<uint32_t, uint64_t> takeGrants(h2::wire::Wire& output, h2::Role role) {
+  using namespace h2;
+  std::map<uint32_t, uint64_t> granted;
+  size_t at = role == Role::client ? client_preface.size() : 0;
+  while (at < output.size()) {
+    const FrameHeader header = FrameHeader::parse(output.data() + at);
+    const size_t size = frame_header_size + header.length;
+    if (header.type != FrameType::window_update) {
+      at += size;
+      continue;
+    }
+    granted[header.stream_id] += loadBe32(output.data() + at + frame_header_size);
+    output.erase(output.begin() + static_cast<ptrdiff_t>(at), output.begin() + static_cast<ptrdiff_t>(at + size));
+  }
+  return granted;
+}
+
 inline void requireSameInPieces(h2::Role role, Bytes bytes, size_t step) {
-  const Heard whole = hear(role, bytes, SIZE_MAX);
-  const Heard pieces = hear(role, bytes, step);
+  Heard whole = hear(role, bytes, SIZE_MAX);
+  Heard pieces = hear(role, bytes, step);
+  const auto in_whole = takeGrants(whole.output, role);
+  const auto in_pieces = takeGrants(pieces.output, role);
+  require(in_whole.size() == in_pieces.size());
+  for (const auto& [id, granted] : in_whole) {
+    require(in_pieces.contains(id));
+    const uint64_t other = in_pieces.at(id);
+    require(std::max(granted, other) - std::min(granted, other) < h2::default_max_frame_size);
+  }
   requireEqual(whole.log, pieces.log);
   require(whole.output == pieces.output);
 }
