@@ -104,6 +104,10 @@ void Client::onConnectionOver(ClientConnection& connection) {
   sim.after(sim.between(1, 20) * ns_per_ms, [this] { issue(); });
 }
 
+void Client::checkAtRest() {
+  for (auto& connection : connections_) connection->checkAtRest();
+}
+
 void Client::leave() {
   leaving_ = true;
   for (auto& connection : connections_) connection->leave();

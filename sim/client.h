@@ -39,6 +39,7 @@ class Client {
   bool isDone() const { return issued_ == options_.requests && open_ == 0; }
   // Closes what is open, politely.
   void leave();
+  void checkAtRest();
   // No further request is issued.
   void stop() { options_.requests = issued_; }
 
@@ -88,6 +89,8 @@ class ClientConnection {
   virtual bool isSpent() const = 0;
   virtual void request(Entry& entry) = 0;
   virtual void leave() = 0;
+  // Oracle: nothing of an idle connection's windows is lost.
+  virtual void checkAtRest() {}
 };
 
 std::unique_ptr<ClientConnection> makeH2ClientConnection(Client& client, std::string actor);

@@ -52,13 +52,38 @@ const char* nameOf(Fault fault) {
   return names[static_cast<size_t>(fault)];
 }
 
-Faults::Faults(uint64_t seed, bool calm) : random_(seed), calm_(calm) {
+namespace {
+
+bool isGraceful(Fault fault) {
+  switch (fault) {
+    case Fault::tiny_packets:
+    case Fault::short_send:
+    case Fault::short_recv:
+    case Fault::late_cancel:
+    case Fault::rearm:
+    case Fault::goaway:
+    case Fault::refuse_stream:
+    case Fault::http_1_1_required:
+    case Fault::settings_change:
+    case Fault::early_response:
+    case Fault::close_after_response:
+    case Fault::client_settings_change:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+Faults::Faults(uint64_t seed, Weather weather) : random_(seed), weather_(weather) {
   // Rare, now and then, often.
   constexpr uint32_t levels[] = {(1 << 20) / 500, (1 << 20) / 60, (1 << 20) / 10};
-  for (uint32_t& chance : chances_) {
+  for (size_t i = 0; i < fault_count; ++i) {
     const bool exists = random_.below(3) == 0;
     const uint32_t level = levels[random_.below(3)];
-    if (exists && !calm) chance = level;
+    const bool fits = weather == Weather::storm || (weather == Weather::graceful && isGraceful(static_cast<Fault>(i)));
+    if (exists && fits) chances_[i] = level;
   }
 }
 

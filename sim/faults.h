@@ -64,10 +64,13 @@ enum class Fault : uint8_t {
 constexpr size_t fault_count = static_cast<size_t>(Fault::count);
 const char* nameOf(Fault fault);
 
+// A storm has about a third of all faults. In a graceful run everybody may be slow, refuse and leave, but in good
+// order: every request must succeed all the same. A calm one has no faults.
+enum class Weather : uint8_t { storm, graceful, calm };
+
 class Faults {
  public:
-  // A calm run has none; else about a third of them exist.
-  Faults(uint64_t seed, bool calm);
+  Faults(uint64_t seed, Weather weather);
 
   // Whether the fault strikes now. A fault that does not exist in this run draws nothing.
   bool strikes(Fault fault) {
@@ -75,7 +78,9 @@ class Faults {
     return enabled_ && chance != 0 && random_.below(1 << 20) < chance;
   }
   bool exists(Fault fault) const { return chances_[static_cast<size_t>(fault)] != 0; }
-  bool isCalm() const { return calm_; }
+  bool isCalm() const { return weather_ == Weather::calm; }
+  // Nothing is lost that is not said to be.
+  bool areGraceful() const { return weather_ != Weather::storm; }
   // The quiet phase: nothing strikes any more.
   void end() { enabled_ = false; }
   bool areOver() const { return !enabled_; }
@@ -84,7 +89,7 @@ class Faults {
  private:
   std::array<uint32_t, fault_count> chances_{};  // in 2^-20
   Random random_;
-  bool calm_;
+  Weather weather_;
   bool enabled_ = true;
 };
 

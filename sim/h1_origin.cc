@@ -15,11 +15,14 @@ class H1OriginConnection final : public OriginConnection, public Peer {
       cut_after = sim.below(sim.oneIn(2) ? 200 : 20'000);
       cut_by_reset = true;
     }
-    if (sim.faults.exists(Fault::close_after_response)) planIdleClose();
+    if (sim.faults.exists(Fault::close_after_response) && !sim.faults.areGraceful()) planIdleClose();
   }
 
   void start(Stream& stream) override { Peer::start(stream); }
   void drop(bool reset) override { end(reset, "goes down"); }
+  void checkAbandoned() override {
+    if (entry_ != nullptr && isReading()) origin_.ledger.checkNotAbandoned(*entry_, actor());
+  }
 
  private:
   enum class Framing : uint8_t { none, length, chunked, until_close };
@@ -50,6 +53,7 @@ class H1OriginConnection final : public OriginConnection, public Peer {
   Origin& origin_;
   H1Reader reader_{H1Reader::Kind::request};
   Entry* entry_ = nullptr;
+  Entry* drained_ = nullptr;  // has been answered, and its request still comes
   uint64_t received_ = 0;
   uint64_t sent_ = 0;
   uint64_t breaks_at_ = UINT64_MAX;
@@ -102,7 +106,7 @@ bool H1OriginConnection::onHead() {
   }
   received_ = sent_ = 0;
   is_whole_ = is_planned_ = is_answering_ = false;
-  if (sim.strikes(Fault::close_after_response) && sim.oneIn(4)) {
+  if (!sim.faults.areGraceful() && sim.strikes(Fault::close_after_response) && sim.oneIn(4)) {
     // It had already decided to close.
     end(false, "closes before it looks at a request");
     return false;
@@ -141,10 +145,17 @@ bool H1OriginConnection::onBytes(Bytes bytes) {
       sim.violate("HTTP/1.1", "%s cannot read what came: %s", actor(), reader_.error());
       return false;
     }
-    if (reader_.hasHead() && entry_ == nullptr && !onHead()) return !isOver();
-    if (entry_ != nullptr && !reader_.piece().empty()) {
-      origin_.ledger.onRequestBody(*entry_, actor(), received_, asBytes(reader_.piece()));
+    if (drained_ == nullptr && reader_.hasHead() && entry_ == nullptr && !onHead()) return !isOver();
+    Entry* const body_of = drained_ != nullptr ? drained_ : entry_;
+    if (body_of != nullptr && !reader_.piece().empty()) {
+      origin_.ledger.onRequestBody(*body_of, actor(), received_, asBytes(reader_.piece()));
       received_ += reader_.piece().size();
+    }
+    if (drained_ != nullptr) {
+      if (!reader_.isComplete()) continue;
+      drained_ = nullptr;
+      reader_.begin();
+      continue;
     }
     if (reader_.isComplete() && !is_tunnel_) onWhole();
     if (isOver() || sim.isViolated()) return false;
@@ -182,7 +193,7 @@ void H1OriginConnection::answer() {
     closes_ = true;
   }
   // An answer before the request's end leaves a connection that is of no further use.
-  if (!is_whole_) closes_ = true;
+  if (!is_whole_ && sim.oneIn(2)) closes_ = true;
   if (sim.strikes(Fault::close_after_response)) closes_ = true;
   if (closes_) fields.emplace_back("Connection", "close");
   if (!closes_ && sim.oneIn(4)) {
@@ -273,10 +284,22 @@ void H1OriginConnection::finish() {
   if (framing_ == Framing::chunked) appendLastChunk(out_, trailers);
   is_answering_ = false;
   if (closes_) {
-    // What still comes of the request is not looked at.
-    finishOutput();
+    // What still comes of the request is not looked at. Nor does everybody close at once who has said so; where only
+    // that ends the body, it is not delayed.
     deaf_ = true;
+    if (framing_ == Framing::until_close || sim.oneIn(2)) {
+      finishOutput();
+    } else {
+      sim.after(sim.below(50'000) * ns_per_us, [this] {
+        finishOutput();
+        wake();
+      });
+    }
     entry_ = nullptr;
+    return;
+  }
+  if (!is_whole_) {
+    drained_ = std::exchange(entry_, nullptr);
     return;
   }
   entry_ = nullptr;

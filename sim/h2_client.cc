@@ -27,6 +27,9 @@ class H2ClientConnection final : public ClientConnection, public H2Peer {
     if (!streams_.empty()) return;
     sendGoaway(0, NGHTTP2_NO_ERROR);
   }
+  void checkAtRest() override {
+    if (streams_.empty() && !isOver()) checkConnectionWindow();
+  }
 
  private:
   struct Stream {

@@ -30,6 +30,11 @@ class H2OriginConnection final : public OriginConnection, public H2Peer {
 
   void start(Stream& stream) override { Peer::start(stream); }
   void drop(bool reset) override { end(reset, "goes down"); }
+  void checkAbandoned() override {
+    for (const auto& [id, stream] : streams_) {
+      if (isReading()) origin_.ledger.checkNotAbandoned(*stream.entry, actor());
+    }
+  }
 
  private:
   struct Stream {
@@ -103,22 +108,24 @@ void H2OriginConnection::onHeadersBegin(int32_t id) {
 // Streams above the id that the last GOAWAY names are never worked on, also those that arrive before it has left.
 void H2OriginConnection::sayFinalGoaway(uint32_t error_code) {
   last_served_ = highest_executed_;
+  stays_ = false;
   sendGoaway(last_served_, error_code);
 }
 
 void H2OriginConnection::sayGoaway() {
   if (std::exchange(goaway_sent_, true)) return;
-  const bool has_error = sim.oneIn(4);
+  const bool has_error = !sim.faults.areGraceful() && sim.oneIn(4);
   if (!has_error && sim.oneIn(3)) {
     // First a warning, as polite servers do.
     sendGoaway(INT32_MAX, NGHTTP2_NO_ERROR);
+    stays_ = true;
     sim.after(sim.between(1, 200) * ns_per_ms, [this] {
       if (!isOver()) sayFinalGoaway(NGHTTP2_NO_ERROR);
     });
     return;
   }
   sayFinalGoaway(has_error ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_NO_ERROR);
-  if (has_error || sim.oneIn(3)) {
+  if (has_error || (!sim.faults.areGraceful() && sim.oneIn(3))) {
     sim.after(sim.below(20'000) * ns_per_us, [this, is_reset = sim.oneIn(2)] { end(is_reset, "after GOAWAY"); });
   }
 }

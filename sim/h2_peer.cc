@@ -174,6 +174,12 @@ void H2Peer::checkWindows(int32_t stream_id) {
   }
 }
 
+void H2Peer::checkConnectionWindow() {
+  const int32_t window = nghttp2_session_get_remote_window_size(session_);
+  if (is_hostile_ || window >= static_cast<int32_t>(first_connection_grant / 2)) return;
+  sim.violate("credit", "%s is left with a window of %d bytes although nothing is under way", actor(), window);
+}
+
 void H2Peer::consume(int32_t stream_id, size_t bytes) {
   if (!options_.consumes_late) {
     nghttp2_session_consume(session_, stream_id, bytes);
@@ -294,7 +300,10 @@ void H2Peer::produce() {
     }
     out_.append(reinterpret_cast<const char*>(data), static_cast<size_t>(size));
   }
-  if (out_.empty() && nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0) {
+  if (!stays_ && out_.empty() && nghttp2_session_want_read(session_) == 0 &&
+      nghttp2_session_want_write(session_) == 0) {
+    // Whoever leaves in good order reads what still comes: a reset could overtake the GOAWAY.
+    if (sim.faults.areGraceful()) return finishOutput();
     end(false, "the session is over");
   }
 }

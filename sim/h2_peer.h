@@ -65,6 +65,8 @@ class H2Peer : public Peer {
   void produce() override;
   // Windows that were granted and never taken back must not be larger than the limits say.
   void checkWindows(int32_t stream_id);
+  // At least half of the connection's window is open when nothing is under way.
+  void checkConnectionWindow();
 
   // What plait grants at first, and what that may grow to: twice as much each time when all of it has been used.
   uint32_t first_stream_grant = 65'535;
@@ -72,6 +74,7 @@ class H2Peer : public Peer {
   uint32_t largest_grant = 65'535;
 
   nghttp2_session* session_ = nullptr;
+  bool stays_ = false;  // more is to be said although the session could end
   H2PeerOptions options_;
 
  private:

@@ -114,6 +114,13 @@ Plan& Ledger::draw(bool is_calm, bool may_have_body) {
   if (sim.oneIn(12)) plan.changed_fields.emplace_back("x-forwarded-for", "6.6.6.6");
   if (sim.oneIn(12)) plan.changed_fields.emplace_back("forwarded", "for=6.6.6.6");
   if (sim.oneIn(12)) plan.changed_fields.emplace_back("via", "1.0 elsewhere");
+  // A head that takes more than one frame, also where the compression of strings is good.
+  if (!is_calm && sim.oneIn(100)) {
+    for (const char* name : {"x-long1", "x-long2"}) plan.request_fields.emplace_back(name, std::string(9000, '~'));
+  }
+  if (!is_calm && sim.oneIn(100)) {
+    for (const char* name : {"x-long1", "x-long2"}) plan.response_fields.emplace_back(name, std::string(9000, '~'));
+  }
   if (sim.oneIn(3)) plan.request_fields.emplace_back("cookie", "session=" + std::to_string(plan.id));
   if (sim.oneIn(4)) plan.request_fields.emplace_back("authorization", "Bearer t" + std::to_string(plan.id % 5));
   return plan;
@@ -208,6 +215,13 @@ void Ledger::onRequestEnd(Entry& entry, const char* actor, uint64_t bytes, const
   if (!right) sim.violate("request trailers", "%s got request %u with wrong trailers", actor, entry.plan.id);
 }
 
+void Ledger::checkNotAbandoned(const Entry& entry, const char* actor) {
+  const bool is_given_up = entry.outcome == Outcome::cancelled || entry.outcome == Outcome::aborted;
+  if (is_given_up && entry.ended_ns + abandoned_ns < sim.now()) {
+    sim.violate("cancellation", "%s still works for request %u, whose client has given it up", actor, entry.plan.id);
+  }
+}
+
 void Ledger::onHead(Entry& entry, const char* actor, Answer& answer) {
   const Plan& plan = entry.plan;
   const auto id = valueOf(answer.fields, "x-sim-id");
@@ -281,6 +295,7 @@ void Ledger::onComplete(Entry& entry, const char* actor, const Answer& answer) {
 void Ledger::onOutcome(Entry& entry, const char* actor, Outcome outcome, const char* reason) {
   sim.say(actor, "request %u ends: %s", entry.plan.id, reason);
   sim.trace.mix(uint64_t{entry.plan.id} << 8 | static_cast<uint64_t>(outcome));
+  entry.ended_ns = sim.now();
   if (entry.outcome != Outcome::open) {
     sim.violate("one outcome", "request %u ends a second time at %s: %s", entry.plan.id, actor, reason);
     return;

@@ -59,6 +59,7 @@ struct Entry {
   uint16_t status = 0;
   bool is_calm = false;  // nothing may go wrong with it
   TimeNs issued_ns = 0;
+  TimeNs ended_ns = 0;
 };
 
 enum class Direction : uint8_t { request, response };
@@ -70,6 +71,9 @@ bool isBody(uint32_t id, Direction direction, uint64_t offset, Bytes bytes);
 class Ledger {
  public:
   explicit Ledger(Simulation& simulation) : sim(simulation) {}
+
+  // So long after a client has gone its backend must have heard of it; workers that pause may take this.
+  static constexpr TimeNs abandoned_ns = 25 * ns_per_s;
 
   // How requests are drawn in this run.
   uint32_t max_body = 60'000;
@@ -94,6 +98,9 @@ class Ledger {
   void onRequestBody(Entry& entry, const char* actor, uint64_t offset, Bytes bytes);
   // The request's end was seen: it must be whole.
   void onRequestEnd(Entry& entry, const char* actor, uint64_t bytes, const Fields& trailers);
+
+  // It is still at it.
+  void checkNotAbandoned(const Entry& entry, const char* actor);
 
   // -- a client's
   struct Answer {

@@ -16,6 +16,10 @@ void Origin::start() {
   }
 }
 
+void Origin::checkAbandoned() {
+  for (auto& connection : connections_) connection->checkAbandoned();
+}
+
 void Origin::listen() {
   network.listen(addressOf(options_.host, options_.port), listener_);
   listening_ = true;

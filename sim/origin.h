@@ -29,6 +29,8 @@ class OriginConnection {
   virtual ~OriginConnection() = default;
   virtual void start(Stream& stream) = 0;
   virtual void drop(bool reset) = 0;
+  // Oracle: nothing is still done for clients that have long gone.
+  virtual void checkAbandoned() = 0;
 };
 
 class Origin {
@@ -37,6 +39,7 @@ class Origin {
   ~Origin();
 
   void start();
+  void checkAbandoned();
   const OriginOptions& options() const { return options_; }
   // It speaks another version of HTTP than at first.
   bool hasChanged() const { return changed_; }

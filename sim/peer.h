@@ -21,6 +21,8 @@ class Peer {
   // Ends the connection from this side; onEnd follows.
   void end(bool reset, const char* reason);
   bool isOver() const { return over_; }
+  // Hears what is said to it.
+  bool isReading() const { return !over_ && !reads_no_more_; }
   const char* actor() const { return actor_.c_str(); }
 
   // How it behaves.

@@ -74,7 +74,7 @@ void TlsStream::shakeHands() {
     if (!step) {
       // Whoever asks a backend of HTTP/2 for a tunnel finds out that it has none.
       const bool is_mismatch = std::string_view(step.error().reason).contains("application protocol");
-      if (sim.faults.isCalm() && !is_mismatch)
+      if (sim.faults.areGraceful() && !is_mismatch)
         sim.violate("TLS", "%s cannot shake hands: %s", actor_.c_str(), step.error().reason);
       return failed(step.error().reason);
     }

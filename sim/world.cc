@@ -43,7 +43,7 @@ WorkerOptions World::drawOptions() {
   limits.replay_bytes = 1 << 20;
   limits.access_ring_bytes = 64 << 10;
   options.has_access_log = true;
-  const bool calm = sim_.faults.isCalm();
+  const bool calm = sim_.faults.areGraceful();
   if (!calm && sim_.oneIn(3)) {
     // So little of something that it runs out.
     switch (sim_.below(9)) {
@@ -82,6 +82,8 @@ WorkerOptions World::drawOptions() {
   if (sim_.oneIn(4)) limits.streams_per_client = sim_.between(1, 10);
   if (sim_.oneIn(6)) limits.receive_buffer_size = 2048;
   options.pool_timeouts.queue_ms = 60'000;
+  // However often a request is refused, it is to succeed in the end.
+  if (calm) limits.unprocessed_retries = 100;
   if (!calm && sim_.oneIn(3)) {
     options.response_head_ms = sim_.between(3000, 10'000);
     options.pool_timeouts.queue_ms = sim_.between(5000, 20'000);
@@ -124,7 +126,9 @@ void World::addOrigins(WorkerOptions& options) {
     origin.host = 0x0a020001 + i;
     origin.port = 9000;
     origin.h2 = drawH2();
-    if (origin.h2.max_concurrent_streams < 100) ledger_.max_calm_upload = options.limits.replay_bytes_per_request;
+    const bool may_refuse = sim_.faults.areGraceful() && !sim_.faults.isCalm();
+    if (may_refuse || origin.h2.max_concurrent_streams < 100)
+      ledger_.max_calm_upload = options.limits.replay_bytes_per_request;
     origin.reaction_ns = sim_.between(5, 400) * ns_per_us;
     if (sim_.oneIn(6)) {
       origin.read_pause_ns = sim_.between(1, 10) * ns_per_ms;
@@ -164,7 +168,7 @@ void World::addOrigins(WorkerOptions& options) {
         origin.speaks_h2 = !origin.speaks_h1 || sim_.oneIn(2);
     }
     // A name with two addresses, of which the first leads nowhere.
-    if (!sim_.faults.isCalm() && sim_.oneIn(5)) names_.add(backend.host, 0x0a0300fe);
+    if (!sim_.faults.areGraceful() && sim_.oneIn(5)) names_.add(backend.host, 0x0a0300fe);
     names_.add(backend.host, origin.host);
     options.backends.push_back(backend);
     options.forward.authorities.push_back({"", backend.host + ":9000"});
@@ -174,7 +178,7 @@ void World::addOrigins(WorkerOptions& options) {
 
 ClientOptions World::drawClient() {
   ClientOptions options;
-  options.is_calm = sim_.faults.isCalm();
+  options.is_calm = sim_.faults.areGraceful();
   options.speaks_h2 = !sim_.oneIn(3);
   options.uses_tls = tls_is_real ? !sim_.oneIn(4) : sim_.oneIn(3);
   options.requests = sim_.between(1, 24);
@@ -229,13 +233,15 @@ bool World::quiet() {
   sim_.faults.end();
   sim_.say("WORLD", "the faults are over; %zu requests are open", ledger_.open());
   for (auto& client : clients_) client->stop();
+  sim_.after(Ledger::abandoned_ns + 5 * ns_per_s, [this] {
+    for (auto& origin : origins_) origin->checkAbandoned();
+  });
   const bool all_ended = sim_.runUntil([this] { return ledger_.open() == 0; }, sim_.now() + quiet_limit_ns);
   if (!all_ended && !sim_.isViolated()) {
     const Entry* open = ledger_.firstOpen();
     sim_.violate("one outcome", "request %u (%s) has none %lld s after the faults", open->plan.id, open->plan.method,
                  static_cast<long long>(quiet_limit_ns / ns_per_s));
   }
-  for (auto& client : clients_) client->leave();
   // Requests whose clients have gone may take a while to be given up; then what was paused or scheduled comes to rest.
   const auto are_at_rest = [this] {
     return std::ranges::all_of(workers_, [](const auto& worker) { return worker->isAtRest(); });
@@ -245,6 +251,8 @@ bool World::quiet() {
   }
   sim_.runUntil([] { return false; }, sim_.now() + 40 * ns_per_s);
   for (auto& worker : workers_) worker->checkAtRest();
+  for (auto& client : clients_) client->checkAtRest();
+  for (auto& client : clients_) client->leave();
   return !sim_.isViolated();
 }
 
