@@ -237,8 +237,10 @@ void H1ClientConnection::onPeerEnd() {
 }
 
 void H1ClientConnection::endAll(Outcome outcome, const char* reason) {
+  const bool is_untold = waiting_.size() > 1 || is_hostile_;
   while (!waiting_.empty()) {
     Entry& entry = *waiting_.front().entry;
+    entry.is_untold = is_untold;
     waiting_.pop_front();
     client_.ledger.onOutcome(entry, actor(), outcome, reason);
     client_.onEnded();

@@ -217,7 +217,7 @@ void Ledger::onRequestEnd(Entry& entry, const char* actor, uint64_t bytes, const
 
 void Ledger::checkNotAbandoned(const Entry& entry, const char* actor) {
   const bool is_given_up = entry.outcome == Outcome::cancelled || entry.outcome == Outcome::aborted;
-  if (is_given_up && entry.ended_ns + abandoned_ns < sim.now()) {
+  if (is_given_up && !entry.is_untold && entry.ended_ns + abandoned_ns < sim.now()) {
     sim.violate("cancellation", "%s still works for request %u, whose client has given it up", actor, entry.plan.id);
   }
 }

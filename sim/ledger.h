@@ -60,6 +60,7 @@ struct Entry {
   bool is_calm = false;  // nothing may go wrong with it
   TimeNs issued_ns = 0;
   TimeNs ended_ns = 0;
+  bool is_untold = false;  // its end may not be noticed: more had been sent behind it
 };
 
 enum class Direction : uint8_t { request, response };

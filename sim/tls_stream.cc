@@ -61,6 +61,7 @@ void TlsStream::start(std::function<void()> on_secured, std::function<void()> on
 }
 
 void TlsStream::onChange() {
+  if (closing_) return finishClosing();
   if (over_) return;
   if (!secured_) return shakeHands();
   flush();
@@ -169,6 +170,7 @@ int TlsStream::read(uint8_t* to, size_t size) {
 }
 
 void TlsStream::notify() {
+  if (std::exchange(notified_, true)) return;
   if (!sim.strikes(Fault::no_close_notify)) session_.closeNotify();
 }
 
@@ -181,11 +183,16 @@ void TlsStream::shutdown() {
 void TlsStream::close(bool reset) {
   if (std::exchange(over_, true)) return;
   on_change = nullptr;
-  if (!reset) {
-    if (!shutdown_wanted_) notify();
-    flush();
-  }
-  socket_.close(reset);
+  if (reset) return socket_.close(true);
+  notify();
+  closing_ = true;
+  finishClosing();
+}
+
+// What was written before leaves before the end.
+void TlsStream::finishClosing() {
+  if (!flush()) return socket_.close(true);
+  if (cipher_.empty()) socket_.close(false);
 }
 
 void TlsStream::breakOff() {

@@ -50,6 +50,7 @@ class TlsStream final : public Stream {
   // Sends what ciphertext there is. False when the socket is broken.
   bool flush();
   void notify();
+  void finishClosing();
 
   Simulation& sim;
   std::string actor_;
@@ -63,6 +64,8 @@ class TlsStream final : public Stream {
   int write_error_ = 0;
   bool secured_ = false;
   bool over_ = false;
+  bool closing_ = false;
+  bool notified_ = false;
   bool shutdown_wanted_ = false;
   bool change_planned_ = false;
 };

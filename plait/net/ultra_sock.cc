@@ -423,15 +423,15 @@ Task<void> UltraSock::drain(TimeNs deadline_ns, Io& io) {
   deadline_timer_.cancel();
 }
 
-Task<void> UltraSock::closeGracefully(TimeNs deadline_ns, Io& io) {
+Task<void> UltraSock::closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, Io& io) {
   if (!error_ && fd_ >= 0) {
     endOutput();
-    armDeadline(deadline_ns);
+    if (drained_by_ns != never_ns) armDeadline(drained_by_ns);
     while (!error_ && output_end_ != OutputEnd::shut) {
       flushLater();
       co_await DrainWait(*this);
     }
-    armDeadline(deadline_ns);
+    armDeadline(io.nowNs() + linger_ms * ns_per_ms);
     while (!error_ && receive_end_ == 1) {
       releaseCurrent();
       while (nextBuffer()) releaseCurrent();

@@ -109,12 +109,14 @@ class UltraSock {
   // Ends everything that waits on this socket with `error`; the descriptor stays until close(). The first error wins.
   void abort(const Error& error);
   bool isAborted() const { return error_.has_value(); }
+  // The peer has not ended its side but reset the connection, or it broke.
+  bool isReset() const { return receive_end_ < 0; }
 
   // Waits until all output has left or the socket failed, which it does at the deadline.
   Task<void> drain(TimeNs deadline_ns, Io& io);
-  // Drains, says close_notify and FIN, waits for the peer's FIN (so that a reset does not overtake our last words), and
-  // closes. Waiting ends at the deadline.
-  Task<void> closeGracefully(TimeNs deadline_ns, Io& io);
+  // Drains until `drained_by_ns`, says close_notify and FIN, waits for the peer's FIN (so that a reset does not
+  // overtake our last words) for `linger_ms` at most, and closes.
+  Task<void> closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, Io& io);
   // Cancels what is under way, waits for the kernel to let go of it, and closes. Whoever waits on the socket ends with
   // an error first.
   Task<void> close(Io& io);

@@ -47,7 +47,7 @@ struct Side {
   }
   static Task<void> closeNow(Side& side, bool gracefully, Io& task_io) {
     if (gracefully) {
-      co_await side.sock.closeGracefully(task_io.nowNs() + 2 * ns_per_s, task_io);
+      co_await side.sock.closeGracefully(never_ns, 500, task_io);
     } else {
       co_await side.sock.close(task_io);
     }
@@ -258,6 +258,20 @@ TEST_P(SockTest, GracefulCloseDeliversEverythingThenTheEnd) {
   EXPECT_EQ(server.text, much);
   EXPECT_TRUE(turnUntil([&] { return server.owner.closed >= 1; }));
   EXPECT_FALSE(client.is_closed) << "it waits for the other side, so that no reset overtakes the last bytes";
+  scope.spawn(Side::closeNow(server, true, io), io);
+  ASSERT_TRUE(turnUntil([&] { return client.is_closed && server.is_closed; }));
+}
+
+TEST_P(SockTest, GracefulCloseWaitsForAPeerThatReadsLate) {
+  open();
+  const std::string much(16 << 20, 'l');
+  client.write(much);
+  scope.spawn(Side::closeNow(client, true, io), io);
+  turnFor(700);
+  EXPECT_FALSE(client.is_closed);
+  server.read(scope);
+  ASSERT_TRUE(turnUntil([&] { return server.ended; }));
+  EXPECT_EQ(server.text.size(), much.size());
   scope.spawn(Side::closeNow(server, true, io), io);
   ASSERT_TRUE(turnUntil([&] { return client.is_closed && server.is_closed; }));
 }

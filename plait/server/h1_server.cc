@@ -9,7 +9,6 @@ namespace {
 
 // What one request's body may hold in the pipe before reading pauses; TCP's window then slows the client.
 constexpr size_t max_buffered_body = 64 * 1024;
-constexpr int64_t tunnel_close_ms = 2000;
 
 }  // namespace
 
@@ -135,11 +134,8 @@ void H1Exchange::abort(const Error& error) {
 
 void H1Exchange::end() {
   if (!body_done_) abort(connectionError(ErrorCode::body_aborted, "the response was not completed"));
-  if (is_tunnel_) {
-    // The backend's end of a tunnel is the client's too; it has a moment to close its own.
-    server_.connection_.sock().endOutput();
-    server_.connection_.expectBy(io_.nowNs() + tunnel_close_ms * ns_per_ms);
-  }
+  // The backend's end of a tunnel is the client's too.
+  if (is_tunnel_) server_.connection_.sock().stopReading();
   server_.exchange_ = nullptr;
   server_.wake();
   Server& server = server_.connection_.server();
@@ -169,8 +165,10 @@ void H1Server::onOutputDrained() {
 
 void H1Server::onPeerClosed() {
   peer_closed_ = true;
-  // A client that closes while it waits for an answer has gone; nothing else of HTTP/1.1 tells us.
-  if (exchange_ != nullptr && input_.empty() && !exchange_->is_tunnel_) {
+  // A client that closes while it waits for an answer has gone; nothing else of HTTP/1.1 tells us. One that has sent
+  // more requests may still want the answers, unless its connection is reset.
+  const bool is_gone = input_.empty() || connection_.sock().isReset();
+  if (exchange_ != nullptr && is_gone && !exchange_->is_tunnel_) {
     close_after_ = true;
     PLAIT_RARE("a client of HTTP/1.1 has gone");
     exchange_->clientGone(connectionError(ErrorCode::cancelled, "the client closed its connection"));
@@ -427,7 +425,8 @@ Task<void> H1Server::run(Bytes first, Io& io) {
   input_.start(first);
   while (co_await serveOne(io) == Outcome::next) connection_.setIdle();
   co_await connection_.scope().join();
-  co_await connection_.sock().closeGracefully(io.nowNs() + ns_per_s, io);
+  // A slow client may take its time for what has been said, as long as it takes something.
+  co_await connection_.sock().closeGracefully(never_ns, linger_ms, io);
 }
 
 }  // namespace plait

@@ -533,7 +533,8 @@ Task<void> H2Server::run(Bytes first, Io& io) {
     stream = next;
   }
   co_await connection_.scope().join();
-  co_await connection_.sock().closeGracefully(io.nowNs() + ns_per_s, io);
+  // A slow client may take its time for what has been said, as long as it takes something.
+  co_await connection_.sock().closeGracefully(never_ns, linger_ms, io);
 }
 
 }  // namespace plait

@@ -44,6 +44,9 @@ struct ServerCounters {
   std::array<uint64_t, fault_count> connection_faults{};
 };
 
+// How long a client may take for its FIN once all has been said to it.
+inline constexpr int64_t linger_ms = 1000;
+
 // Hears of every fault of a client, however many there are.
 class ServerObserver {
  public:

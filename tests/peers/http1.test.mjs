@@ -1,6 +1,8 @@
 // HTTP/1.1 as bytes: pipelining, old clients, chunked uploads, Expect, and tunnels.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import http2 from 'node:http2';
 import test from 'node:test';
 import { startH1Backend, startH2Backend } from './lib/backends.mjs';
 import { connectH2, exchangeRaw, openRaw, request } from './lib/clients.mjs';
@@ -192,3 +194,16 @@ for (const scheme of ['https', 'a bare address']) {
     assert.doesNotMatch(plait.stderr(), /is reached again|not reach/);
   });
 }
+
+test('a client that resets its connection is noticed although it has sent another request', async (t) => {
+  let gone;
+  const ended = new Promise((resolve) => { gone = resolve; });
+  const backend = await startH2Backend(t, (stream) => stream.on('close', () => gone(stream.rstCode)));
+  const plait = await startProxy(t, [backend]);
+  const raw = await openRaw(t, plait.port);
+  const arrived = once(backend.server, 'stream');
+  raw.write('GET /never HTTP/1.1\r\nHost: a\r\n\r\nGET /next HTTP/1.1\r\nHost: a\r\n\r\n');
+  await within(10_000, arrived, 'the request arrives');
+  raw.socket.resetAndDestroy();
+  assert.notEqual(await within(10_000, ended, 'the backend hears that nobody waits'), http2.constants.NGHTTP2_NO_ERROR);
+});
