@@ -32,9 +32,10 @@ void Io::runReady() {
 
 void Io::turn(TimeNs until_ns) {
   TimeNs until = until_ns;
+  const TimeNs look = timers_.nextLook();
   if (ready_head_ != ready_tail_ || !flush_.empty()) {
     until = 0;
-  } else if (const TimeNs look = timers_.nextLook(); look < until) {
+  } else if (look < until) {
     until = look;
   }
   // Completions are copied out first and delivered afterwards, so nothing runs while the backend reaps.
@@ -50,7 +51,11 @@ void Io::turn(TimeNs until_ns) {
     completion.op->on_complete(completion.op->owner, completion);
     runReady();
   }
-  timers_.advance(now_ns_);
+  // A process that was stopped for a while, or moved to another machine, looks first at all that has arrived meanwhile:
+  // deadlines are for peers that are late.
+  const bool was_stopped = count != 0 && now_ns_ - look > ns_per_s;
+  if (!was_stopped || was_stopped_) timers_.advance(now_ns_);
+  was_stopped_ = was_stopped;
   // Flushing can make coroutines ready (a failed send), and those can produce output: until neither is left.
   do {
     runReady();

@@ -98,6 +98,7 @@ class Io {
   uint32_t ready_capacity_;
   uint32_t ready_head_ = 0;
   uint32_t ready_tail_ = 0;
+  bool was_stopped_ = false;
   bool stopped_ = false;
 };
 

@@ -138,6 +138,7 @@ bool UltraSock::isFull() const {
 }
 
 void UltraSock::armRecv() {
+  if (discards_ && output_end_ != OutputEnd::shut) return;
   if (recv_op_.armed || receive_end_ != 1 || fd_ < 0 || error_ || buffer_waiter_.node.isLinked()) return;
   if (isFull()) return;
   recv_op_.single = careful_ || io_.buffers().isShort();
@@ -161,7 +162,9 @@ void UltraSock::onRecv(const Completion& completion) {
   if (completion.buffer_id >= 0) {
     const auto id = static_cast<uint32_t>(completion.buffer_id);
     bytes_received_ += static_cast<uint64_t>(completion.result);
-    if (!spill(id, static_cast<size_t>(completion.result))) {
+    if (discards_) {
+      io_.buffers().giveBack(id);
+    } else if (!spill(id, static_cast<size_t>(completion.result))) {
       io_.buffers().chained(id) = {static_cast<uint32_t>(completion.result), -1};
       (last_pending_ < 0 ? first_pending_ : io_.buffers().chained(static_cast<uint32_t>(last_pending_)).next) =
           completion.buffer_id;
@@ -425,6 +428,10 @@ Task<void> UltraSock::drain(TimeNs deadline_ns, Io& io) {
 
 Task<void> UltraSock::closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, Io& io) {
   if (!error_ && fd_ >= 0) {
+    discards_ = true;
+    io.cancel(recv_op_);
+    releaseCurrent();
+    while (nextBuffer()) releaseCurrent();
     endOutput();
     if (drained_by_ns != never_ns) armDeadline(drained_by_ns);
     while (!error_ && output_end_ != OutputEnd::shut) {
@@ -432,11 +439,7 @@ Task<void> UltraSock::closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, I
       co_await DrainWait(*this);
     }
     armDeadline(io.nowNs() + linger_ms * ns_per_ms);
-    while (!error_ && receive_end_ == 1) {
-      releaseCurrent();
-      while (nextBuffer()) releaseCurrent();
-      co_await ReceiveWait(*this);
-    }
+    while (!error_ && receive_end_ == 1) co_await ReceiveWait(*this);
     deadline_timer_.cancel();
   }
   co_await close(io);

@@ -115,7 +115,7 @@ class UltraSock {
   // Waits until all output has left or the socket failed, which it does at the deadline.
   Task<void> drain(TimeNs deadline_ns, Io& io);
   // Drains until `drained_by_ns`, says close_notify and FIN, waits for the peer's FIN (so that a reset does not
-  // overtake our last words) for `linger_ms` at most, and closes.
+  // overtake our last words) for `linger_ms` at most, and closes. What arrives meanwhile is dropped.
   Task<void> closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, Io& io);
   // Cancels what is under way, waits for the kernel to let go of it, and closes. Whoever waits on the socket ends with
   // an error first.
@@ -205,6 +205,7 @@ class UltraSock {
   int32_t receive_end_ = 1;  // 1 while receiving, then the result that ended it: 0 or -errno
   bool deadline_passed_ = false;
   bool reading_stopped_ = false;
+  bool discards_ = false;  // what still arrives is for nobody
   // Much may wait in the kernel, and all of it would come at once: what was not read in time, or before the first read.
   // Then one buffer is asked for at a time, until one is not filled.
   bool careful_ = true;
