@@ -114,8 +114,10 @@ void SimWorker::turn() {
 bool SimWorker::isAtRest() {
   const Server& server = core_.server();
   ConnectionPool& pool = *core_.pool();
-  return server.h2_exchanges.used() + server.h1_exchanges.used() + pool.h2Streams().used() + pool.h1Streams().used() ==
-         0;
+  const size_t requests =
+      server.h2_exchanges.used() + server.h1_exchanges.used() + pool.h2Streams().used() + pool.h1Streams().used();
+  // The last words to a client that does not read them wait until that counts as a stall.
+  return requests + memory_.send_blocks.used() == 0;
 }
 
 void SimWorker::checkAtRest() {

@@ -228,6 +228,16 @@ void World::build() {
   for (auto& client : clients_) client->start();
 }
 
+void World::comeToRest(TimeNs at_least_ns) {
+  const auto are_at_rest = [this] {
+    return std::ranges::all_of(workers_, [](const auto& worker) { return worker->isAtRest(); });
+  };
+  sim_.runUntil(are_at_rest, sim_.now() + quiet_limit_ns);
+  sim_.runUntil([] { return false; }, sim_.now() + at_least_ns);
+  sim_.runUntil(are_at_rest, sim_.now() + quiet_limit_ns);
+  for (auto& worker : workers_) worker->checkAtRest();
+}
+
 // The faults end, and everything that is under way must come to its end.
 bool World::quiet() {
   sim_.faults.end();
@@ -243,14 +253,7 @@ bool World::quiet() {
                  static_cast<long long>(quiet_limit_ns / ns_per_s));
   }
   // Requests whose clients have gone may take a while to be given up; then what was paused or scheduled comes to rest.
-  const auto are_at_rest = [this] {
-    return std::ranges::all_of(workers_, [](const auto& worker) { return worker->isAtRest(); });
-  };
-  if (!sim_.runUntil(are_at_rest, sim_.now() + quiet_limit_ns)) {
-    for (auto& worker : workers_) worker->checkAtRest();
-  }
-  sim_.runUntil([] { return false; }, sim_.now() + 40 * ns_per_s);
-  for (auto& worker : workers_) worker->checkAtRest();
+  comeToRest(40 * ns_per_s);
   for (auto& client : clients_) client->checkAtRest();
   for (auto& client : clients_) client->leave();
   return !sim_.isViolated();
@@ -304,8 +307,7 @@ bool World::probe() {
     // Two idle connections are still there when the proxy is told to stop.
     if (!probeWith(options, i < 4 || !may_stay)) return false;
   }
-  sim_.runUntil([] { return false; }, sim_.now() + 5 * ns_per_s);
-  for (auto& worker : workers_) worker->checkAtRest();
+  comeToRest(5 * ns_per_s);
   return !sim_.isViolated();
 }
 

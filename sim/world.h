@@ -87,6 +87,8 @@ class World {
   ClientOptions drawClient();
   H2PeerOptions drawH2();
   bool quiet();
+  // Waits until nothing is under way, and for so long more, and checks that everything is back.
+  void comeToRest(TimeNs at_least_ns);
   bool probe();
   bool probeWith(const ClientOptions& options, bool leaves);
   Client& addClient(const ClientOptions& options);

@@ -24,11 +24,12 @@ class ScriptedBackend final : public IoBackend {
     std::copy(reaped.begin(), reaped.end(), completions.begin());
     return reaped.size();
   }
-  TimeNs now() override { return 1; }
+  TimeNs now() override { return now_ns; }
   int64_t epochSeconds() override { return 1; }
   uint64_t entropy() override { return 7; }
 
   std::vector<Completion> next;
+  TimeNs now_ns = 1;
   uint32_t cancels = 0;
 };
 
@@ -58,6 +59,27 @@ TEST_F(TurnTest, WhatOneCompletionSetsOffIsDoneBeforeTheNextIsDelivered) {
   io.turn(0);
   EXPECT_EQ(said, "aAbB");
   EXPECT_EQ(scope.running(), 0u);
+}
+
+// A process that was stopped finds everything at once: what has arrived, and deadlines that have passed.
+TEST_F(TurnTest, AfterAStopAllThatHasArrivedIsLookedAtBeforeDeadlines) {
+  struct Deadline {
+    std::string* said;
+    static void pass(void* self) { *static_cast<Deadline*>(self)->said += '!'; }
+  } deadline{&said};
+  Timer timer(&deadline, Deadline::pass);
+  io.arm(timer, 50 * ns_per_ms);
+  Op a, b;
+  scope.spawn(waitThenSay(a, 'a', said, io), io);
+  scope.spawn(waitThenSay(b, 'b', said, io), io);
+  io.turn(0);
+  backend.now_ns = 10 * ns_per_s;
+  backend.next = {{.op = &a}};
+  io.turn(0);
+  EXPECT_EQ(said, "aA");
+  backend.next = {{.op = &b}};
+  io.turn(0);
+  EXPECT_EQ(said, "aAbB!") << "once, or a peer that sends all the time would never be late";
 }
 
 Task<void> sayTwice(char letter, std::string& said, Io& io) {
