@@ -203,6 +203,7 @@ size_t H2ClientConnection::onSendBody(int32_t id, uint8_t* to, size_t room, bool
 void H2ClientConnection::onEnd(const char* reason) {
   while (!streams_.empty()) {
     Entry& entry = *streams_.begin()->second.entry;
+    entry.is_untold = isHostile();
     streams_.erase(streams_.begin());
     client_.ledger.onOutcome(entry, actor(), Outcome::aborted, reason);
     client_.onEnded();

@@ -29,6 +29,7 @@ class H2Peer : public Peer {
 
   bool hasGoaway() const { return goaway_received_; }
   bool hasSettings() const { return settings_received_; }
+  bool isHostile() const { return is_hostile_; }
 
  protected:
   // A HEADERS frame begins, also one that will be ignored.

@@ -229,7 +229,7 @@ void Ledger::onHead(Entry& entry, const char* actor, Answer& answer) {
   if (!id) {
     // The proxy's own words: only where something may have gone wrong.
     const bool known = answer.status == 502 || answer.status == 503 || answer.status == 504 ||
-                       (answer.status == 408 && plan.has_request_body) ||
+                       (answer.status == 408 && (plan.has_request_body || sim.faults.exists(Fault::worker_pause))) ||
                        (plan.is_grpc && answer.status == 200 && valueOf(answer.fields, "grpc-status"));
     if (!known || entry.is_calm) {
       sim.violate("answer", "request %u got %u of the proxy's own at %s", plan.id, answer.status, actor);

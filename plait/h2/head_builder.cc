@@ -54,7 +54,7 @@ void HeadBuilder::addPseudo(const DecodedField& field) {
   }
   const bool is_known = kind_ == Kind::request ? target != nullptr : field.id == FieldName::pseudo_status;
   if (!is_known) return reject("a pseudo-header field that does not belong here (RFC 9113 §8.3)");
-  static_assert(static_cast<uint32_t>(FieldName::pseudo_status) < 31, "the numbers of the first five are bits");
+  static_assert(static_cast<uint32_t>(FieldName::pseudo_status) < 30, "the numbers of the first five are bits");
   const uint32_t bit = field.id == FieldName::pseudo_protocol ? 1u << 31 : 1u << static_cast<uint32_t>(field.id);
   if ((pseudo_seen_ & bit) != 0) return reject("a pseudo-header field comes twice (RFC 9113 §8.3)");
   pseudo_seen_ |= bit;
@@ -73,6 +73,9 @@ void HeadBuilder::addPseudo(const DecodedField& field) {
 // :authority and Host must agree, and only the former is kept: two truths about the target are how requests are
 // smuggled (RFC 9113 §8.3.1).
 void HeadBuilder::addHost(const DecodedField& field) {
+  constexpr uint32_t host_bit = 1u << 30;
+  if ((pseudo_seen_ & host_bit) != 0) return reject("Host comes twice (RFC 9110 §7.2)");
+  pseudo_seen_ |= host_bit;
   if (!request_.authority.empty()) {
     if (!http::equalsIgnoreCase(request_.authority, field.value))
       reject("Host differs from :authority (RFC 9113 §8.3.1)");

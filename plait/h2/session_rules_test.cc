@@ -58,6 +58,15 @@ TEST(SessionRules, HostMustAgreeWithAuthority) {
   EXPECT_EQ(peer.log, "request 3 GET http a / |end\nrequest 5 GET http c:80 / |end\n");
 }
 
+TEST(SessionRules, HostComesOnce) {
+  Peer peer(Role::server);
+  ASSERT_TRUE(peer.request(1, get_block + field("host", "A") + field("host", "a")));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error);
+  ASSERT_TRUE(peer.request(3, Wire{0x82, 0x86, 0x84} + field("host", "c") + field("host", "c")));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error);
+  EXPECT_EQ(peer.log, "");
+}
+
 TEST(SessionRules, ARequestOverHttpNamesItsHost) {
   Peer peer(Role::server);
   const Wire anonymous = {0x82, 0x84};
