@@ -183,6 +183,8 @@ ClientOptions World::drawClient() {
   options.uses_tls = tls_is_real ? !sim_.oneIn(4) : sim_.oneIn(3);
   options.requests = sim_.between(1, 24);
   options.parallel = options.speaks_h2 ? sim_.between(1, 20) : (sim_.oneIn(4) ? 3 : 1);
+  // Behind a request that is answered early the connection closes, whatever was pipelined.
+  if (options.is_calm && !options.speaks_h2 && sim_.faults.exists(Fault::early_response)) options.parallel = 1;
   options.gap_ns = sim_.oneIn(2) ? 0 : sim_.between(1, 400) * ns_per_ms;
   options.start_ns = sim_.below(1000) * ns_per_ms;
   options.reaction_ns = sim_.between(5, 400) * ns_per_us;
@@ -304,6 +306,8 @@ bool World::probe() {
     options.uses_tls = i % 3 == 0;
     options.requests = 5;
     options.parallel = options.speaks_h2 ? 2 : 1;
+    // Nor does HTTP/1.1 tell a request from the end of an idle connection that it crosses.
+    if (!may_stay && !options.speaks_h2) options.per_connection = 1;
     // Two idle connections are still there when the proxy is told to stop.
     if (!probeWith(options, i < 4 || !may_stay)) return false;
   }
