@@ -32,7 +32,7 @@ class H1OriginConnection final : public OriginConnection, public Peer {
     // In a tunnel the client may have said all and still wants the rest.
     if (!is_tunnel_ || entry_ == nullptr) return end(false, "the proxy has closed");
     wake();
-    sim.after(5 * ns_per_s, [this] { end(false, "the proxy has closed"); });
+    sim.after(200 * ns_per_s, [this] { end(false, "the proxy has closed"); });
   }
   void onEnd(const char*) override { entry_ = nullptr; }
   void produce() override;

@@ -219,6 +219,8 @@ void World::build() {
   if (sim_.oneIn(10)) ledger_.max_body = 400'000;
   tls_by_first_byte_ = sim_.oneIn(3);
   addOrigins(options_);
+  // Where there is little memory for uploads, little is kept for repeating.
+  if (options_.limits.upload_pool_bytes < 1 << 20) ledger_.max_calm_upload = 1000;
   addClients();
   const uint32_t count = sim_.between(1, 3);
   for (uint32_t i = 0; i < count; ++i) {
