@@ -30,9 +30,9 @@ class H1OriginConnection final : public OriginConnection, public Peer {
   bool onBytes(Bytes bytes) override;
   void onPeerEnd() override {
     // In a tunnel the client may have said all and still wants the rest.
-    if (!is_tunnel_ || entry_ == nullptr) return end(false, "the proxy has closed");
+    const bool wants_more = is_tunnel_ && entry_ != nullptr && received_ == entry_->plan.tunnel_bytes;
+    if (!wants_more) return end(false, "the proxy has closed");
     wake();
-    sim.after(200 * ns_per_s, [this] { end(false, "the proxy has closed"); });
   }
   void onEnd(const char*) override { entry_ = nullptr; }
   void produce() override;

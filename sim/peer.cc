@@ -68,6 +68,12 @@ void Peer::readSome() {
 }
 
 void Peer::writeSome() {
+  if (finished_) {
+    // What is thought of afterwards stays unsaid.
+    out_.clear();
+    if (peer_ended_) end(false, "both sides are done");
+    return;
+  }
   produce();
   if (over_) return;
   while (!out_.empty()) {
