@@ -22,7 +22,7 @@ class Peer {
   void end(bool reset, const char* reason);
   bool isOver() const { return over_; }
   // Hears what is said to it.
-  bool isReading() const { return !over_ && !reads_no_more_; }
+  bool isReading() const { return !over_ && !reads_no_more_ && !peer_ended_; }
   const char* actor() const { return actor_.c_str(); }
 
   // How it behaves.
