@@ -397,7 +397,7 @@ Task<void> H1Connection::run(Bytes first, Io& io) {
   Error ended = connectionError(ErrorCode::connection_lost, "the backend closed the connection");
   while (true) {
     Status status = feed();
-    if (status && isReaderPaused()) {
+    if (status && isReaderPaused() && !sock_.isAborted()) {
       PLAIT_RARE("a response over HTTP/1.1 waits for its client");
       // All of what was read is in the pipe: a client that does not read holds no receive buffer of the worker's.
       input_.park();

@@ -7,8 +7,8 @@ import test from 'node:test';
 import { startH1Backend, startH2Backend } from './lib/backends.mjs';
 import { connectH2, exchangeRaw, openRaw, request } from './lib/clients.mjs';
 import { certificate } from './lib/certificate.mjs';
-import { startProxy } from './lib/plait.mjs';
-import { within } from './lib/process.mjs';
+import { startConfigured, startProxy } from './lib/plait.mjs';
+import { eventually, within } from './lib/process.mjs';
 
 const echo = (stream) => {
   stream.respond({ ':status': 200 });
@@ -206,4 +206,22 @@ test('a client that resets its connection is noticed although it has sent anothe
   await within(10_000, arrived, 'the request arrives');
   raw.socket.resetAndDestroy();
   assert.notEqual(await within(10_000, ended, 'the backend hears that nobody waits'), http2.constants.NGHTTP2_NO_ERROR);
+});
+
+test('a response that nobody reads any more ends with its connection’s time, and the worker goes on', async (t) => {
+  const backend = await startH1Backend(t, (incoming, response) => {
+    if (incoming.url !== '/big') return response.end('small');
+    return response.end(Buffer.alloc(16 << 20, 'b'));
+  });
+  const plait = await startConfigured(t, `[[listen]]\naddress = "127.0.0.1:0"\n[[backend]]\nurl = "${backend.url}"\n[timeouts]\ndrain_ms = 300\nconnection_age_ms = 1000\n`);
+  const stream = connectH2(t, plait.port).request({ ':path': '/big' });
+  const ended = new Promise((resolve) => stream.on('close', resolve));
+  stream.on('error', () => {});
+  await within(10_000, once(stream, 'response'), 'the response begins');
+  // What had come is read only when nothing more can come.
+  await eventually(() => backend.sockets.size === 0, 'the backend’s connection ends');
+  assert.equal((await request(connectH2(t, plait.port), { ':path': '/' })).body, 'small');
+  stream.resume();
+  await within(10_000, ended, 'the response breaks off');
+  assert.notEqual(stream.rstCode, 0);
 });
