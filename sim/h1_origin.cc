@@ -287,10 +287,10 @@ void H1OriginConnection::finish() {
     // What still comes of the request is not looked at. Nor does everybody close at once who has said so; where only
     // that ends the body, it is not delayed.
     deaf_ = true;
-    if (framing_ == Framing::until_close || sim.oneIn(2)) {
+    if (framing_ == Framing::until_close || sim.oneIn(4)) {
       finishOutput();
     } else {
-      sim.after(sim.below(50'000) * ns_per_us, [this] {
+      sim.after(sim.below(200'000) * ns_per_us, [this] {
         finishOutput();
         wake();
       });

@@ -58,6 +58,7 @@ H2Peer::H2Peer(Simulation& simulation, std::string actor, Role role, const H2Pee
   nghttp2_session_callbacks_set_on_frame_send_callback(callbacks,
                                                        [](nghttp2_session*, const nghttp2_frame* frame, void* user) {
                                                          self(user).sayFrame("sends", *frame);
+                                                         self(user).checkSent(*frame);
                                                          return 0;
                                                        });
   nghttp2_session_callbacks_set_on_stream_close_callback(
@@ -172,6 +173,14 @@ void H2Peer::checkWindows(int32_t stream_id) {
     sim.violate("credit", "%s was granted %d bytes on stream %d, more than %d", actor(), window, stream_id,
                 allowed(first_stream_grant, sent_[stream_id]));
   }
+}
+
+void H2Peer::checkSent(const nghttp2_frame& frame) {
+  // libnghttp2 gives the connection up; what we end ourselves we call an internal error.
+  if (frame.hd.type != NGHTTP2_GOAWAY || is_hostile_) return;
+  const uint32_t code = frame.goaway.error_code;
+  if (code == NGHTTP2_NO_ERROR || code == NGHTTP2_INTERNAL_ERROR) return;
+  sim.violate("HTTP/2", "%s ends the connection with %s", actor(), nghttp2_http2_strerror(code));
 }
 
 void H2Peer::checkConnectionWindow() {

@@ -83,6 +83,7 @@ class H2Peer : public Peer {
   void consume(int32_t stream_id, size_t bytes);
   void sayFrame(const char* verb, const nghttp2_frame& frame);
   void sayHostile();
+  void checkSent(const nghttp2_frame& frame);
 
   Role role_;
   bool is_hostile_ = false;  // it has broken rules: what it gets for that is no surprise

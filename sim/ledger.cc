@@ -115,10 +115,10 @@ Plan& Ledger::draw(bool is_calm, bool may_have_body) {
   if (sim.oneIn(12)) plan.changed_fields.emplace_back("forwarded", "for=6.6.6.6");
   if (sim.oneIn(12)) plan.changed_fields.emplace_back("via", "1.0 elsewhere");
   // A head that takes more than one frame, also where the compression of strings is good.
-  if (!is_calm && sim.oneIn(100)) {
+  if (!is_calm && sim.oneIn(30)) {
     for (const char* name : {"x-long1", "x-long2"}) plan.request_fields.emplace_back(name, std::string(9000, '~'));
   }
-  if (!is_calm && sim.oneIn(100)) {
+  if (!is_calm && sim.oneIn(30)) {
     for (const char* name : {"x-long1", "x-long2"}) plan.response_fields.emplace_back(name, std::string(9000, '~'));
   }
   if (sim.oneIn(3)) plan.request_fields.emplace_back("cookie", "session=" + std::to_string(plan.id));

@@ -66,6 +66,7 @@ WorkerOptions World::drawOptions() {
         break;
       case 5:
         limits.receive_buffers = 4;
+        ledger_.max_body = 400'000;
         break;
       case 6:
         limits.medium_header_blocks = limits.large_header_blocks = 6;
