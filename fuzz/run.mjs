@@ -1,7 +1,10 @@
 // Runs fuzz targets, some at a time, each with the corpus in the tree and its dictionary. What a run finds interesting
 // lies in the build folder; `--keep` reduces it into the tree's corpus.
 //
-//   node fuzz/run.mjs [--build build/fuzz] [--seconds 20] [--jobs 2] [--seed N] [--keep] [target…]
+//   node fuzz/run.mjs [--build build/fuzz] [--seconds 20 | --minutes N] [--jobs 2] [--seed N] [--keep] [target…]
+//
+// `--minutes` goes on from target to target, the one that was run least first, until each has had so many minutes of CPU in
+// this build folder, over all runs.
 import { spawn } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
@@ -13,6 +16,7 @@ const { values: flags, positionals } = parseArgs({
   options: {
     build: { type: "string", default: path.join(here, "../build/fuzz") },
     seconds: { type: "string", default: "60" },
+    minutes: { type: "string" },
     jobs: { type: "string", default: "2" },
     seed: { type: "string", default: "0" },  // 0: another one each time
     keep: { type: "boolean", default: false },
@@ -96,10 +100,20 @@ async function keep(target) {
 
 const waiting = positionals.length > 0 ? [...positionals] : [...known];
 let failed = false;
+
+// The next target that is to be run, and no more of it than once at a time: two would miss what the other finds.
+function next() {
+  if (flags.minutes === undefined || flags.keep) return waiting.shift();
+  const spent = (target) => cpu[target] ?? 0;
+  waiting.sort((a, b) => spent(a) - spent(b));
+  return waiting.length > 0 && spent(waiting[0]) < 60 * flags.minutes ? waiting.shift() : undefined;
+}
+
 await Promise.all(Array.from({ length: Number(flags.jobs) }, async () => {
-  for (let target; (target = waiting.shift()); ) {
+  for (let target; (target = next()); ) {
     const good = await (flags.keep ? keep(target) : run(target));
     failed ||= !good;
+    if (good && flags.minutes !== undefined && !flags.keep) waiting.push(target);
   }
 }));
 process.exit(failed ? 1 : 0);
