@@ -214,6 +214,12 @@ ParseResult<Target> parseTarget(std::string_view method, std::string_view text) 
   return target;
 }
 
+// See ParseError. One space too many is a slip of someone who does mean HTTP/1.x.
+bool isForeign(std::string_view method, std::string_view target, std::string_view version) {
+  if (method.empty() || target.empty() || version.empty() || target.find(' ') != std::string_view::npos) return false;
+  return !http::equalsIgnoreCase(version.substr(0, 4), "HTTP") && !parseTarget(method, target);
+}
+
 bool isPersistent(http::Version version, const http::ConnectionTokens& tokens) {
   if (tokens.close) return false;
   return version == http::Version::http_1_1 || tokens.keep_alive;
@@ -256,11 +262,17 @@ ParseResult<HeadParse> parseRequestHead(Bytes input, size_t& scanned, http::Requ
   if (method_size == std::string_view::npos || method_size == target_end) {
     return malformed("a request line needs a method, a target and a version");
   }
-  const ParseResult<http::Version> version = parseVersion(line.substr(target_end + 1));
-  if (!version) return std::unexpected(version.error());
   const std::string_view method = line.substr(0, method_size);
+  const std::string_view target_text = line.substr(method_size + 1, target_end - method_size - 1);
+  const std::string_view version_text = line.substr(target_end + 1);
+  const ParseResult<http::Version> version = parseVersion(version_text);
+  if (!version) {
+    ParseError error = version.error();
+    error.is_foreign = isForeign(method, target_text, version_text);
+    return std::unexpected(error);
+  }
   if (!http::isToken(method)) return malformed("the method is no token");
-  const ParseResult<Target> target = parseTarget(method, line.substr(method_size + 1, target_end - method_size - 1));
+  const ParseResult<Target> target = parseTarget(method, target_text);
   if (!target) return std::unexpected(target.error());
 
   out.version = *version;

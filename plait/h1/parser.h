@@ -31,10 +31,12 @@ struct Limits {
 enum class BodyFraming : uint8_t { none, content_length, chunked, until_close };
 
 // `status` is what a server answers with; in a response it is 502. `error` always reaches the connection: nobody knows
-// where the next message would start.
+// where the next message would start. `is_foreign`: a request line of three words whose second is no target and whose
+// third does not begin with "HTTP", so that it was written for some other protocol.
 struct ParseError {
   uint16_t status = 400;
   Error error;
+  bool is_foreign = false;
 };
 
 template <class T>

@@ -101,6 +101,24 @@ TEST_F(RequestHead, OneEmptyLineBeforeItIsTolerated) {
   EXPECT_EQ(refusal("\n" + with("")), 400);
 }
 
+TEST_F(RequestHead, ALineThatWasWrittenForAnotherProtocolIsToldFromABadRequestLine) {
+  const auto isForeign = [this](std::string_view line) {
+    size_t scanned = 0;
+    const std::string input = std::string(line) + "\r\n\r\n";
+    const auto parsed = parseRequestHead(asBytes(input), scanned, head_, {});
+    EXPECT_FALSE(parsed) << line;
+    EXPECT_EQ(parsed.error().status, 400) << line;
+    return parsed.error().is_foreign;
+  };
+  for (const std::string_view line : {"INVALID CONNECTION PREFACE", "PR * HTPP/2.0", "CONNECT me now"}) {
+    EXPECT_TRUE(isForeign(line)) << line;
+  }
+  for (const std::string_view line : {"HELLO", "GET /", "GET / ", "GET  / x", "GET / x", "GET / http/1.1",
+                                      "GET x HTTP/1.x", "GET / HTTP/1.1 ", "GET http://a/ x", "how are you ?"}) {
+    EXPECT_FALSE(isForeign(line)) << line;
+  }
+}
+
 TEST_F(RequestHead, BodiesAreFramedByLengthOrChunks) {
   EXPECT_EQ(accept(with("Content-Length: 5\r\n", "POST")).framing, BodyFraming::content_length);
   EXPECT_EQ(head_.content_length, 5u);

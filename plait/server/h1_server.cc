@@ -321,6 +321,7 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
       io.nowNs() + (input_.empty() ? server.timeouts.client_idle_ms : server.timeouts.client_header_ms) * ns_per_ms);
   uint16_t refused = 0;
   bool ended = false;
+  bool is_foreign = false;
   const TimeNs begun_ns = io.nowNs();
   Error why = connectionError(ErrorCode::no_memory, "no room is left for a request");
   reads_head_ = true;
@@ -332,6 +333,7 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
       if (!parsed) {
         refused = parsed.error().status;
         why = parsed.error().error;
+        is_foreign = parsed.error().is_foreign;
         break;
       }
       if (parsed->complete) {
@@ -382,10 +384,14 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
     }
   }
   if (refused != 0) {
-    refuse(refused);
+    // Where HTTP/2 is spoken as well, a connection that begins in neither version's way may be a preface gone wrong,
+    // and its sender would take a text for a frame: it gets none (RFC 9113 §3.4, RFC 9112 §2.2).
+    const bool is_mute = is_foreign && !had_request_ && connection_.sock().alpn().empty();
+    if (!is_mute) refuse(refused);
     if (head.version == http::Version::http_2) head.version = http::Version::http_1_1;
-    server.noteRejected({connection_.client(), head, refused, begun_ns, why});
+    server.noteRejected({connection_.client(), head, is_mute ? uint16_t{0} : refused, begun_ns, why});
   }
+  had_request_ = true;
   if (refused != 0 || ended) co_return Outcome::close;
 
   connection_.setBusy();

@@ -78,6 +78,7 @@ class H1Server {
   std::coroutine_handle<> waiter_;
   Progress body_progress_;
   uint64_t body_bytes_ = 0;
+  bool had_request_ = false;
   bool reads_head_ = false;
   bool waits_for_body_ = false;
   bool timed_out_ = false;

@@ -91,6 +91,15 @@ serverRule('9112 §2.2', 'a bare CR in the request line is 400', 'GET /\r HTTP/1
 serverRule('9112 §2.2', 'whitespace before the first field is 400', 'GET / HTTP/1.1\r\n Host: a\r\n\r\n', refused(400));
 serverRule('9112 §2.2', 'an empty line before the request is taken', `\r\n${get()}`, served());
 serverRule('9112 §2.2', 'what is not HTTP is 400', 'hello, how are you?\r\n\r\n', refused(400));
+serverRule('9112 §2.2', 'what may be HTTP/2’s preface gone wrong is not answered', 'INVALID CONNECTION PREFACE\r\n\r\n', async ({ raw, backend }) => {
+  assert.equal(await raw.ended(), '');
+  assert.equal(raw.error, null);
+  assert.deepEqual(backend.requests, []);
+});
+serverRule('9112 §2.2', 'behind a request it is 400', `${get()}INVALID CONNECTION PREFACE\r\n\r\n`, async ({ raw, backend }) => {
+  assert.match(await raw.ended(), /^HTTP\/1\.1 200 [\s\S]*HTTP\/1\.1 400 /);
+  assert.equal(backend.requests.length, 1);
+});
 serverRule('9112 §2.3', 'a request of HTTP/1.0 is forwarded with plait’s own version', 'GET / HTTP/1.0\r\nHost: a\r\n\r\n', served((seen) => assert.match(seen, /^GET \/ HTTP\/1\.1\r\n/)));
 serverRule('9112 §2.3', 'HTTP/2.0 in a request line is 505', 'GET / HTTP/2.0\r\nHost: a\r\n\r\n', refused(505));
 for (const version of ['HTTP/1', 'http/1.1', 'HTTP/1.11', 'HTTP/1.x', 'HTTPS/1.1', 'HTTP/ 1.1']) {
