@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { startH1Backend, startH2Backend } from './lib/backends.mjs';
+import { connectionError, ignored, isAlive, served, streamError } from './lib/h2_reactions.mjs';
 import { startConfigured, startProxy } from './lib/plait.mjs';
 import { defer, eventually } from './lib/process.mjs';
 import { frame, headerBlock, uint32 } from './lib/raw_h2.mjs';
@@ -36,47 +37,6 @@ const end = flag.endStream;
 const literal = (name, value) => Buffer.from([0, name.length, ...Buffer.from(name, 'latin1'), value.length, ...Buffer.from(value, 'latin1')]);
 const block = (...parts) => Buffer.concat(parts.map((part) => Buffer.from(part)));
 const getBlock = headerBlock(get());
-
-// -- reactions
-
-async function isAlive(c) {
-  const stream = 0x10001;
-  c.send(headers(stream, get()));
-  const head = await c.untilHeaders(stream);
-  assert.equal(head.payload[0] === 0x20 ? head.payload[1] : head.payload[0], 0x88, ':status 200, by its index in the static table');
-  await c.untilEnd(stream);
-}
-
-// A connection error: GOAWAY with this code, and then the connection closes (§5.4.1).
-const connectionError = (expected) => async (c) => {
-  const said = await c.untilGoaway();
-  assert.equal(said.code, expected, c.heard());
-  await c.untilClosed();
-  assert.ok(!c.frames.some((one) => one.type === type.reset), `no stream error besides; heard ${c.heard()}`);
-};
-
-// A stream error: RST_STREAM with this code, and the connection goes on (§5.4.2).
-const streamError = (expected, stream = 1) => async (c) => {
-  const said = await c.untilReset(stream);
-  assert.equal(said.code, expected, c.heard());
-  await isAlive(c);
-  assert.ok(!c.frames.some((one) => one.type === type.goaway), c.heard());
-};
-
-// Nothing happens, and the connection goes on.
-const ignored = async (c) => {
-  await c.settled();
-  await isAlive(c);
-  assert.ok(!c.frames.some((one) => one.type === type.goaway || one.type === type.reset), c.heard());
-};
-
-// The request on this stream is answered with 200 to its end, without any error.
-const served = (stream = 1) => async (c) => {
-  const head = await c.untilHeaders(stream);
-  assert.equal(head.payload[0], 0x88, c.heard());
-  await c.untilEnd(stream);
-  await ignored(c);
-};
 
 // `said` is frames, or a function of the connection; without `greeting` nothing was said before.
 const cases = [];

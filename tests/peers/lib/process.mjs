@@ -117,6 +117,14 @@ export async function startServer(t, make) {
   throw new Error(`a server did not start: ${said}`);
 }
 
+// The state that the kernel has this connected socket of IPv4 in, as in include/net/tcp_states.h, or nothing where it has
+// none: 8 once the peer has closed its half, nothing once it has reset the connection.
+export function tcpStateOf({ localPort, remotePort }) {
+  const hex = (port) => port.toString(16).toUpperCase().padStart(4, '0');
+  const line = readFileSync('/proc/net/tcp', 'utf8').match(new RegExp(`:${hex(localPort)} [0-9A-F]{8}:${hex(remotePort)} ([0-9A-F]{2}) `));
+  return line === null ? undefined : parseInt(line[1], 16);
+}
+
 // How many established connections lead to this port of the loopback interface, as the kernel counts them.
 export function connectionsTo(port) {
   const hex = port.toString(16).toUpperCase().padStart(4, '0');

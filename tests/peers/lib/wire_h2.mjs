@@ -58,10 +58,14 @@ export class WirePeer {
     this.frames = [];
     this.buffered = Buffer.alloc(0);
     this.closed = false;
+    this.ended = false;  // the peer said that it will send no more
+    this.error = null;   // what broke the connection, if anything did
+    this.patience_ms = 5_000;
     this.pings = 0;
     this.waiting = null;
     socket.on('data', (chunk) => this.receive(chunk));
-    socket.on('error', () => {});
+    socket.on('end', () => { this.ended = true; });
+    socket.on('error', (error) => { this.error = error; });
     socket.on('close', () => {
       this.closed = true;
       this.waiting?.();
@@ -79,8 +83,8 @@ export class WirePeer {
       const one = { type: this.buffered[3], flags: this.buffered[4], stream: this.buffered.readUInt32BE(5) & 0x7fffffff };
       one.payload = Buffer.from(this.buffered.subarray(9, 9 + length));
       this.buffered = this.buffered.subarray(9 + length);
-      if (one.type === type.reset) one.code = one.payload.readUInt32BE(0);
-      if (one.type === type.goaway) {
+      if (one.type === type.reset && length >= 4) one.code = one.payload.readUInt32BE(0);
+      if (one.type === type.goaway && length >= 8) {
         one.last = one.payload.readUInt32BE(0) & 0x7fffffff;
         one.code = one.payload.readUInt32BE(4);
       }
@@ -92,7 +96,7 @@ export class WirePeer {
   }
 
   send(...frames) {
-    if (this.closed) return;
+    if (this.closed || this.ended) return;
     this.socket.write(Buffer.concat(frames.flat(Infinity).map(bytes)));
   }
 
@@ -101,7 +105,7 @@ export class WirePeer {
   }
 
   // The first frame that `matches` and was not waited for before, come or to come.
-  async until(matches, what, ms = 5_000) {
+  async until(matches, what, ms = this.patience_ms) {
     const end = Date.now() + ms;
     for (;;) {
       const one = this.frames.find((candidate) => !candidate.taken && matches(candidate));
@@ -139,8 +143,8 @@ export class WirePeer {
     await this.until((one) => one.type === type.ping && (one.flags & flag.ack) && one.payload.toString() === content, 'the answer to PING');
   }
 
-  async untilClosed() {
-    if (!this.closed) await within(5_000, once(this.socket, 'close'), `the connection closes; heard ${this.heard()}`);
+  async untilClosed(ms = this.patience_ms) {
+    if (!this.closed) await within(ms, once(this.socket, 'close'), `the connection closes; heard ${this.heard()}`);
   }
 }
 
