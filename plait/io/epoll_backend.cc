@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -16,7 +17,10 @@ namespace plait {
 namespace {
 
 constexpr uint32_t max_descriptors = 1 << 20;
-constexpr uint32_t reads_per_turn = 4;
+// Buffers that one descriptor fills in a turn: what one turn reads leaves in one send. The first is read alone, which
+// is all there is in most cases; behind a full one the others are read together.
+constexpr uint32_t buffers_per_turn = 16;
+constexpr uint32_t buffers_at_once = 8;
 
 // What is known about one descriptor. Zero is the state of one that epoll does not watch.
 struct Descriptor {
@@ -124,12 +128,12 @@ class EpollBackend final : public IoBackend {
         Completion completion;
         if (tryWrite(descriptor, completion)) completions[count++] = completion;
       }
-      // A few buffers at once: what one turn reads leaves in one send.
-      for (uint32_t reads = 0; reads != reads_per_turn && descriptor.readable && descriptor.reader != nullptr;
-           ++reads) {
+      for (uint32_t left = buffers_per_turn; left != 0 && descriptor.readable && descriptor.reader != nullptr;) {
         if (count == completions.size()) break;
-        Completion completion;
-        if (tryRead(descriptor, completion)) completions[count++] = completion;
+        const size_t most =
+            std::min<size_t>({left, left == buffers_per_turn ? 1u : buffers_at_once, completions.size() - count});
+        count += tryRead(descriptor, completions.subspan(count, most));
+        left -= static_cast<uint32_t>(most);
       }
       if (descriptor.readable && descriptor.reader != nullptr) enqueue(fd);
     }
@@ -254,9 +258,11 @@ class EpollBackend final : public IoBackend {
     return true;
   }
 
-  bool tryRead(Descriptor& descriptor, Completion& completion) {
+  // Returns how many of `completions` were made.
+  size_t tryRead(Descriptor& descriptor, std::span<Completion> completions) {
     Op& op = *descriptor.reader;
-    return op.kind == OpKind::accept ? tryAccept(descriptor, op, completion) : tryRecv(descriptor, op, completion);
+    if (op.kind == OpKind::accept) return tryAccept(descriptor, op, completions.front()) ? 1 : 0;
+    return tryRecv(descriptor, op, completions);
   }
 
   bool tryAccept(Descriptor& descriptor, Op& op, Completion& completion) {
@@ -274,32 +280,48 @@ class EpollBackend final : public IoBackend {
     return true;
   }
 
-  bool tryRecv(Descriptor& descriptor, Op& op, Completion& completion) {
-    const int32_t id = buffers_.takeFree();
-    int32_t result = -ENOBUFS;
-    if (id >= 0) {
-      ssize_t got = 0;
+  size_t tryRecv(Descriptor& descriptor, Op& op, std::span<Completion> completions) {
+    const size_t buffer_size = buffers_.bufferSize();
+    int32_t ids[buffers_at_once];
+    iovec vectors[buffers_at_once];
+    size_t taken = 0;
+    const size_t wanted = op.single || buffers_.isShort() ? 1 : std::min(completions.size(), std::size(ids));
+    while (taken < wanted && (ids[taken] = buffers_.takeFree()) >= 0) {
+      vectors[taken] = {buffers_.data(static_cast<uint32_t>(ids[taken])), buffer_size};
+      taken += 1;
+    }
+    ssize_t got = -ENOBUFS;
+    if (taken != 0) {
       do {
-        got = ::recv(op.fd, buffers_.data(static_cast<uint32_t>(id)), buffers_.bufferSize(), MSG_DONTWAIT);
+        // A socket that epoll watches does not block.
+        got = taken == 1 ? ::recv(op.fd, vectors[0].iov_base, buffer_size, MSG_DONTWAIT)
+                         : ::readv(op.fd, vectors, static_cast<int>(taken));
       } while (got < 0 && errno == EINTR);
-      result = got < 0 ? -errno : static_cast<int32_t>(got);
-      if (result <= 0) buffers_.untake(static_cast<uint32_t>(id));
-      if (result == -EAGAIN) {
-        descriptor.readable = false;
-        return false;
-      }
+      if (got < 0) got = -errno;
     }
-    if (result > 0) {
-      buffers_.markLent(static_cast<uint32_t>(id));
-      if (static_cast<uint32_t>(result) < buffers_.bufferSize() && !descriptor.hung_up) descriptor.readable = false;
-      if (op.single) descriptor.reader = nullptr;
-      completion = {.op = &op, .result = result, .buffer_id = id, .more = !op.single};
-      return true;
+    const size_t filled = got <= 0 ? 0 : (static_cast<size_t>(got) + buffer_size - 1) / buffer_size;
+    // The last taken is the first to be taken again.
+    for (size_t i = taken; i-- > filled;) buffers_.untake(static_cast<uint32_t>(ids[i]));
+    if (got == -EAGAIN) {
+      descriptor.readable = false;
+      return 0;
     }
-    // The end of the stream, an error, or no buffer: the owner decides whether to arm again.
-    descriptor.reader = nullptr;
-    completion = {.op = &op, .result = result};
-    return true;
+    if (got <= 0) {
+      // The end of the stream, an error, or no buffer: the owner decides whether to arm again.
+      descriptor.reader = nullptr;
+      completions.front() = {.op = &op, .result = static_cast<int32_t>(got)};
+      return 1;
+    }
+    if (static_cast<size_t>(got) < taken * buffer_size && !descriptor.hung_up) descriptor.readable = false;
+    if (op.single) descriptor.reader = nullptr;
+    size_t left = static_cast<size_t>(got);
+    for (size_t i = 0; i < filled; ++i) {
+      buffers_.markLent(static_cast<uint32_t>(ids[i]));
+      const size_t size = std::min(left, buffer_size);
+      completions[i] = {.op = &op, .result = static_cast<int32_t>(size), .buffer_id = ids[i], .more = !op.single};
+      left -= size;
+    }
+    return filled;
   }
 
   BufferPool& buffers_;

@@ -159,6 +159,36 @@ TEST_P(ConnectionTest, BytesArriveInOrderAndOneArmingLastsForAll) {
   EXPECT_EQ(recv.last(), -ECANCELED);
 }
 
+struct ManyBuffers : ConnectionTest {
+  ManyBuffers() : ConnectionTest(64) {}
+};
+INSTANTIATE_TEST_SUITE_P(Backends, ManyBuffers, testing::Values(IoKind::uring, IoKind::epoll), backendName);
+
+TEST_P(ManyBuffers, WhatHasPiledUpArrivesWholeAndInOrderWithTheEndBehindIt) {
+  // The last piece fills its buffer, or one byte less, or one more.
+  for (const size_t size : {20 * 4096, 20 * 4096 - 1, 20 * 4096 + 1}) {
+    int both[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, both), 0);
+    std::string sent;
+    for (size_t i = 0; i < size; ++i) sent += static_cast<char>('a' + i / 4096 + i % 7);
+    ASSERT_EQ(::write(both[0], sent.data(), size), static_cast<ssize_t>(size));
+    ::close(both[0]);
+    Recorder recv(io, OpKind::recv, both[1]);
+    recv.submit();
+    EXPECT_TRUE(turnUntil([&] {
+      // A backend may hand out fewer buffers at once than there are.
+      if (recv.ended && recv.last() == -ENOBUFS) {
+        recv.ended = false;
+        recv.submit();
+      }
+      return recv.ended;
+    }));
+    EXPECT_EQ(recv.text, sent);
+    EXPECT_EQ(recv.last(), 0);
+    synchronous(OpKind::close, both[1]);
+  }
+}
+
 TEST_P(ConnectionTest, AGatheredSendKeepsItsOrder) {
   Recorder recv(io, OpKind::recv, server);
   recv.submit();
