@@ -36,8 +36,8 @@ void Reservation::prefault() {
 // Most of a large block is rarely touched: its first lines always are. Strides that are a power of two would put the
 // first lines of all blocks into the same few sets of the caches; an odd number of lines spreads them over all sets.
 size_t BlockSlab::strideOf(size_t block_size) {
-  const size_t lines = (block_size + cache_line - 1) / cache_line;
-  return block_size < 2 * cache_line ? block_size : (lines | 1) * cache_line;
+  const size_t lines = (block_size + cache_line_size - 1) / cache_line_size;
+  return block_size < 2 * cache_line_size ? block_size : (lines | 1) * cache_line_size;
 }
 
 BlockSlab::BlockSlab(size_t block_size, size_t count)
@@ -45,6 +45,7 @@ BlockSlab::BlockSlab(size_t block_size, size_t count)
       free_(sizeof(void*) * count),
       block_size_((block_size + 15) / 16 * 16),
       stride_(strideOf(block_size_)),
+      hot_bytes_(hotBytes(block_size_)),
       count_(count) {}
 
 size_t BlockSlab::bytesFor(size_t block_size, size_t count) {

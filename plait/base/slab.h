@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "plait/base/assert.h"
+#include "plait/base/prefetch.h"
 
 namespace plait {
 
@@ -47,7 +48,7 @@ class BlockSlab {
     if (free_count_ != 0) [[likely]] {
       block = freeList()[--free_count_];
       // The next to be taken is on its way into the cache while this one is filled.
-      if (free_count_ != 0) prefetch(freeList()[free_count_ - 1]);
+      if (free_count_ != 0) prefetch(freeList()[free_count_ - 1], hot_bytes_);
     } else if (bumped_ < count_) {
       block = memory_.data() + bumped_ * stride_;
       bumped_ += 1;
@@ -84,16 +85,16 @@ class BlockSlab {
  private:
   static size_t strideOf(size_t block_size);
   void** freeList() const { return reinterpret_cast<void**>(free_.data()); }
-  static void prefetch(const void* block) {
-    __builtin_prefetch(block, 1);
-    __builtin_prefetch(static_cast<const uint8_t*>(block) + cache_line, 1);
+  // How much of a block is used in most cases, and at once. Large ones are filled by whoever streams through them.
+  static constexpr size_t hotBytes(size_t block_size) {
+    return block_size < 1024 ? block_size : block_size <= 2048 ? 384 : 128;
   }
-  static constexpr size_t cache_line = 64;
 
   Reservation memory_;
   Reservation free_;
   size_t block_size_ = 0;
   size_t stride_ = 0;  // from one block to the next
+  size_t hot_bytes_ = 0;
   size_t count_ = 0;
   size_t bumped_ = 0;
   size_t free_count_ = 0;

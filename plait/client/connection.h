@@ -31,7 +31,7 @@ class Connection : public UltraSock::Owner {
   virtual bool isHttp1() const = 0;
   // Streams that run or are reserved, and how many there may be.
   uint32_t load() const { return active_ + reserved_; }
-  virtual uint32_t limit() const = 0;
+  uint32_t limit() const { return limit_; }
   bool hasRoom() const { return isReady() && load() < limit(); }
   // True when the next request should find another connection: this one is three quarters full, or its peer's window
   // has been closed for a while.
@@ -61,6 +61,7 @@ class Connection : public UltraSock::Owner {
   const Error& retiredBecause() const { return retired_because_; }
 
  protected:
+  void setLimit(uint32_t streams) { limit_ = streams; }
   void streamStarted() { active_ += 1; }
   void streamEnded();
   // Looks at the streams' deadlines; returns when to look again.
@@ -88,6 +89,7 @@ class Connection : public UltraSock::Owner {
   uint32_t reserved_ = 0;
 
  private:
+  uint32_t limit_ = 1;
   friend class ConnectionPool;
   void onTimer();
   void abort(const Error& error);

@@ -41,7 +41,6 @@ class H1Connection final : public Connection {
   ~H1Connection() override = default;
 
   bool isHttp1() const override { return true; }
-  uint32_t limit() const override { return 1; }
   bool isCrowded() const override { return false; }
   void request(RequestOp& op) override;
   void onOutputDrained() override;

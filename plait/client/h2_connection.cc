@@ -23,15 +23,15 @@ h2::SessionConfig sessionConfig(const Limits& limits) {
 }
 
 // Upstream connections are shared by many clients: what belongs to one of them stays out of the table.
-h2::Indexing indexingOf(const http::Field& field) {
-  constexpr http::FieldNameSet secret = {FieldName::authorization, FieldName::proxy_authorization, FieldName::cookie};
-  constexpr http::FieldNameSet personal = {
-      FieldName::content_length, FieldName::x_forwarded_for, FieldName::forwarded,     FieldName::x_request_id,
-      FieldName::traceparent,    FieldName::grpc_timeout,    FieldName::if_none_match, FieldName::if_modified_since,
-      FieldName::range,          FieldName::referer};
-  if (field.never_indexed || secret.contains(field.id)) return h2::Indexing::never;
-  return personal.contains(field.id) ? h2::Indexing::avoid : h2::Indexing::allow;
-}
+constexpr h2::IndexingRules indexing_rules = {
+    {h2::Indexing::never, {FieldName::authorization, FieldName::proxy_authorization, FieldName::cookie}},
+    {h2::Indexing::avoid,
+     {FieldName::content_length, FieldName::x_forwarded_for, FieldName::forwarded, FieldName::x_request_id,
+      FieldName::traceparent, FieldName::grpc_timeout, FieldName::if_none_match, FieldName::if_modified_since,
+      FieldName::range, FieldName::referer}}};
+
+// The op lies in the frame of whoever waits for it, with what that needs next behind it.
+constexpr size_t op_surroundings = 256;
 
 // So many responses are handed to their requests before those go on: few enough that what was written about them is
 // still in the nearest cache.
@@ -101,7 +101,7 @@ bool H2UpstreamStream::onBodyEnd(const http::FieldList* trailers) {
     session.beginHeaders();
     for (const http::Field field : *trailers) {
       if (http::isForbiddenInTrailers(field.id)) continue;
-      session.addField(field.name, field.value, field.id, indexingOf(field));
+      session.addField(field.name, field.value, field.id, indexing_rules.of(field));
     }
     session.endHeaders(*this, true);
   } else if (!session.sendEnd(*this)) {
@@ -145,14 +145,14 @@ H2Connection::H2Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock
       heard_ns_(pool.io().nowNs()),
       resets_refilled_ns_(heard_ns_) {
   sock.setLowWater(pool.limits().send_queue_bytes / 2);
+  // Until its SETTINGS are there the backend is taken for what it was last time.
+  allowStreams(pool.rememberedStreams(backend_idx));
   session_.start();
   sock.flushLater();
 }
 
-uint32_t H2Connection::limit() const {
-  const uint32_t peer = session_.peerSettingsReceived() ? session_.peerSettings().max_concurrent_streams
-                                                        : pool_.rememberedStreams(backend_idx_);
-  return std::min(peer, pool_.limits().streams_per_upstream_connection);
+void H2Connection::allowStreams(uint32_t peer_limit) {
+  setLimit(std::min(peer_limit, pool_.limits().streams_per_upstream_connection));
 }
 
 bool H2Connection::isCrowded() const {
@@ -185,6 +185,8 @@ void H2Connection::request(RequestOp& op) {
   stream->expects_no_body = head.method == "HEAD";
   stream->deadline_ns = op.options->deadline_ns;
   stream->start_position = sock_.position();
+  stream->wanted[0] = {reinterpret_cast<const uint8_t*>(&op), sizeof(op) + op_surroundings};
+  stream->wanted[1] = op.options->wanted_with_head;
   op.stream = stream;
   // An upgrade that this backend cannot do is a request without one (RFC 9110 §7.8).
   const bool end_stream = head.end_stream || !head.protocol.empty();
@@ -196,7 +198,8 @@ void H2Connection::request(RequestOp& op) {
     session_.addField(FieldName::pseudo_path, head.path, h2::Indexing::avoid);
   }
   if (!head.authority.empty()) session_.addField(FieldName::pseudo_authority, head.authority);
-  for (const http::Field field : head.fields) session_.addField(field.name, field.value, field.id, indexingOf(field));
+  for (const http::Field field : head.fields)
+    session_.addField(field.name, field.value, field.id, indexing_rules.of(field));
   session_.endHeaders(*stream, end_stream);
   streamStarted();
   sock_.flushLater();
@@ -425,6 +428,7 @@ void H2Connection::onEvent(h2::Event& event) {
       if (stream->request_pipe != nullptr) stream->request_pipe->pump();
       return;
     case h2::Event::Kind::settings:
+      allowStreams(session_.peerSettings().max_concurrent_streams);
       pool_.rememberStreams(backend_idx_, session_.peerSettings().max_concurrent_streams);
       pumpBlocked();
       return pool_.onRoom(*this);

@@ -41,7 +41,6 @@ class H2Connection final : public Connection {
   ~H2Connection() override = default;
 
   bool isHttp1() const override { return false; }
-  uint32_t limit() const override;
   bool isCrowded() const override;
   void request(RequestOp& op) override;
   void onOutputDrained() override;
@@ -66,6 +65,7 @@ class H2Connection final : public Connection {
   void spendReset();
   void pumpBlocked();
   void block(H2UpstreamStream& stream);
+  void allowStreams(uint32_t peer_limit);
   Status feed(Bytes& input, Io& io);  // leaves what is to be fed after others have gone on
 
   h2::Session session_;

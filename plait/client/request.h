@@ -38,6 +38,8 @@ struct RequestOptions {
   InterimSink* interim = nullptr;     // null: interim responses are dropped
   uint8_t* retries = nullptr;         // counts tries after the first, if not null
   RetryClass* retry_class = nullptr;  // class of the last retry, if not null
+  // What whoever waits will use when the head is there. It is fetched back into the caches while the head is decoded.
+  Bytes wanted_with_head;
   // A request of unknown fate is repeated once, however many backends are tried: whoever tries several shares this.
   bool* unknown_retried = nullptr;
 

@@ -2,7 +2,10 @@
 // of name and value, so encoding a repeated field costs one look-up and one or two bytes.
 #pragma once
 
+#include <initializer_list>
+
 #include "plait/h2/header_table.h"
+#include "plait/http/field_list.h"
 
 namespace plait::h2 {
 
@@ -11,6 +14,27 @@ enum class Indexing : uint8_t {
   repeated,  // enters it when it comes a second time: varies, but not always
   avoid,     // literal without indexing: varies, or belongs to one client of a shared connection
   never,     // never-indexed literal, on every hop (RFC 7541 §7.1.3)
+};
+
+// How the fields of one direction are indexed, by their names: a table, since every field asks.
+class IndexingRules {
+ public:
+  struct Rule {
+    Indexing indexing;
+    std::initializer_list<http::FieldName> names;
+  };
+  // Names that no rule names may enter the table.
+  constexpr IndexingRules(std::initializer_list<Rule> rules) {
+    for (const Rule& rule : rules) {
+      for (const http::FieldName name : rule.names) indexing_[static_cast<size_t>(name)] = rule.indexing;
+    }
+  }
+  Indexing of(const http::Field& field) const {
+    return field.never_indexed ? Indexing::never : indexing_[static_cast<size_t>(field.id)];
+  }
+
+ private:
+  Indexing indexing_[http::field_name_count] = {};
 };
 
 class HpackEncoder {

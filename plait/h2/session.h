@@ -87,6 +87,8 @@ struct Stream {
   uint64_t content_left = http::unknown_length;  // of the announced Content-Length
   Stream* hash_next = nullptr;
   ListNode node;
+  // Memory of the owner's that it will use when the next message on this stream is there.
+  Bytes wanted[2];
 
   bool isClosed() const { return is_reset || (local_ended && remote_ended); }
 };
@@ -231,6 +233,7 @@ class Session {
 
   Status fail(H2Error code, const char* reason, Fault fault = Fault::none);
   Status onFrameHeader();
+  void expectNextFrame(Bytes input) const;
   Status takePayload(Bytes& input, Event& event);
   Status onPayload(Bytes payload, Event& event);
   Status onSettings(Bytes payload, Event& event);

@@ -1,10 +1,16 @@
 // Header blocks: assembled, decoded, and made into heads (RFC 9113 §4.3, §8.1 to §8.3).
 #include <algorithm>
 
+#include "plait/base/prefetch.h"
 #include "plait/h2/head_builder.h"
 #include "plait/h2/session.h"
 
 namespace plait::h2 {
+namespace {
+
+constexpr size_t owner_part_size = 384;
+
+}  // namespace
 
 Status Session::onHeaders(Bytes payload, Event& event) {
   uint32_t padding = 0;
@@ -52,6 +58,11 @@ Status Session::onContinuation(Bytes payload, Event& event) {
 Status Session::onHeaderBlock(Bytes block, Event& event) {
   const uint32_t id = block_stream_id_;
   Stream* stream = find(id);
+  // What the owner will need when the fields have been decoded is fetched meanwhile; its part of the slot lies behind.
+  if (stream != nullptr) {
+    prefetch(stream + 1, owner_part_size);
+    for (const Bytes wanted : stream->wanted) prefetch(wanted.data(), wanted.size());
+  }
   bool is_request = false;
   if (role_ == Role::server) {
     if (id % 2 == 0) return fail(H2Error::protocol_error, "a client's stream has an even id (RFC 9113 §5.1.1)");

@@ -1,6 +1,7 @@
 // The receiving half of a session: frames out of bytes, and everything but header blocks.
 #include <algorithm>
 
+#include "plait/base/prefetch.h"
 #include "plait/base/rare.h"
 #include "plait/h2/session.h"
 
@@ -144,6 +145,7 @@ Status Session::next(Bytes& input, Event& event, uint32_t now_s) {
         frame_ = FrameHeader::parse(header_);
         frame_left_ = frame_.length;
         padding_left_ = 0;
+        expectNextFrame(input);
         status = onFrameHeader();
         if (status) status = spendFrame();
         if (status && frame_.type == FrameType::data) status = onDataHeader(event);
@@ -169,6 +171,12 @@ Status Session::next(Bytes& input, Event& event, uint32_t now_s) {
     if (!status) return status;
   }
   return {};
+}
+
+// The stream of the frame behind this one, if it is there already, is fetched while this one is worked on.
+void Session::expectNextFrame(Bytes input) const {
+  if (input.size() < size_t{frame_.length} + frame_header_size) return;
+  prefetch(buckets_[bucketOf(FrameHeader::parse(input.data() + frame_.length).stream_id)], sizeof(Stream));
 }
 
 // The payload of any frame but DATA, in place where it lies whole in the input, else collected in the carry.

@@ -124,17 +124,16 @@ inline std::string_view nameOf(FieldName name) {
   return field_name_texts[static_cast<size_t>(name)];
 }
 
-// A set of names that is asked with a shift.
+// A set of names that is asked with one load: some are asked for every field of every message.
 class FieldNameSet {
  public:
   constexpr FieldNameSet(std::initializer_list<FieldName> names) {
-    for (const FieldName name : names) words_[static_cast<size_t>(name) / 64] |= bitOf(name);
+    for (const FieldName name : names) is_member_[static_cast<size_t>(name)] = true;
   }
-  constexpr bool contains(FieldName name) const { return (words_[static_cast<size_t>(name) / 64] & bitOf(name)) != 0; }
+  constexpr bool contains(FieldName name) const { return is_member_[static_cast<size_t>(name)]; }
 
  private:
-  static constexpr uint64_t bitOf(FieldName name) { return uint64_t{1} << (static_cast<size_t>(name) % 64); }
-  uint64_t words_[(field_name_count + 63) / 64] = {};
+  bool is_member_[field_name_count] = {};
 };
 
 }  // namespace plait::http

@@ -78,6 +78,7 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
     finish(request, io);
     co_return;
   }
+  request.options.wanted_with_head = exchange.hotMemory();
   request.options.deadline_ns = io.nowNs() + response_head_ms_ * ns_per_ms;
   request.options.cancel = &exchange.cancelToken();
   request.options.interim = &request;

@@ -86,12 +86,16 @@ class Exchange : public http::BodyProducer, public http::BodyConsumer {
   // The handler's last call; the exchange may be gone when it returns.
   virtual void end() = 0;
 
+  // What sending the response will use.
+  Bytes hotMemory() const { return {reinterpret_cast<const uint8_t*>(this), hot_size}; }
+
   uint64_t responseBytes() const { return response_bytes_; }
   uint16_t status() const { return status_; }
 
  protected:
   ~Exchange() = default;
 
+  static constexpr size_t hot_size = 640;
   virtual void sendShortBody(std::string_view text) = 0;
   // Copies a head into this exchange's memory; false when there is none.
   bool adoptRequest(const http::RequestHead& head, const http::FieldList& fields);

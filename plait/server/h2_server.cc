@@ -32,14 +32,10 @@ h2::SessionConfig sessionConfig(const Limits& limits) {
 constexpr uint32_t requests_at_once = 4;
 
 // What differs from one response to the next would only push useful entries out of the client's table.
-h2::Indexing indexingOf(const http::Field& field) {
-  constexpr http::FieldNameSet varying = {FieldName::set_cookie, FieldName::content_range, FieldName::x_request_id};
-  constexpr http::FieldNameSet often_the_same = {FieldName::etag, FieldName::content_length, FieldName::last_modified,
-                                                 FieldName::location};
-  if (field.never_indexed) return h2::Indexing::never;
-  if (often_the_same.contains(field.id)) return h2::Indexing::repeated;
-  return varying.contains(field.id) ? h2::Indexing::avoid : h2::Indexing::allow;
-}
+constexpr h2::IndexingRules indexing_rules = {
+    {h2::Indexing::repeated,
+     {FieldName::etag, FieldName::content_length, FieldName::last_modified, FieldName::location}},
+    {h2::Indexing::avoid, {FieldName::set_cookie, FieldName::content_range, FieldName::x_request_id}}};
 
 }  // namespace
 
@@ -99,7 +95,7 @@ bool H2Exchange::onBodyEnd(const http::FieldList* trailers) {
     session.beginHeaders();
     for (const http::Field field : *trailers) {
       if (!http::isForbiddenInTrailers(field.id))
-        session.addField(field.name, field.value, field.id, indexingOf(field));
+        session.addField(field.name, field.value, field.id, indexing_rules.of(field));
     }
     session.endHeaders(*this, true);
     sent = true;
@@ -135,7 +131,7 @@ bool H2Exchange::writeHead(const http::ResponseHead& head, bool end_stream) {
     // Responses that cannot have content must not say how long it is (RFC 9110 §8.6).
     if (field.id == FieldName::content_length && (head.status < 200 || head.status == 204)) continue;
     has_date |= field.id == FieldName::date;
-    session.addField(field.name, field.value, field.id, indexingOf(field));
+    session.addField(field.name, field.value, field.id, indexing_rules.of(field));
   }
   // What came without a date gets that of its arrival (RFC 9110 §6.6.1).
   if (!has_date && head.status >= 200) session.addField(FieldName::date, server_.connection_.server().date());

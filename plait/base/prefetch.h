@@ -1,0 +1,19 @@
+// Hints that memory will soon be used. With a thousand requests in flight what one of them needs has left the nearest
+// caches when its turn comes; while something else is worked on it can come back.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace plait {
+
+inline constexpr size_t cache_line_size = 64;
+
+// Asks for the lines of `size` bytes at `start`, which are going to be written. Reading them is no error either, nor is
+// an address where nothing is.
+inline void prefetch(const void* start, size_t size) {
+  const auto* const line = static_cast<const uint8_t*>(start);
+  for (size_t offset = 0; offset < size; offset += cache_line_size) __builtin_prefetch(line + offset, 1);
+}
+
+}  // namespace plait
