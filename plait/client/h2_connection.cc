@@ -191,13 +191,20 @@ void H2Connection::request(RequestOp& op) {
   // An upgrade that this backend cannot do is a request without one (RFC 9110 §7.8).
   const bool end_stream = head.end_stream || !head.protocol.empty();
 
+  const auto indexing = [&head](FieldName pseudo, h2::Indexing usual) {
+    return head.isNeverIndexed(pseudo) ? h2::Indexing::never : usual;
+  };
+  const h2::Indexing allow = h2::Indexing::allow;
   session_.beginHeaders();
-  session_.addField(FieldName::pseudo_method, head.method);
+  session_.addField(FieldName::pseudo_method, head.method, indexing(FieldName::pseudo_method, allow));
   if (head.method != "CONNECT") {
-    session_.addField(FieldName::pseudo_scheme, head.scheme.empty() ? std::string_view("http") : head.scheme);
-    session_.addField(FieldName::pseudo_path, head.path, h2::Indexing::avoid);
+    session_.addField(FieldName::pseudo_scheme, head.scheme.empty() ? std::string_view("http") : head.scheme,
+                      indexing(FieldName::pseudo_scheme, allow));
+    session_.addField(FieldName::pseudo_path, head.path, indexing(FieldName::pseudo_path, h2::Indexing::avoid));
   }
-  if (!head.authority.empty()) session_.addField(FieldName::pseudo_authority, head.authority);
+  if (!head.authority.empty()) {
+    session_.addField(FieldName::pseudo_authority, head.authority, indexing(FieldName::pseudo_authority, allow));
+  }
   for (const http::Field field : head.fields)
     session_.addField(field.name, field.value, field.id, indexing_rules.of(field));
   session_.endHeaders(*stream, end_stream);

@@ -13,7 +13,10 @@ void HeadBuilder::addWithCare(const DecodedField& field) {
     const bool is_name = field.id != FieldName::unknown || http::isLowerCaseToken(field.name);
     return reject(is_name ? "a malformed field value (RFC 9113 §8.2.1)" : "a malformed field name (RFC 9113 §8.2.1)");
   }
-  if (http::isForbiddenInHttp2(field.id, field.value)) return reject("a connection-specific field (RFC 9113 §8.2.2)");
+  // TE has its exception in requests alone.
+  const bool is_te_of_response = field.id == FieldName::te && kind_ == Kind::response;
+  if (is_te_of_response || http::isForbiddenInHttp2(field.id, field.value))
+    return reject("a connection-specific field (RFC 9113 §8.2.2)");
   if (field.id == FieldName::content_length && kind_ != Kind::trailers) {
     const auto length = http::parseContentLength(field.value);
     if (!length) return reject("a malformed Content-Length (RFC 9110 §8.6)");
@@ -62,10 +65,13 @@ void HeadBuilder::addPseudo(const DecodedField& field) {
   if (kind_ == Kind::response) {
     if (!field.is_sound) return reject("a malformed :status (RFC 9113 §8.3.2)");
     const std::string_view digits = field.value;
+    response_.is_status_never_indexed = field.never_indexed;
     response_.status = static_cast<uint16_t>((digits[0] - '0') * 100 + (digits[1] - '0') * 10 + (digits[2] - '0'));
     return;
   }
   PLAIT_ASSERT(target != nullptr);
+  if (field.never_indexed && field.id != FieldName::pseudo_protocol)
+    request_.never_indexed |= http::RequestHead::bitOf(field.id);
   *target = fields_.keep(field.value);
   if (target->size() != field.value.size()) is_too_large_ = true;
 }
@@ -77,12 +83,14 @@ void HeadBuilder::addHost(const DecodedField& field) {
   if ((pseudo_seen_ & host_bit) != 0) return reject("Host comes twice (RFC 9110 §7.2)");
   pseudo_seen_ |= host_bit;
   if (!request_.authority.empty()) {
-    if (!http::equalsIgnoreCase(request_.authority, field.value))
+    // Pseudo-header fields come first, so the scheme is known.
+    if (!http::isSameAuthority(request_.authority, field.value, request_.scheme))
       reject("Host differs from :authority (RFC 9113 §8.3.1)");
     return;
   }
   if (!field.value.empty() && !http::isAuthority(field.value))
     unsound_ |= 1u << static_cast<uint32_t>(FieldName::pseudo_authority);
+  if (field.never_indexed) request_.never_indexed |= http::RequestHead::bitOf(FieldName::pseudo_authority);
   request_.authority = fields_.keep(field.value);
   if (request_.authority.size() != field.value.size()) is_too_large_ = true;
 }

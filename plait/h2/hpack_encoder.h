@@ -63,7 +63,7 @@ class HpackEncoder {
     }
     return otherField(out, name, value, id, indexing);
   }
-  // A pseudo-header field, and no sensitive one. Made for a constant `id`.
+  // A pseudo-header field. Made for a constant `id`.
   uint8_t* pseudoField(uint8_t* out, http::FieldName id, std::string_view value, Indexing indexing) {
     using http::FieldName;
     const auto isStatic = [&](uint32_t index) { return equalShort(staticEntry(index).value, value); };
@@ -72,7 +72,7 @@ class HpackEncoder {
                        : id == FieldName::pseudo_scheme ? 6u
                        : id == FieldName::pseudo_status ? 8u
                                                         : 0u;
-    if (first != 0) {
+    if (first != 0 && indexing != Indexing::never) {
       if (isStatic(first)) return writeIndex(out, first);
       if (isStatic(first + 1)) return writeIndex(out, first + 1);
     }

@@ -182,6 +182,7 @@ class Session {
   size_t sendable(const Stream& stream) const;
   void sendReset(Stream& stream, H2Error code);
   void sendPing(uint64_t opaque);
+  // Of several, the lowest id counts.
   void sendGoaway(uint32_t last_stream_id, H2Error code, std::string_view debug = {});
   // The owner is done with `count` bytes that came on `stream` (null: on a stream that is gone).
   void credit(Stream* stream, size_t count);
@@ -334,6 +335,7 @@ class Session {
   bool settings_acknowledged_ = false;
   bool goaway_received_ = false;
   uint32_t goaway_last_id_ = max_stream_id;
+  uint32_t goaway_sent_id_ = max_stream_id;
   bool failed_ = false;
   uint32_t queued_control_ = 0;
   uint32_t reset_tokens_;

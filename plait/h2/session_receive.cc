@@ -438,6 +438,8 @@ Status Session::onSettings(Bytes payload, Event& event) {
           return fail(H2Error::flow_control_error, "SETTINGS_INITIAL_WINDOW_SIZE is above 2^31-1 (RFC 9113 §6.5.2)");
         const int64_t delta = int64_t{value} - peer_.initial_window_size;
         for (Stream* stream = streams_.front(); stream != nullptr; stream = streams_.next(*stream)) {
+          // A stream that is over has no window that could overflow, though its owner may not have let go of it yet.
+          if (stream->isClosed()) continue;
           if (!stream->send_window.grow(delta))
             return fail(H2Error::flow_control_error,
                         "SETTINGS_INITIAL_WINDOW_SIZE overflows a window (RFC 9113 §6.9.2)");

@@ -58,6 +58,24 @@ TEST(SessionRules, HostMustAgreeWithAuthority) {
   EXPECT_EQ(peer.log, "request 3 GET http a / |end\nrequest 5 GET http c:80 / |end\n");
 }
 
+TEST(SessionRules, ThePortThatASchemeHasAnywayMakesNoOtherHost) {
+  Peer peer(Role::server);
+  const auto ask = [&](uint32_t id, std::string_view scheme, std::string_view authority, std::string_view host) {
+    return peer.request(
+        id, Wire{0x82, 0x84} + field(":scheme", scheme) + field(":authority", authority) + field("host", host));
+  };
+  ASSERT_TRUE(ask(1, "http", "a", "a:80"));
+  ASSERT_TRUE(ask(3, "http", "a:80", "A:"));
+  ASSERT_TRUE(ask(5, "https", "[::1]:443", "[::1]"));
+  EXPECT_EQ(peer.log,
+            "request 1 GET http a / |end\nrequest 3 GET http a:80 / |end\nrequest 5 GET https [::1]:443 / |end\n");
+  for (const auto& [id, scheme, host] :
+       {std::tuple{7u, "http", "a:443"}, {9u, "https", "a:80"}, {11u, "http", "a:8"}}) {
+    ASSERT_TRUE(ask(id, scheme, "a", host));
+    EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error) << scheme << " " << host;
+  }
+}
+
 TEST(SessionRules, HostComesOnce) {
   Peer peer(Role::server);
   ASSERT_TRUE(peer.request(1, get_block + field("host", "A") + field("host", "a")));
@@ -474,6 +492,34 @@ TEST(SessionRules, AGoawayNeverRaisesItsId) {
   ASSERT_TRUE(peer.feed(frame(FrameType::goaway, 0, 0, be32(3) + be32(0))));
   ASSERT_TRUE(peer.feed(frame(FrameType::goaway, 0, 0, be32(5) + be32(0))));
   EXPECT_EQ(peer.last.last_stream_id, 3u);
+}
+
+TEST(SessionRules, AnErrorAfterAGoawayDoesNotRaiseItsId) {
+  Peer peer(Role::server);
+  ASSERT_TRUE(peer.request(1, get_block));
+  peer.session.refuseAbove(1);
+  peer.session.sendGoaway(1, H2Error::no_error);
+  ASSERT_TRUE(peer.request(3, get_block));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::refused_stream);
+  EXPECT_FALSE(peer.feed(frame(FrameType::ping, 0, 1, Wire(8))));
+  const auto sent = peer.sent();
+  ASSERT_EQ(sent.back().header.type, FrameType::goaway);
+  EXPECT_EQ(sent.back().payload, be32(1) + be32(1) + text("PING on a stream (RFC 9113 §6.7)"));
+}
+
+TEST(SessionRules, ASettingOverflowsNoWindowOfAStreamThatIsOver) {
+  Peer peer(Role::server);
+  ASSERT_TRUE(peer.request(1, get_block));
+  ASSERT_TRUE(peer.feed(frame(FrameType::window_update, 0, 1, be32(0x7fffffff - 65'535)) +
+                        frame(FrameType::rst_stream, 0, 1, be32(8)) +
+                        settings(SettingId::initial_window_size, 1 << 20)));
+}
+
+TEST(SessionRules, TeIsForRequestsAlone) {
+  Peer peer(Role::client);
+  peer.open(true);
+  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 1, ok_block + field("te", "trailers"))));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error);
 }
 
 TEST(SessionRules, RepliesThatNobodyReadsStopTheReading) {

@@ -271,8 +271,10 @@ void Session::sendPing(uint64_t opaque) {
 }
 
 void Session::sendGoaway(uint32_t last_stream_id, H2Error code, std::string_view debug) {
+  // The id never rises (RFC 9113 §6.8): streams that came after an earlier GOAWAY and were refused stay unprocessed.
+  goaway_sent_id_ = std::min(goaway_sent_id_, last_stream_id);
   uint8_t payload[64];
-  storeBe32(payload, last_stream_id);
+  storeBe32(payload, goaway_sent_id_);
   storeBe32(payload + 4, static_cast<uint32_t>(code));
   const size_t debug_size = std::min(debug.size(), sizeof(payload) - 8);
   if (debug_size != 0) std::memcpy(payload + 8, debug.data(), debug_size);

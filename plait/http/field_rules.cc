@@ -424,6 +424,22 @@ std::optional<Authority> parseAuthority(std::string_view text) {
   return authority;
 }
 
+namespace {
+
+// Without the port that the scheme has anyway, or a colon with nothing behind it.
+std::string_view withoutDefaultPort(std::string_view authority, std::string_view scheme) {
+  const std::string_view port = equalsIgnoreCase(scheme, "https") ? ":443" : ":80";
+  const bool has_port = equalsIgnoreCase(scheme, "http") || equalsIgnoreCase(scheme, "https");
+  if (has_port && authority.ends_with(port)) return authority.substr(0, authority.size() - port.size());
+  return authority.ends_with(':') ? authority.substr(0, authority.size() - 1) : authority;
+}
+
+}  // namespace
+
+bool isSameAuthority(std::string_view a, std::string_view b, std::string_view scheme) {
+  return equalsIgnoreCase(a, b) || equalsIgnoreCase(withoutDefaultPort(a, scheme), withoutDefaultPort(b, scheme));
+}
+
 bool isOriginForm(std::string_view path) {
   return path.starts_with('/') && isAllOfClass(path, class_target);
 }

@@ -112,6 +112,9 @@ std::optional<Authority> parseAuthority(std::string_view text);
 inline bool isAuthority(std::string_view text) {
   return parseAuthority(text).has_value();
 }
+// Whether two authorities name the same host and port for a URI of that scheme: case does not count, and neither does
+// the scheme's own port (RFC 3986 §6.2.3). Both are valid, or empty.
+bool isSameAuthority(std::string_view a, std::string_view b, std::string_view scheme);
 // A literal IPv6 address without brackets and zone (RFC 4291 §2.2).
 bool isIpv6Address(std::string_view text);
 

@@ -23,7 +23,15 @@ struct RequestHead {
   uint64_t content_length = unknown_length;
   Version version = Version::http_2;
   bool end_stream = false;  // the message has no body and no trailers
+  // The pseudo-header fields that may not be indexed on their way (RFC 7541 §6.2.3), each a bit.
+  uint8_t never_indexed = 0;
+
+  static constexpr uint8_t bitOf(FieldName pseudo) { return static_cast<uint8_t>(1u << static_cast<uint32_t>(pseudo)); }
+  bool isNeverIndexed(FieldName pseudo) const { return (never_indexed & bitOf(pseudo)) != 0; }
 };
+static_assert(static_cast<uint32_t>(FieldName::pseudo_authority) < 8 &&
+              static_cast<uint32_t>(FieldName::pseudo_method) < 8 &&
+              static_cast<uint32_t>(FieldName::pseudo_path) < 8 && static_cast<uint32_t>(FieldName::pseudo_scheme) < 8);
 
 struct ResponseHead {
   uint16_t status = 0;
@@ -31,6 +39,7 @@ struct ResponseHead {
   uint64_t content_length = unknown_length;
   Version version = Version::http_2;
   bool end_stream = false;
+  bool is_status_never_indexed = false;  // RFC 7541 §6.2.3
 };
 
 }  // namespace plait::http

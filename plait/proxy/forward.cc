@@ -86,7 +86,7 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::Hea
       case FieldName::max_forwards: {
         if (!hasMaxForwards(in)) break;
         char digits[16];
-        if (!out.fields.add(field.name, lessened(field.value, digits), field.id)) return false;
+        if (!out.fields.add(field.name, lessened(field.value, digits), field.id, field.never_indexed)) return false;
         continue;
       }
       default:

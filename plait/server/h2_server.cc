@@ -123,11 +123,13 @@ bool H2Exchange::writeHead(const http::ResponseHead& head, bool end_stream) {
   session.beginHeaders();
   const char digits[3] = {static_cast<char>('0' + head.status / 100), static_cast<char>('0' + head.status / 10 % 10),
                           static_cast<char>('0' + head.status % 10)};
-  session.addField(FieldName::pseudo_status, {digits, 3});
+  session.addField(FieldName::pseudo_status, {digits, 3},
+                   head.is_status_never_indexed ? h2::Indexing::never : h2::Indexing::allow);
   http::ConnectionTokens none;
   bool has_date = false;
   for (const http::Field field : head.fields) {
-    if (http::mayBeHopByHop(field.id, none) && http::isHopByHop(field, none)) continue;
+    // TE, even of "trailers", is for requests alone (RFC 9113 §8.2.2).
+    if (http::mayBeHopByHop(field.id, none) && (field.id == FieldName::te || http::isHopByHop(field, none))) continue;
     // Responses that cannot have content must not say how long it is (RFC 9110 §8.6).
     if (field.id == FieldName::content_length && (head.status < 200 || head.status == 204)) continue;
     has_date |= field.id == FieldName::date;

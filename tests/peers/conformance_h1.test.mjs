@@ -342,6 +342,11 @@ clientRule('9112 §6.3', 'a body shorter than its length is never whole', answer
 clientRule('9112 §6.3', 'bytes behind a whole answer belong to nobody', answerOf('Content-Length: 2\r\n', 'okHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil'), isWhole('ok'), dropped);
 clientRule('9112 §6.3', 'the answer to HEAD has no body, whatever its length says', answerOf('Content-Length: 10\r\n'), (result) => {
   isWhole('')(result);
+clientRule('9112 §2.2', 'whitespace before the first field is 502', 'HTTP/1.1 200 OK\r\n X: y\r\nContent-Length: 2\r\n\r\nok', badGateway, dropped);
+clientRule('9113 §8.2.2', 'TE of an answer goes no further', answerOf('Content-Length: 2\r\nTE: trailers\r\n', 'ok'), (result) => {
+  isWhole('ok')(result);
+  assert.equal(result.headers.te, undefined);
+}, kept);
   assert.equal(result.headers['content-length'], '10');
 }, { method: 'HEAD', ...kept });
 clientRule('9112 §6.3', '204 has no body; what follows it belongs to nobody', 'HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nevil', isWhole('', 204), dropped);

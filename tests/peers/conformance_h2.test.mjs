@@ -619,6 +619,8 @@ for (const [name, extra] of [
   ['two :authority are PROTOCOL_ERROR', [':authority', 'localhost']],
 ]) rule('8.3.1', name, [headers(1, [...get(), extra])], malformed);
 rule('8.3.1', 'Host that equals :authority is taken', [headers(1, fields({ host: 'localhost' }))], served(1));
+rule('8.3.1', 'Host that equals :authority but for the scheme’s own port is taken', [headers(1, fields({ host: 'LOCALHOST:80' }))], served(1));
+rule('8.3.1', 'Host with another scheme’s port is PROTOCOL_ERROR', [headers(1, fields({ host: 'localhost:443' }))], malformed);
 rule('8.3.1', 'Host without :authority is taken', [headers(1, fields({ ':authority': undefined, host: 'localhost' }))], served(1));
 rule('8.3.1', 'OPTIONS of * is taken', [headers(1, fields({ ':method': 'OPTIONS', ':path': '*' }))], served(1));
 rule('8.5', 'CONNECT with :path is PROTOCOL_ERROR', [headers(1, fields({ ':method': 'CONNECT', ':scheme': undefined }))], malformed);
@@ -740,6 +742,42 @@ test('DATA beyond the connection’s window is FLOW_CONTROL_ERROR for it', async
   await c.settled();
   c.send(data(5, 'x'));
   assert.equal((await c.untilGoaway()).code, code.flowControl);
+  await c.untilClosed();
+});
+
+test('a pseudo-header field that is never to be indexed stays so on its way, in both directions', async (t) => {
+  const { c, backend } = await between(t);
+  // By the names' indices in the static table: :path 4, :authority 1, :status 8.
+  c.send(headers(3, block([0x82, 0x86], [0x14, 1], Buffer.from('/'), [0x11, 1], Buffer.from('a'))));
+  const { peer, stream, head } = await backend.untilRequest();
+  for (const [index, value] of [[4, '/'], [1, 'a']]) {
+    const plain = Buffer.from([0x10 | index, 1, value.charCodeAt(0)]);
+    const huffman = Buffer.from([0x10 | index, 0x81]);
+    assert.ok(head.payload.includes(plain) || head.payload.includes(huffman), head.payload.toString('hex'));
+  }
+  peer.send(headers(stream, block([0x18, 3], Buffer.from('200'))));
+  const answered = await c.untilHeaders(3);
+  assert.equal(answered.payload[0], 0x18, answered.payload.toString('hex'));
+});
+
+test('the id of GOAWAY never rises, not with a connection error either', async (t) => {
+  const backend = await startH2Backend(t, answer);
+  const plait = await startProxy(t, [backend]);
+  const c = await connectWire(plait.port);
+  defer(t, () => c.socket.destroy());
+  await greet(c);
+  c.send(headers(1, get('/wait')));
+  await c.settled();
+  plait.child.kill('SIGTERM');
+  assert.equal((await c.untilGoaway()).last, 0x7fffffff);
+  const asked = await c.until((one) => one.type === type.ping && !(one.flags & flag.ack), 'PING');
+  c.send(ping(asked.payload, flag.ack));
+  assert.equal((await c.untilGoaway()).last, 1);
+  c.send(headers(3, get()));
+  assert.equal((await c.untilReset(3)).code, code.refused);
+  c.send(ping('pingpong', 0, 1));
+  const said = await c.untilGoaway();
+  assert.deepEqual([said.code, said.last], [code.protocol, 1]);
   await c.untilClosed();
 });
 

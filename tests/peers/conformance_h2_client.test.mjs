@@ -294,7 +294,9 @@ for (const [name, ...extra] of [
 for (const [name, ...extra] of [
   ['Connection is PROTOCOL_ERROR', ['connection', 'close']],
   ['Keep-Alive is PROTOCOL_ERROR', ['keep-alive', 'timeout=5']],
+  ['Proxy-Connection is PROTOCOL_ERROR', ['proxy-connection', 'close']],
   ['Transfer-Encoding is PROTOCOL_ERROR', ['transfer-encoding', 'chunked']],
+  ['TE, which is for requests, is PROTOCOL_ERROR', ['te', 'trailers']],
   ['Upgrade is PROTOCOL_ERROR', ['upgrade', 'h2c']],
 ]) malformed(name, [...ok, ...extra], '8.2.2');
 for (const [name, answer] of [
