@@ -42,28 +42,15 @@ void readTransferEncoding(std::string_view value, Facts& facts) {
   facts.coding = Coding::malformed;
   std::string_view coding;
   std::string_view last;
+  size_t count = 0;
   size_t chunked_count = 0;
   while (http::nextListElement(value, coding)) {
     last = coding;
+    count += 1;
     if (http::equalsIgnoreCase(coding, "chunked")) chunked_count += 1;
   }
-  if (chunked_count == 1 && http::equalsIgnoreCase(last, "chunked")) facts.coding = Coding::unsupported;
-}
-
-// The protocol that a tunnel may carry: the first one offered that is neither a version of HTTP nor TLS, which would
-// begin a conversation that nobody behind us has checked (RFC 9110 §7.8). Empty when there is none.
-std::string_view tunnelProtocol(const http::FieldList& fields) {
-  for (const http::Field field : fields) {
-    if (field.id != FieldName::upgrade) continue;
-    std::string_view list = field.value;
-    std::string_view element;
-    while (http::nextListElement(list, element)) {
-      const bool is_refused = element.size() >= 3 && (http::equalsIgnoreCase(element.substr(0, 3), "h2c") ||
-                                                      http::equalsIgnoreCase(element.substr(0, 3), "tls"));
-      if (http::isToken(element) && !is_refused && !http::equalsIgnoreCase(element, "http")) return element;
-    }
-  }
-  return {};
+  // "chunked" alone would be understood, were it not for the commas around it.
+  if (count > 1 && chunked_count == 1 && http::equalsIgnoreCase(last, "chunked")) facts.coding = Coding::unsupported;
 }
 
 // Fields from `section`, which ends with the empty line, into the list. Host is kept as text, not as a field.
@@ -244,6 +231,20 @@ constexpr const char* no_memory_reason = "the head exceeds its memory";
 
 }  // namespace
 
+std::string_view tunnelProtocol(const http::FieldList& fields) {
+  for (const http::Field field : fields) {
+    if (field.id != FieldName::upgrade) continue;
+    std::string_view list = field.value;
+    std::string_view element;
+    while (http::nextListElement(list, element)) {
+      const bool is_refused = element.size() >= 3 && (http::equalsIgnoreCase(element.substr(0, 3), "h2c") ||
+                                                      http::equalsIgnoreCase(element.substr(0, 3), "tls"));
+      if (http::isToken(element) && !is_refused && !http::equalsIgnoreCase(element, "http")) return element;
+    }
+  }
+  return {};
+}
+
 ParseResult<HeadParse> parseRequestHead(Bytes input, size_t& scanned, http::RequestHead& out, const Limits& limits) {
   // RFC 9112 §2.2: one empty line before a request is tolerated, since old clients send one behind a body.
   const size_t begin = input.size() >= 2 && input[0] == '\r' && input[1] == '\n' ? 2 : 0;
@@ -319,6 +320,9 @@ ParseResult<HeadParse> parseRequestHead(Bytes input, size_t& scanned, http::Requ
   }
   // What follows a CONNECT may have been written for the tunnel: where there is none it is no request.
   head.keep_alive = isPersistent(*version, head.connection) && out.method != "CONNECT";
+  // Whoever names the whole URI takes us for its proxy, and a proxy of HTTP/1.0 may pass on a keep-alive that it does
+  // not understand (RFC 9112 §9.3, §C.2.2).
+  if (*version == http::Version::http_1_0 && target->has_authority) head.keep_alive = false;
   head.consumed = section->consumed;
   head.complete = true;
   scanned = 0;
@@ -342,7 +346,7 @@ ParseResult<HeadParse> parseResponseHead(Bytes input, size_t& scanned, http::Res
   if (!version) return asGatewayError(version.error());
   const bool has_status = line.size() >= 12 && line[8] == ' ' && (line.size() == 12 || line[12] == ' ') &&
                           http::isOfClass(line[9], http::class_digit) && http::isOfClass(line[10], http::class_digit) &&
-                          http::isOfClass(line[11], http::class_digit) && line[9] != '0';
+                          http::isOfClass(line[11], http::class_digit) && line[9] >= '1' && line[9] <= '5';
   if (!has_status) return reject(502, ErrorCode::malformed_message, "a malformed status line (RFC 9112 section 4)");
   const auto status = static_cast<uint16_t>((line[9] - '0') * 100 + (line[10] - '0') * 10 + (line[11] - '0'));
 

@@ -72,4 +72,8 @@ ParseResult<HeadParse> parseRequestHead(Bytes input, size_t& scanned, http::Requ
 ParseResult<HeadParse> parseResponseHead(Bytes input, size_t& scanned, http::ResponseHead& out,
                                          std::string_view request_method, const Limits& limits);
 
+// The protocol that a tunnel may carry: the first that the Upgrade fields name that is neither a version of HTTP nor
+// TLS, which would begin a conversation that nobody behind us has checked (RFC 9110 §7.8). Empty when there is none.
+std::string_view tunnelProtocol(const http::FieldList& fields);
+
 }  // namespace plait::h1

@@ -111,6 +111,7 @@ serverRule('9112 §3', 'a space behind the version is 400', 'GET / HTTP/1.1 \r\n
 serverRule('9112 §3', 'a tab between method and target is 400', 'GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n', refused(400));
 serverRule('9112 §3', 'a space within the target is 400', 'GET /a b HTTP/1.1\r\nHost: a\r\n\r\n', refused(400));
 serverRule('9112 §3', 'a target that is too long is 414', `GET /${'a'.repeat(40_000)} HTTP/1.1\r\nHost: a\r\n\r\n`, refused(414));
+serverRule('9112 §3', 'a request line of 8,000 bytes is taken', `GET /${'a'.repeat(7986)} HTTP/1.1\r\nHost: a\r\n\r\n`, served((seen) => assert.equal(seen.indexOf('\r\n'), 8000)));
 serverRule('9112 §3.1', 'a method that is no token is 400', 'GE(T / HTTP/1.1\r\nHost: a\r\n\r\n', refused(400));
 serverRule('9112 §3.1', 'a method keeps its case', 'get / HTTP/1.1\r\nHost: a\r\n\r\n', served((seen) => assert.match(seen, /^get \/ /)));
 serverRule('9112 §3.2', 'no Host is 400', 'GET / HTTP/1.1\r\n\r\n', refused(400));
@@ -118,6 +119,7 @@ serverRule('9112 §3.2', 'two Hosts are 400', 'GET / HTTP/1.1\r\nHost: a\r\nHost
 for (const host of ['a b', 'a/b', 'user@a', 'a:port', '[::1', '']) {
   serverRule('9112 §3.2', `an invalid Host is 400: "${host}"`, `GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`, refused(400));
 }
+serverRule('9112 §3.3', 'a request of HTTP/1.0 without Host is for the backend’s own name', 'GET / HTTP/1.0\r\n\r\n', served((seen) => assert.match(valuesOf(seen, 'host').join(), /^127\.0\.0\.1:\d+$/)));
 serverRule('9112 §3.2.1', 'a target that is neither path nor URI is 400', 'GET index.html HTTP/1.1\r\nHost: a\r\n\r\n', refused(400));
 serverRule('9112 §3.2.1', 'a fragment in a target is 400', 'GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n', refused(400));
 serverRule('9112 §3.2.2', 'a target in absolute-form replaces Host', 'GET http://b.example:81/x?y HTTP/1.1\r\nHost: a\r\n\r\n', served((seen) => {
@@ -148,6 +150,9 @@ serverRule('9112 §6.1', 'Transfer-Encoding beside Content-Length is 400', post(
 serverRule('9112 §6.1', 'Transfer-Encoding twice is 400', post(['Transfer-Encoding: chunked', 'Transfer-Encoding: chunked'], '0\r\n\r\n'), refused(400));
 serverRule('9112 §6.1', 'chunked twice is 400', post(['Transfer-Encoding: chunked, chunked'], '0\r\n\r\n'), refused(400));
 serverRule('9112 §6.1', 'an unknown transfer coding is 501', post(['Transfer-Encoding: gzip, chunked'], '0\r\n\r\n'), refused(501));
+for (const value of ['chunked,', ', chunked', 'chunked;a=b']) {
+  serverRule('9112 §6.1', `a coding that is written in another way is 400: "${value}"`, post([`Transfer-Encoding: ${value}`], '0\r\n\r\n'), refused(400));
+}
 serverRule('9112 §6.3', 'a request whose last coding is not chunked is 400', post(['Transfer-Encoding: chunked, gzip'], '0\r\n\r\n'), refused(400));
 serverRule('9112 §6.3', 'a request of a coding without chunked is 400', post(['Transfer-Encoding: gzip'], 'abc'), refused(400));
 serverRule('9112 §6.1', 'Transfer-Encoding in HTTP/1.0 is 400', 'POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n', refused(400));
@@ -213,6 +218,12 @@ serverRule('9112 §9.3', 'a connection of HTTP/1.0 with keep-alive persists, and
   assert.match(await raw.until(/\r\n\r\nok$/), /^connection: keep-alive\r$/im);
   raw.write('GET / HTTP/1.0\r\n\r\n');
   assert.equal((await raw.ended()).match(/HTTP\/1\.1 200 /g).length, 2);
+});
+
+serverRule('9112 §9.3', 'a connection of HTTP/1.0 whose client takes plait for its proxy ends with the response', 'GET http://a/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n', async ({ raw }) => {
+  const text = await raw.ended();
+  assert.match(text, /^HTTP\/1\.1 200 [\s\S]*\r\n\r\nok$/);
+  assert.deepEqual(valuesOf(text, 'connection'), ['close']);
 });
 
 serverRule('9110 §6.6.1', 'a response without Date gets one', get(), served((seen, text) => {
@@ -323,6 +334,7 @@ for (const [name, line] of [
 ]) clientRule('9112 §4', name, `${line}\r\nContent-Length: 0\r\n\r\n`, badGateway, dropped);
 clientRule('9112 §4', 'a status line without a reason is taken', 'HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok', isWhole('ok'), kept);
 clientRule('9112 §4', 'a status line without the space before the reason is taken', 'HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok', isWhole('ok'), kept);
+  ['a status above 599 is 502', 'HTTP/1.1 600 OK'],
 clientRule('9112 §2.2', 'lines that end in a bare LF are 502', 'HTTP/1.1 200 OK\nContent-Length: 2\n\nok', badGateway, dropped);
 clientRule('9112 §5.1', 'a space before a field’s colon is 502', answerOf('Content-Length : 2\r\n', 'ok'), badGateway, dropped);
 clientRule('9112 §5.2', 'a folded line is 502', answerOf('X-A: b\r\n c\r\nContent-Length: 2\r\n', 'ok'), badGateway, dropped);
