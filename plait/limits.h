@@ -55,6 +55,9 @@ struct Limits {
   uint32_t idle_frame_burst = 10'000;
   uint32_t idle_frames_per_second = 1000;
 
+  // A request whose Via names plait so often goes round in a circle.
+  uint32_t hops_through_plait = 16;
+
   uint32_t replay_bytes_per_request = 16 << 10;
   uint32_t replay_bytes = 8 << 20;
   uint32_t unprocessed_retries = 5;

@@ -19,6 +19,9 @@ void chooseAuthority(Exchange& exchange, const ForwardOptions& options, uint32_t
 
 namespace {
 
+// What Via calls us: the addresses of a proxy are nobody's business (RFC 9110 §7.6.3).
+constexpr std::string_view pseudonym = "plait";
+
 bool hasMaxForwards(const http::RequestHead& head) {
   return head.method == "OPTIONS" || head.method == "TRACE";
 }
@@ -42,6 +45,23 @@ bool isLastHop(const http::RequestHead& head) {
   if (!hasMaxForwards(head)) return false;
   const std::string_view hops = head.fields.value(FieldName::max_forwards);
   return !hops.empty() && hops.find_first_not_of('0') == std::string_view::npos;
+}
+
+bool goesRound(const http::RequestHead& head, uint32_t most_hops) {
+  uint32_t hops = 0;
+  for (size_t i = head.fields.find(FieldName::via); i < head.fields.count();
+       i = head.fields.find(FieldName::via, i + 1)) {
+    std::string_view list = head.fields[i].value;
+    std::string_view element;
+    while (http::nextListElement(list, element)) {
+      // received-protocol RWS received-by, and perhaps a comment (RFC 9110 §7.6.3).
+      constexpr std::string_view whitespace = " \t";
+      const size_t protocol_end = std::min(element.find_first_of(whitespace), element.size());
+      const std::string_view received_by = http::trimWhitespace(element.substr(protocol_end));
+      if (http::equalsIgnoreCase(received_by.substr(0, received_by.find_first_of(whitespace)), pseudonym)) hops += 1;
+    }
+  }
+  return hops >= most_hops;
 }
 
 bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::HeaderBlock& block,
@@ -122,7 +142,7 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::Hea
   }
   if (options.via) {
     fits = fits && addGrown(FieldName::via, [&](const http::FieldList& fields) {
-             return http::buildVia(value, fields, in.version, "plait");
+             return http::buildVia(value, fields, in.version, pseudonym);
            });
   }
   return fits;

@@ -40,6 +40,10 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::Hea
 // True for a TRACE or OPTIONS whose Max-Forwards is used up: it must not be forwarded (RFC 9110 §7.6.2).
 bool isLastHop(const http::RequestHead& head);
 
+// True for a request that has come through plait `most_hops` times, as its Via says: it would come again without end
+// (RFC 9110 §7.6).
+bool goesRound(const http::RequestHead& head, uint32_t most_hops);
+
 // Gives `out` the authority for that backend; the views are the exchange's or the options'.
 void chooseAuthority(Exchange& exchange, const ForwardOptions& options, uint32_t backend_idx, http::RequestHead& out);
 

@@ -72,6 +72,12 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
     finish(request, io);
     co_return;
   }
+  if (goesRound(exchange.request(), pool_.limits().hops_through_plait)) {
+    exchange.respondError(508, "this request comes round to this proxy again and again\n");
+    request.is_complete = exchange.isHeadSent();
+    finish(request, io);
+    co_return;
+  }
   if (!prepareRequest(exchange, options_, request.block, request.head)) {
     exchange.respondError(503, textOf(503));
     request.is_complete = exchange.isHeadSent();

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { startH1Backend, startH2Backend } from './lib/backends.mjs';
 import { connectH2, curl, exchangeRaw, request } from './lib/clients.mjs';
-import { startConfigured, startProxy } from './lib/plait.mjs';
+import { startConfigured, startPlait, startProxy } from './lib/plait.mjs';
 import { eventually, freePort, within } from './lib/process.mjs';
 import { errorCode, startRawH2Backend } from './lib/raw_h2.mjs';
 
@@ -46,6 +46,15 @@ test('response fields pass, repeated Set-Cookie too, and those of one hop do not
   const text = await exchangeRaw(plait.port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
   assert.doesNotMatch(text, /x-hop: secret/i);
   assert.doesNotMatch(text, /timeout=5/);
+});
+
+test('a proxy that is its own backend answers 508 instead of asking itself for ever', async (t) => {
+  for (const scheme of ['h2c', 'http']) {
+    const port = await freePort();
+    const plait = await startPlait(t, ['-b', `${scheme}://127.0.0.1:${port}`, '--listen', `127.0.0.1:${port}`]);
+    const { status } = await request(connectH2(t, plait.port), { ':path': '/' });
+    assert.equal(status, 508);
+  }
 });
 
 test('an HTTP/1.1 backend gets Host from :authority, and the fields that say who asked', async (t) => {
