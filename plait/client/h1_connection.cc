@@ -213,6 +213,9 @@ Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head
       PLAIT_ASSERT(stream.head.fields.add(field.name, field.value, field.id, field.never_indexed));
     }
   }
+  // 426 has to say which protocol is asked for (RFC 9110 §7.8): one that plait would tunnel is asked for in its place.
+  const std::string_view wanted = head.status == 426 ? h1::tunnelProtocol(head.fields) : std::string_view();
+  if (!wanted.empty()) PLAIT_ASSERT(stream.head.fields.add("upgrade", wanted, http::FieldName::upgrade));
   keep_alive_ = parse.keep_alive;
   has_answered_ = true;
   stream.op = nullptr;

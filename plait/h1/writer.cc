@@ -218,12 +218,15 @@ Result<BodyFraming> writeResponseHead(ByteQueue& out, const http::ResponseHead& 
     to.putAll("date: ", options.date, crlf);
   const bool is_empty_content = head.end_stream && !is_known;
   putFraming(to, announced, is_empty_content ? 0 : head.content_length);
-  if (is_switch) {
-    to.putAll("upgrade: ", options.protocol, "\r\nconnection: upgrade\r\n");
-  } else if (close) {
-    to.put("connection: close\r\n");
-  } else if (is_old) {
-    to.put("connection: keep-alive\r\n");
+  // 426 names the protocol that is wanted (RFC 9110 §7.8). It was a field of one hop, so this hop says it anew.
+  const std::string_view protocol = is_switch            ? options.protocol
+                                    : head.status == 426 ? head.fields.value(FieldName::upgrade)
+                                                         : std::string_view();
+  if (!protocol.empty()) to.putAll("upgrade: ", protocol, crlf);
+  const std::string_view persistence = is_switch ? "" : close ? "close" : is_old ? "keep-alive" : "";
+  if (!protocol.empty() || !persistence.empty()) {
+    const bool says_both = !protocol.empty() && !persistence.empty();
+    to.putAll("connection: ", protocol.empty() ? "" : "upgrade", says_both ? ", " : "", persistence, crlf);
   }
   to.put(crlf);
   return has_body ? announced : BodyFraming::none;

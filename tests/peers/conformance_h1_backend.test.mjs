@@ -180,6 +180,20 @@ test('answers of a backend do not run into each other, nor past the one that the
     await fine();
     raw.socket.destroy();
   });
+  await t.test('9110 §7.8: 426 names the protocol that is asked for, to HTTP/1.1 alone', async () => {
+    const wants = (protocols) => answer('fine', [`Upgrade: ${protocols}`, 'Connection: upgrade']).replace('200 OK', '426 Upgrade Required');
+    reply.bytes = wants('h2c, websocket');
+    const [message] = await ask(get(closing));
+    assert.deepEqual([message.status, message.value('upgrade'), message.value('connection'), message.body], [426, 'websocket', 'upgrade, close', 'fine']);
+    const [kept] = await ask(get() + get(closing));
+    assert.equal(kept.value('connection'), 'upgrade');
+    const { status, headers: { upgrade } } = await request(connectH2(t, plait.port), { ':path': '/' });
+    assert.deepEqual([status, upgrade], [426, undefined]);
+    // What plait would not tunnel it does not ask for.
+    reply.bytes = wants('TLS/1.3, h2c');
+    assert.equal((await ask(get(closing)))[0].value('upgrade'), undefined);
+    await fine();
+  });
   await t.test('9112 §9.5: a connection that the backend closes while it is idle is not used', async () => {
     await fine();
     const idle = backend.connections.at(-1);
