@@ -45,7 +45,10 @@ void Connection::abort(const Error& error) {
 }
 
 void Connection::endIdle() {
-  if (!has_run_) abort(retired_because_);
+  if (has_run_) return;
+  // Nothing is cut off by this end, and the backend hears that it is meant.
+  if (!sock_.isAborted()) sock_.notifyOnClose();
+  abort(retired_because_);
 }
 
 void Connection::breakOff(const Error& error) {

@@ -454,6 +454,12 @@ Task<void> UltraSock::close(Io& io) {
   } else {
     io_.buffers().wakeWaiter();
   }
+  if (notifies_on_close_ && tls_ && receive_end_ == 1 && !send_op_.armed && unsent() == 0) {
+    tls_->closeNotify();
+    send_op_.vector_count = static_cast<uint32_t>(gather(cipher_));
+    // A socket that has room takes it before it hears of the cancellation.
+    if (send_op_.vector_count != 0) io.submit(send_op_);
+  }
   io.cancel(recv_op_);
   io.cancel(send_op_);
   if (recv_op_.armed || send_op_.armed) {

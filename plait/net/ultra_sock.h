@@ -106,6 +106,10 @@ class UltraSock {
   // close() will reset the connection, so that nobody takes its end for the end of what was sent.
   void resetOnClose() { resets_on_close_ = true; }
 
+  // close() will say close_notify, aborted or not, if all output has left and the alert can leave at once
+  // (RFC 9112 §9.8).
+  void notifyOnClose() { notifies_on_close_ = true; }
+
   // Ends everything that waits on this socket with `error`; the descriptor stays until close(). The first error wins.
   void abort(const Error& error);
   bool isAborted() const { return error_.has_value(); }
@@ -215,6 +219,7 @@ class UltraSock {
   enum class OutputEnd : uint8_t { open, wanted, notified, shut };
   OutputEnd output_end_ = OutputEnd::open;
   bool resets_on_close_ = false;
+  bool notifies_on_close_ = false;
   uint64_t bytes_received_ = 0;
   uint64_t bytes_sent_ = 0;
 };

@@ -3,13 +3,15 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import http2 from 'node:http2';
+import https from 'node:https';
 import net from 'node:net';
 import path from 'node:path';
 import test from 'node:test';
 import { startH2Backend } from './lib/backends.mjs';
-import { connectH2, openRaw, request } from './lib/clients.mjs';
-import { startPlait, startProxy } from './lib/plait.mjs';
-import { defer, freePort, run, temporaryDirectory, within } from './lib/process.mjs';
+import { certificate } from './lib/certificate.mjs';
+import { connectH2, exchangeRaw, openRaw, request } from './lib/clients.mjs';
+import { startConfigured, startPlait, startProxy } from './lib/plait.mjs';
+import { defer, eventually, freePort, run, temporaryDirectory, within } from './lib/process.mjs';
 import { frame, frameType, headerBlock, startRawH2Backend, uint32 } from './lib/raw_h2.mjs';
 
 test('1,024 requests at once share at most 8 upstream connections and call malloc never', async (t) => {
@@ -253,3 +255,42 @@ test('a response that is whole stays so when its stream fails before the request
     stream.destroy();
   }
 });
+
+for (const protocol of ['h2', 'http/1.1']) {
+  test(`an idle connection of TLS ends with a closure alert: ${protocol}`, async (t) => {
+    const { pem, cert } = await certificate(t);
+    // Of TLS 1.2, whose alerts are records that can be told from others by their type.
+    const options = { ...pem, maxVersion: 'TLSv1.2' };
+    const answer = (incoming, response) => response.end('ok');
+    const server = protocol === 'h2' ? http2.createSecureServer(options, answer) : https.createServer(options, answer);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const types = [];
+    let ended = false;
+    const relay = net.createServer((socket) => {
+      const behind = net.connect(server.address().port, '127.0.0.1');
+      let heard = Buffer.alloc(0);
+      socket.on('data', (chunk) => {
+        behind.write(chunk);
+        heard = Buffer.concat([heard, chunk]);
+        for (let size; heard.length >= 5 && heard.length >= (size = 5 + heard.readUInt16BE(3)); heard = heard.subarray(size)) types.push(heard[0]);
+      });
+      behind.on('data', (chunk) => socket.write(chunk));
+      for (const [one, other] of [[socket, behind], [behind, socket]]) {
+        one.on('error', () => {});
+        one.on('close', () => other.destroy());
+      }
+      socket.on('close', () => { ended = true; });
+    });
+    relay.listen(0, '127.0.0.1');
+    await once(relay, 'listening');
+    defer(t, () => {
+      relay.close();
+      server.close();
+    });
+    const plait = await startConfigured(t, `[[listen]]\naddress = "127.0.0.1:0"\n[[backend]]\nurl = "https://localhost:${relay.address().port}"\nca_file = "${cert}"\n[timeouts]\nupstream_idle_ms = 200\n`);
+    assert.match(await exchangeRaw(plait.port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'), /^HTTP\/1\.1 200 /);
+    await eventually(() => ended, 'plait ends the idle connection', 10_000);
+    assert.equal(types.at(-1), 21, `an alert is the last record; their types are ${types}`);
+  });
+}
