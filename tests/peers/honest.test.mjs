@@ -5,18 +5,12 @@ import { residentBytes, startTargeted } from './lib/attack.mjs';
 import { documentRoot, startH2Backend, startNghttpd } from './lib/backends.mjs';
 import { connectH2, exchangeRaw, h2load, openRaw, request } from './lib/clients.mjs';
 import { connectGrpc, grpc, startGrpcBackend } from './lib/grpc.mjs';
-import { adminGet } from './lib/plait.mjs';
+import { assertNoFault } from './lib/plait.mjs';
 import { MiB, eventually, within } from './lib/process.mjs';
 
 // Timeouts so short that what lasts two seconds lasts for several of each.
 const hasty = '[timeouts]\nclient_header_ms = 300\nclient_idle_ms = 300\nstall_ms = 300\nping_ms = 200\n';
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-async function assertNoFault(plait) {
-  const { body } = await adminGet(plait, '/metrics');
-  const faults = body.split('\n').filter((line) => /^plait_(client_(connection|stream)|upstream_(connection|stream))_errors_total\{/.test(line) && !line.endsWith(' 0'));
-  assert.deepEqual(faults, []);
-}
 
 test('gRPC with many cancellations: every second of 3,000 calls on one connection', async (t) => {
   const backend = await startGrpcBackend(t, { Unary: (call, done) => { if (!call.request.never) done(null, { echo: call.request.i }); } });

@@ -121,6 +121,13 @@ export async function metric(plait, name, labels = {}) {
   return sum;
 }
 
+// Nobody has been blamed for anything: neither clients nor backends, neither connections nor requests.
+export async function assertNoFault(plait) {
+  const { body } = await adminGet(plait, '/metrics');
+  const faults = body.split('\n').filter((line) => /^plait_(client_(connection|stream)|upstream_(connection|stream))_errors_total\{/.test(line) && !line.endsWith(' 0'));
+  assert.deepEqual(faults, []);
+}
+
 // The memory that plait says it reserves, over all workers.
 export function reservedBytes(plait) {
   const [, mib, workers = 1] = (plait.stdout() + plait.stderr()).match(/memory: (\d+) MiB reserved(?: for each of (\d+) worker)?/) ?? [];
