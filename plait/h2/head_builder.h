@@ -16,11 +16,12 @@ class HeadBuilder {
   HeadBuilder(Kind kind, MutableBytes memory, bool admits_protocol, http::RequestHead& request,
               http::ResponseHead& response)
       : kind_(kind), admits_protocol_(admits_protocol), fields_(memory), request_(request), response_(response) {}
-  // Bounds on RFC 9113 §6.5.2's measure and on the number of fields. Pseudo-header fields do not count towards the
-  // latter: one that comes twice makes the message malformed.
-  void limit(size_t list_size, uint32_t fields) {
+  // Bounds on RFC 9113 §6.5.2's measure, on the number of fields, and on that of a cookie's crumbs, which are one field
+  // to whoever sent them. Pseudo-header fields count as none: one that comes twice makes the message malformed.
+  void limit(size_t list_size, uint32_t fields, uint32_t crumbs) {
     max_list_size_ = list_size;
     max_fields_ = fields;
+    max_crumbs_ = crumbs;
   }
 
   static bool isPseudo(const DecodedField& field) {
@@ -34,8 +35,12 @@ class HeadBuilder {
 
   void add(const DecodedField& field) {
     list_size_ += field.name.size() + field.value.size() + 32;
-    if (!isPseudo(field)) field_count_ += 1;
-    if (list_size_ > max_list_size_ || field_count_ > max_fields_) is_too_large_ = true;
+    if (field.id == http::FieldName::cookie) {
+      crumb_count_ += 1;
+    } else if (!isPseudo(field)) {
+      field_count_ += 1;
+    }
+    if (list_size_ > max_list_size_ || field_count_ > max_fields_ || crumb_count_ > max_crumbs_) is_too_large_ = true;
     if (fault_ != nullptr || is_too_large_) return;
     if (needs_care.contains(field.id) || !field.is_sound) return addWithCare(field);
     regular_seen_ = true;
@@ -81,6 +86,8 @@ class HeadBuilder {
   uint32_t unsound_ = 0;  // of those, and of Host in place of :authority, which are malformed
   uint32_t field_count_ = 0;
   uint32_t max_fields_ = UINT32_MAX;
+  uint32_t crumb_count_ = 0;
+  uint32_t max_crumbs_ = UINT32_MAX;
   size_t list_size_ = 0;
   size_t max_list_size_ = SIZE_MAX;
   const char* fault_ = nullptr;

@@ -30,6 +30,7 @@ struct SessionConfig {
   uint32_t connection_window = default_window;  // what we grant for all of them, at least 65,535
   uint32_t max_header_list_size = 32 * 1024;    // RFC 9113 §6.5.2's measure
   uint32_t max_fields = 100;
+  uint32_t max_cookie_crumbs = 256;  // beside the fields; browsers keep up to 180 cookies of a site and send each alone
   uint32_t max_continuations = 8;
   uint32_t max_settings_entries = 32;  // in one SETTINGS frame; each may have to visit every stream
   uint32_t max_queued_control_frames = 64;

@@ -91,7 +91,7 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
                                   : HeadBuilder::Kind::response;
   HeadBuilder head(kind, {scratch_.fields, SessionScratch::header_memory}, config_.enable_connect_protocol,
                    event.request, event.response);
-  head.limit(config_.max_header_list_size, config_.max_fields);
+  head.limit(config_.max_header_list_size, config_.max_fields, config_.max_cookie_crumbs);
   if (block_depends_on_itself_) head.reject("a stream depends on itself (RFC 7540 §5.3.1)");
   decoder_.begin(block);
   for (DecodedField field;;) {

@@ -147,6 +147,20 @@ TEST(SessionRules, TooManyFieldsOrBytesLoseTheRequestButNotTheConnection) {
   EXPECT_EQ(peer.log, "request 5 GET http a / |end\n");
 }
 
+TEST(SessionRules, AsManyCookiesAsABrowserKeepsComeBesideTheOtherFields) {
+  Wire block = get_block;
+  for (int i = 0; i < 100; ++i) block = block + field("a", "");
+  for (int i = 0; i < 256; ++i) block = block + field("cookie", "c" + std::to_string(i) + "=v");
+  Peer peer(Role::server);
+  ASSERT_TRUE(peer.request(1, block));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::no_error);
+  EXPECT_EQ(peer.last.request.fields.count(), 356);
+  ASSERT_TRUE(peer.request(3, block + field("cookie", "last=v")));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::enhance_your_calm);
+  ASSERT_TRUE(peer.request(5, block + field("a", "")));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::enhance_your_calm);
+}
+
 TEST(SessionRules, DataAfterTheEndResetsThatStreamAlone) {
   Peer peer(Role::server);
   ASSERT_TRUE(peer.request(1) && peer.request(3, post_block, end_headers));

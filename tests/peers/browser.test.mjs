@@ -193,7 +193,7 @@ const checks = {
     assert.deepEqual(entries, [{ initiatorType: front === 'h2' ? 'early-hints' : 'link', decodedBodySize: part('style', 3).bytes.length }]);
   },
 
-  'cookies of 4, 8 and 16 KB go both ways': async ({ page, origin }) => {
+  'cookies of 4, 8 and 16 KB go both ways, and so do 170 of them': async ({ page, origin }) => {
     for (const size of [1000, 2000, 4000]) {
       const seen = await inPage(page, async (n) => [await outcome(fetch(`/cookies/${n}`)), await outcome(fetch('/cookies')), document.cookie], size);
       const expected = [0, 1, 2, 3].map((i) => `c${i}=${String(i).repeat(size)}`).join('; ');
@@ -201,6 +201,12 @@ const checks = {
     }
     await page.goto(`${origin}/`);
     assert.equal(await page.title(), 'empty', 'a page with all of them');
+    await page.context().clearCookies();
+    const many = await inPage(page, async () => {
+      for (let i = 0; i < 170; i += 1) document.cookie = `cookie${i}=${'v'.repeat(40)}`;
+      return [await outcome(fetch('/cookies')), document.cookie];
+    });
+    assert.deepEqual(many, [{ status: 200, text: many[1] }, Array.from({ length: 170 }, (_, i) => `cookie${i}=${'v'.repeat(40)}`).join('; ')]);
     await page.context().clearCookies();
   },
 

@@ -190,7 +190,8 @@ export async function startSite(t, version) {
   };
   site.release = () => { for (const release of [...site.held]) release(); };
   if (version === 'h2c') {
-    const backend = await startH2Backend(t, () => {});
+    // A browser sends each of its cookies as a field.
+    const backend = await startH2Backend(t, () => {}, { options: { maxHeaderListPairs: 512 } });
     backend.server.on('request', handle);
     return Object.assign(site, { url: backend.url, port: backend.port });
   }
