@@ -29,7 +29,8 @@ void H1UpstreamStream::onConsumed(size_t) {
 
 void H1UpstreamStream::onConsumerGone(const Error& error) {
   if (connection_ == nullptr) return;
-  connection_->breakOff(connectionError(error.code, error.reason, error.detail));
+  // Whatever its client did, the backend is not to blame for it.
+  connection_->breakOff(connectionError(ErrorCode::cancelled, error.reason));
 }
 
 size_t H1UpstreamStream::onBody(Bytes bytes, bool last) {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { endure, startAttack, startTarget, startTargeted, latency, settled } from './lib/attack.mjs';
+import { startH1Backend } from './lib/backends.mjs';
 import { certificate } from './lib/certificate.mjs';
 import { connectH2, openRaw } from './lib/clients.mjs';
 import { metric } from './lib/plait.mjs';
@@ -34,6 +35,18 @@ test('slow clients', async (t) => {
       assert.ok(holds(seen), JSON.stringify(seen));
     });
   }
+});
+
+test('a client that does not read a backend’s response over HTTP/1.1 is blamed for it, and the backend is not', async (t) => {
+  const backend = await startH1Backend(t, (incoming, response) => response.end(Buffer.alloc(24 << 20)));
+  const plait = await startTargeted(t, [backend], hasty);
+  const raw = await openRaw(t, plait.port);
+  raw.socket.pause();
+  raw.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  await eventually(async () => (await metric(plait, 'plait_client_connection_errors_total', { reason: 'not_reading' })) === 1, 'the client is blamed', 30_000);
+  await settled(plait, { connections: 0 });
+  assert.equal(await metric(plait, 'plait_upstream_connection_errors_total'), 0);
+  assert.doesNotMatch(plait.stderr(), /plait: backend/);
 });
 
 test('idle connections that take up every place make way for a client that comes', async (t) => {
