@@ -38,7 +38,7 @@ struct PoolTimeouts {
   int64_t queue_ms = 5000;
   int64_t probe_ms = 1000;
   int64_t idle_ms = 90'000;
-  int64_t stream_idle_ms = 300'000;    // no byte of a response, with nothing of it waiting for the client
+  int64_t stream_idle_ms = 900'000;    // no byte of a response, with nothing of it waiting for the client
   int64_t tunnel_idle_ms = 3'600'000;  // no byte either way through a tunnel
   int64_t ping_ms = 15'000;            // silence with streams open, after which the backend is asked; 0: never
   int64_t ping_answer_ms = 10'000;

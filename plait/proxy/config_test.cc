@@ -202,6 +202,11 @@ trusted_proxies = ["10.0.0.1/8"]
       "plait.toml:11:20: trusted_proxies: \"10.0.0.1/8\" has bits set behind its prefix\n");
 }
 
+TEST(Config, AStreamMayBeIdleForTenMinutesByDefault) {
+  Config config;
+  EXPECT_GT(config.pool_timeouts.stream_idle_ms, 600'000);
+}
+
 TEST(Config, StandardOutputHasNoFolder) {
   Config config;
   EXPECT_EQ(textOf(parseConfig("[access_log]\nfile = \"-\"\n", "/etc/plait.toml", config)), "");
