@@ -197,6 +197,9 @@ void Kernel::runSynchronous(Op& op) {
       *op.address = at(op.fd).socket->remote();
       op.result = 0;
       return;
+    case OpKind::untaken:
+      op.result = static_cast<int32_t>(at(op.fd).socket->untaken());
+      return;
     case OpKind::shutdown:
       at(op.fd).socket->shutdown();
       op.result = 0;

@@ -46,6 +46,7 @@ class Socket final : public Stream {
   int read(uint8_t* to, size_t size) override;
   bool isReadable() const { return inbox_.size() != taken_ || fin_in_ || reset_in_; }
   bool isWritable() const { return room() != 0 || reset_in_ || fin_out_; }
+  size_t untaken() const { return in_flight_; }
   size_t room() const { return in_flight_ < capacity_ ? capacity_ - in_flight_ : 0; }
   size_t unread() const override { return inbox_.size() - taken_; }
   std::string_view peek() const { return std::string_view(inbox_).substr(taken_); }

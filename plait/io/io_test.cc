@@ -206,6 +206,22 @@ TEST_P(ConnectionTest, AGatheredSendKeepsItsOrder) {
   cancelAndWait(recv);
 }
 
+TEST_P(ConnectionTest, WhatThePeerHasNotTakenIsKnown) {
+  EXPECT_EQ(synchronous(OpKind::untaken, client), 0);
+  std::string much(8 << 20, 'x');
+  iovec vector{much.data(), much.size()};
+  Recorder op(io, OpKind::send, client);
+  op.op.vectors = &vector;
+  op.op.vector_count = 1;
+  op.submit();
+  EXPECT_TRUE(turnUntil([&] { return synchronous(OpKind::untaken, client) > 0; }));
+  std::string taken(1 << 16, ' ');
+  EXPECT_TRUE(turnUntil([&] {
+    while (::recv(server, taken.data(), taken.size(), MSG_DONTWAIT) > 0) continue;
+    return op.ended && synchronous(OpKind::untaken, client) == 0;
+  }));
+}
+
 TEST_P(ConnectionTest, AHalfClosedSideStillReceives) {
   Recorder at_server(io, OpKind::recv, server);
   at_server.submit();

@@ -36,6 +36,7 @@ enum class OpKind : uint8_t {
   listen,          // result is a listening descriptor bound to `address`; `address` becomes the bound one
   accept_waiting,  // takes one connection that is waiting to be accepted; result is its descriptor or -EAGAIN
   peer,            // `address` becomes the peer's
+  untaken,         // result is how many sent bytes the peer has not acknowledged yet
   shutdown,        // half-closes the sending side
   close,
 };

@@ -1,7 +1,9 @@
 #include "plait/io/socket_backend.h"
 
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -71,6 +73,11 @@ void runSynchronous(Op& op) {
     case OpKind::peer: {
       socklen_t size = sizeof(*op.address);
       op.result = ::getpeername(op.fd, reinterpret_cast<sockaddr*>(op.address), &size) == 0 ? 0 : -errno;
+      return;
+    }
+    case OpKind::untaken: {
+      int bytes = 0;
+      op.result = ::ioctl(op.fd, SIOCOUTQ, &bytes) == 0 ? bytes : -errno;
       return;
     }
     case OpKind::shutdown:

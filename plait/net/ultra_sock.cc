@@ -416,6 +416,17 @@ bool UltraSock::peerAddress(sockaddr_storage& address) {
   return op.result == 0;
 }
 
+uint64_t UltraSock::bytesTaken() {
+  Op op;
+  op.kind = OpKind::untaken;
+  op.fd = fd_;
+  io_.submit(op);
+  const auto untaken = static_cast<uint64_t>(std::max(op.result, 0));
+  // What a send has put there without having completed is not among the bytes sent.
+  taken_ = std::max(taken_, bytes_sent_ - std::min(bytes_sent_, untaken));
+  return taken_;
+}
+
 Task<void> UltraSock::drain(TimeNs deadline_ns, Io& io) {
   armDeadline(deadline_ns);
   while (unsent() != 0 && !error_ && io.nowNs() < deadline_ns) {

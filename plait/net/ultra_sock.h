@@ -131,6 +131,9 @@ class UltraSock {
   bool peerAddress(sockaddr_storage& address);
   uint64_t bytesReceived() const { return bytes_received_; }
   uint64_t bytesSent() const { return bytes_sent_; }
+  // What of that the peer's machine has acknowledged, asked from the kernel, which may hold megabytes for a slow one
+  // and takes more only when a good part of them is gone.
+  uint64_t bytesTaken();
 
  private:
   static constexpr uint32_t max_pending_buffers = 4;
@@ -222,6 +225,7 @@ class UltraSock {
   bool notifies_on_close_ = false;
   uint64_t bytes_received_ = 0;
   uint64_t bytes_sent_ = 0;
+  uint64_t taken_ = 0;  // of those, as far as was asked
 };
 
 }  // namespace plait

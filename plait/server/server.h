@@ -127,8 +127,8 @@ class ServerConnection final : public UltraSock::Owner {
   // The connection's only timer. It is not moved with every request: it fires, looks, and is armed for the rest.
   Timer timer_;
   TimeNs deadline_ns_ = never_ns;
-  uint64_t sent_seen_ = 0;  // what had been sent at the last look,
-  TimeNs moved_ns_ = 0;     // and when output had last been seen to move
+  uint64_t taken_seen_ = 0;  // what had been taken at the last look,
+  TimeNs moved_ns_ = 0;      // and when output had last been seen to move
   bool had_unsent_ = false;
   Progress output_progress_;
   TimeNs idle_since_ns_ = 0;

@@ -38,13 +38,15 @@ void ServerConnection::lookSoon() {
 
 bool ServerConnection::isOutputMoving(TimeNs now_ns) {
   const bool has_unsent = sock_.unsent() != 0;
+  // The kernel takes output in large steps, which a slow reader may need minutes for: what counts is what has arrived.
+  const uint64_t taken = has_unsent ? sock_.bytesTaken() : sock_.bytesSent();
   // Output that the last look did not see has not waited since then.
-  if (!has_unsent || !had_unsent_ || sock_.bytesSent() != sent_seen_) moved_ns_ = now_ns;
+  if (!has_unsent || !had_unsent_ || taken != taken_seen_) moved_ns_ = now_ns;
   had_unsent_ = has_unsent;
-  sent_seen_ = sock_.bytesSent();
+  taken_seen_ = taken;
   const int64_t stall_ns = server_.timeouts.stall_ms * ns_per_ms;
   if (!has_unsent) output_progress_.rest();
-  if (has_unsent && output_progress_.isTooSlow(now_ns, sent_seen_, stall_ns, server_.limits.download_bytes_per_second))
+  if (has_unsent && output_progress_.isTooSlow(now_ns, taken, stall_ns, server_.limits.download_bytes_per_second))
     return false;
   return now_ns - moved_ns_ < stall_ns;
 }

@@ -124,7 +124,7 @@ export async function metric(plait, name, labels = {}) {
 // Nobody has been blamed for anything: neither clients nor backends, neither connections nor requests.
 export async function assertNoFault(plait) {
   const { body } = await adminGet(plait, '/metrics');
-  const faults = body.split('\n').filter((line) => /^plait_(client_(connection|stream)|upstream_(connection|stream))_errors_total\{/.test(line) && !line.endsWith(' 0'));
+  const faults = body.split('\n').filter((line) => /^plait_(client_(connection_errors|stream_errors|timeouts)|upstream_(connection|stream)_errors|requests_(rejected|refused))_total[{ ]/.test(line) && !line.endsWith(' 0'));
   assert.deepEqual(faults, []);
 }
 
