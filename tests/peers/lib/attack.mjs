@@ -52,7 +52,7 @@ export async function startAttack(t, plait, attack, { connections = 2 } = {}) {
   };
 }
 
-const p99 = (times) => times.toSorted((a, b) => a - b)[Math.ceil(times.length * 0.99) - 1];
+const p99 = (times) => times.slice().sort((a, b) => a - b)[Math.ceil(times.length * 0.99) - 1];
 
 // One request after the other, for at least `ms` and `least` of them.
 export async function latency(session, { ms = 0, least = 150, headers = { ':path': '/honest' } } = {}) {

@@ -5,8 +5,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
-import path from 'node:path';
 import readline from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { defer, within } from './process.mjs';
 
 // node's own: llhttp, as its server is by default.
@@ -53,7 +53,7 @@ function pairs(list) {
 
 // h11, of Python: the one that the distribution's packages belong to.
 export async function startH11(t) {
-  const child = spawn('/usr/bin/python3', [path.join(import.meta.dirname, 'h11_reader.py')], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn('/usr/bin/python3', [fileURLToPath(new URL('h11_reader.py', import.meta.url))], { stdio: ['pipe', 'pipe', 'inherit'] });
   const lines = readline.createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   defer(t, () => child.kill());
   return async (text) => {
