@@ -110,6 +110,8 @@ class TlsSession {
 
   // Gives ciphertext, which must stay where it is until hasUnread() is false. Not while there is some unread.
   void feed(Bytes ciphertext);
+  // The unread ciphertext, or its beginning, is there now; what is missing of it is fed later.
+  void moved(Bytes ciphertext) { input_ = ciphertext; }
   // Ciphertext that was given and is not consumed. Plaintext may be left even where there is none: call read() until it
   // answers 0.
   bool hasUnread() const { return !input_.empty(); }

@@ -146,11 +146,15 @@ void UltraSock::armRecv() {
 }
 
 void UltraSock::doneReading() {
-  if (!tls_) {
-    releaseCurrent();
-  } else if (record_ != nullptr) {
-    record_blocks_.give(std::exchange(record_, nullptr));
-  }
+  if (record_ != nullptr) record_blocks_.give(std::exchange(record_, nullptr));
+  if (!tls_ || !tls_->hasUnread()) return releaseCurrent();
+  // Records that nobody asks for yet, as those of pipelined requests, are as little a reason to keep a receive buffer.
+  if (current_ < 0 || first_pending_ >= 0 || !spilled_.empty() || !io_.buffers().isShort()) return;
+  if (!spilled_.append(currentBytes().last(tls_->unread()))) return;
+  PLAIT_RARE("records that nobody reads are kept elsewhere");
+  releaseCurrent();
+  spilled_lent_ = spilled_.front().size();
+  tls_->moved(currentBytes());
 }
 
 void UltraSock::stopReading() {

@@ -425,6 +425,39 @@ TEST_P(SockTest, AHandshakeThatIsNotAnsweredEndsAtItsDeadline) {
 // Eight receive buffers for everybody.
 struct ScarceTest : SockTest {
   ScarceTest() : SockTest(8) {}
+  // Somebody else has `count` of them. (With io_uring the kernel holds them, so that they are taken by receiving.)
+  void take(uint32_t count) {
+    while (buffers.lent() < count) {
+      int both[2];
+      ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, both), 0);
+      fds.push_back(both[0]);
+      fds.push_back(both[1]);
+      hogs.push_back(std::make_unique<Recorder>(io, OpKind::recv, both[0]));
+      hogs.back()->keeps = true;
+      hogs.back()->submit();
+      ASSERT_EQ(::send(both[1], "x", 1, 0), 1);
+      ASSERT_TRUE(turnUntil([&] { return hogs.back()->text == "x"; }));
+    }
+    ASSERT_EQ(buffers.lent(), count);
+  }
+  void giveBack() {
+    for (auto& hog : hogs) hog->giveBack();
+  }
+  void TearDown() override {
+    for (auto& hog : hogs) {
+      io.cancel(hog->op);
+      EXPECT_TRUE(turnUntil([&] { return hog->ended; }));
+    }
+    for (int fd : fds) {
+      Op close;
+      close.kind = OpKind::close;
+      close.fd = fd;
+      io.submit(close);
+    }
+    SockTest::TearDown();
+  }
+  std::vector<int> fds;
+  std::vector<std::unique_ptr<Recorder>> hogs;
 };
 INSTANTIATE_TEST_SUITE_P(Backends, ScarceTest,
                          testing::Values(Kind{IoKind::uring, false}, Kind{IoKind::uring, true},
@@ -509,23 +542,45 @@ TEST_P(ScarceTest, ReadersThatStopDoNotKeepTheBuffersFromTheOthers) {
   EXPECT_TRUE(turnUntil([&] { return !server.reading; }));
 }
 
+// As a server of HTTP/1.1 does, that waits for a handler's response before it looks at what comes next.
+TEST_P(ScarceTest, WhoIsDoneReadingForNowHoldsNoReceiveBuffer) {
+  open();
+  const uint32_t of_client = buffers.lent();  // session tickets, which it does not read
+  server.read(scope);
+  turnFor(1);
+  server.stop_reading = true;  // after the first
+  client.write("request");
+  ASSERT_TRUE(turnUntil([&] { return !server.reading; }));
+  EXPECT_EQ(server.text, "request");
+  server.sock.doneReading();
+  EXPECT_EQ(buffers.lent(), of_client);
+  EXPECT_EQ(record_blocks.used(), 0u);
+  // Where buffers are short neither does who has a record that nobody has asked for yet.
+  take(4);
+  server.text.clear();
+  server.stop_reading = false;
+  server.read(scope);
+  turnFor(1);
+  server.stop_reading = true;
+  const std::string two_records(20'000, 'r');
+  client.write(two_records);
+  ASSERT_TRUE(turnUntil([&] { return !server.reading; }));
+  EXPECT_LT(server.text.size(), two_records.size());
+  server.sock.doneReading();
+  if (GetParam().tls) {
+    EXPECT_EQ(buffers.lent(), 4u);
+  }
+  server.stop_reading = false;
+  server.read(scope);
+  EXPECT_TRUE(turnUntil([&] { return server.text == two_records; }));
+  giveBack();
+  server.sock.stopReading();
+  EXPECT_TRUE(turnUntil([&] { return !server.reading; }));
+}
+
 TEST_P(ScarceTest, WhenAllBuffersAreOutTheSocketWaitsWithoutTurningTheLoop) {
   open();
-  // Somebody else has all of them. (With io_uring the kernel holds them, so that they are taken by receiving.)
-  std::vector<int> fds;
-  std::vector<std::unique_ptr<Recorder>> hogs;
-  while (buffers.lent() < 8) {
-    int both[2];
-    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, both), 0);
-    fds.push_back(both[0]);
-    fds.push_back(both[1]);
-    hogs.push_back(std::make_unique<Recorder>(io, OpKind::recv, both[0]));
-    hogs.back()->keeps = true;
-    hogs.back()->submit();
-    ASSERT_EQ(::send(both[1], "x", 1, 0), 1);
-    ASSERT_TRUE(turnUntil([&] { return hogs.back()->text == "x"; }));
-  }
-  ASSERT_EQ(buffers.lent(), 8u);
+  take(8);
   server.read(scope);
   client.write("now");
   turnFor(20);
@@ -537,18 +592,8 @@ TEST_P(ScarceTest, WhenAllBuffersAreOutTheSocketWaitsWithoutTurningTheLoop) {
   }
   EXPECT_LT(turns, 20) << "asking again and again for a buffer that is not there";
   EXPECT_EQ(server.text, "");
-  for (auto& hog : hogs) hog->giveBack();
+  giveBack();
   EXPECT_TRUE(turnUntil([&] { return server.text == "now"; }));
-  for (auto& hog : hogs) {
-    io.cancel(hog->op);
-    EXPECT_TRUE(turnUntil([&] { return hog->ended; }));
-  }
-  for (int fd : fds) {
-    Op close;
-    close.kind = OpKind::close;
-    close.fd = fd;
-    io.submit(close);
-  }
   server.sock.stopReading();
   EXPECT_TRUE(turnUntil([&] { return !server.reading; }));
 }

@@ -221,6 +221,28 @@ test('records, receive buffers and memory for TLS: handshakes fail or wait, and 
   await settled(plait, { connections: Infinity });
 });
 
+test('receive buffers: clients of HTTP/1.1 that wait for an answer hold none', async (t) => {
+  const { cert, key, pem } = await certificate(t);
+  const { backend, plait } = await start(t, 'receive_buffers = 16\nclient_connections = 250\nexchanges = 300\n', {
+    listeners: `[[listen]]\naddress = "127.0.0.1:0"\ntls = "on"\ncert = "${cert}"\nkey = "${key}"\n`,
+  });
+  // Over TLS and in the clear, and with a second request behind the first.
+  const waiting = await Promise.all([plait.tlsPort, plait.port].flatMap((port) => Array.from({ length: 40 }, () => openRaw(t, port, port === plait.tlsPort ? { ca: pem.cert } : {}))));
+  for (const raw of waiting) {
+    raw.write(get('/held'));
+    raw.write(get('/held'));
+  }
+  await eventually(() => backend.held.size === 80, 'all requests have arrived');
+  await works(t, plait);
+  for (const raw of waiting) raw.write(get('/held'));
+  await works(t, plait);
+  await eventually(() => {
+    backend.release();
+    return waiting.every((raw) => (raw.text.match(/released/g) ?? []).length === 3);
+  }, 'all requests are answered');
+  await settled(plait, { connections: Infinity });
+});
+
 test('the ring of the access log: lines are dropped and counted, requests are not', async (t) => {
   const { plait } = await start(t, 'access_ring_bytes = 65536\n', { rest: '[access_log]\nfile = "/dev/null"\n' });
   const session = connectH2(t, plait.port);
