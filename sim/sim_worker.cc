@@ -106,9 +106,25 @@ void SimWorker::turn() {
     sim.violate("memory", "%s allocated while it serves", actor_.c_str());
   }
   if (core_.isDrained()) return;
+  lookAtBuffers();
   // A turn takes its time; one that found nothing to do ends in sleep.
   if (!kernel_.isAsleep()) return wake(sim.now() + sim.between(5, 60) * ns_per_us);
   if (kernel_.sleepsUntil() != never_ns) wake(kernel_.sleepsUntil());
+}
+
+// Whoever does not read must not keep from the others what their bytes arrive in. A worker that does not run gives
+// nothing back either, so turns are counted as well as time.
+void SimWorker::lookAtBuffers() {
+  const bool are_out = memory_.buffers.lent() == memory_.buffers.count();
+  if (!are_out || out_turns_ == 0) {
+    out_since_ns_ = sim.now();
+    out_turns_ = are_out ? 1 : 0;
+    return;
+  }
+  out_turns_ += 1;
+  if (out_turns_ > 3 && sim.now() - out_since_ns_ > 2 * ns_per_s) {
+    sim.violate("receive buffers", "%s has had none of %u left for 2 s", actor_.c_str(), memory_.buffers.count());
+  }
 }
 
 bool SimWorker::isAtRest() {

@@ -65,7 +65,8 @@ WorkerOptions World::drawOptions() {
         limits.send_queue_bytes = 64 << 10;
         break;
       case 5:
-        limits.receive_buffers = 4;
+        // Two readers that stop, or four, could keep all of them.
+        limits.receive_buffers = sim_.oneIn(2) ? 2 : 4;
         ledger_.max_body = 400'000;
         break;
       case 6:
@@ -88,7 +89,7 @@ WorkerOptions World::drawOptions() {
   if (!calm && sim_.oneIn(3)) {
     options.response_head_ms = sim_.between(3000, 10'000);
     options.pool_timeouts.queue_ms = sim_.between(5000, 20'000);
-    options.pool_timeouts.stream_idle_ms = sim_.between(500, 20'000);
+    options.pool_timeouts.stream_idle_ms = sim_.between(500, 6000);
     options.pool_timeouts.idle_ms = sim_.between(50, 5000);
     options.pool_timeouts.max_age_ms = sim_.between(100, 20'000);
     options.pool_timeouts.ping_ms = sim_.between(50, 2000);

@@ -39,6 +39,7 @@ class SimWorker final : public PoolObserver, public ServerObserver {
   // What the control thread asks of a worker every now and then.
   void control();
   void drainLog();
+  void lookAtBuffers();
   void onBackendDown(uint32_t backend_idx, const Error& error) override;
   void onBackendUp(uint32_t backend_idx) override;
   void onBackendFault(uint32_t backend_idx, const Error& error, TimeNs) override;
@@ -57,6 +58,8 @@ class SimWorker final : public PoolObserver, public ServerObserver {
   TimeNs wakes_at_ns_ = never_ns;
   TimeNs paused_until_ns_ = 0;
   uint64_t wake_number_ = 0;
+  TimeNs out_since_ns_ = 0;  // all receive buffers are lent since then,
+  uint32_t out_turns_ = 0;   // and have been for so many turns
   size_t replay_bytes_ = 0;
 };
 
