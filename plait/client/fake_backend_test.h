@@ -60,6 +60,7 @@ class FakeBackend {
     uint32_t goaway_after = 0;   // after that many requests of a connection, GOAWAY that covers them
     uint32_t reset_with = 0;     // answers with RST_STREAM of this code
     uint32_t hang_up_after = 0;  // closes instead of answering that many requests
+    uint32_t garbage_after = 0;  // says what is no frame instead of answering that many requests
     bool answers = true;         // else streams stay open
     bool reads = true;           // else nothing is read after the first request
   };
@@ -219,6 +220,11 @@ class FakeBackend {
     if (behaviour.hang_up_after != 0) {
       behaviour.hang_up_after -= 1;
       return false;
+    }
+    if (behaviour.garbage_after != 0) {
+      behaviour.garbage_after -= 1;
+      PLAIT_ASSERT(peer.sock.output().append(asBytes(std::string_view("no frame has this length"))));
+      return true;
     }
     if (behaviour.reset_with != 0) {
       peer.session.sendReset(stream, static_cast<h2::H2Error>(behaviour.reset_with));

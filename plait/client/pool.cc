@@ -463,8 +463,11 @@ void ConnectionPool::finished(RequestOp& op, Result<UpstreamStream*> result) {
   if (!result && mayRetry(op, result.error())) {
     if (op.options->retries != nullptr) *op.options->retries += 1;
     if (op.options->body != nullptr) op.options->body->rewind();
-    // Where one connection was lost the others to that backend may be as well, and we have not heard yet.
-    const bool is_lost = op.unknown_retried && result.error().reach == Reach::connection;
+    // Where one connection was lost the others to that backend may be as well, and we have not heard yet. One that we
+    // have ended for what the backend said on it tells nothing about the others.
+    const Error& error = result.error();
+    const bool is_lost =
+        op.unknown_retried && error.reach == Reach::connection && error.code != ErrorCode::protocol_error;
     return awaiter.tryAgain(is_lost ? timeouts_.backoff_min_ms : 0);
   }
   awaiter.complete(result);

@@ -246,6 +246,17 @@ TEST_P(PoolTest, AGetWhoseConnectionBreaksIsRepeatedOnceAndAPostIsNot) {
   EXPECT_TRUE(twice.error) << "a request whose fate is unknown is repeated once, not until it works";
 }
 
+// Whoever says what is wrong is there: only after a loss the other connections may be lost as well.
+TEST_P(PoolTest, AGetWhoseConnectionEndsForItsBackendsFaultIsRepeatedWithoutAPause) {
+  world.timeouts.backoff_min_ms = 3'600'000;
+  open();
+  expectOk();
+  backend->behaviour.garbage_after = 1;
+  expectOk();
+  EXPECT_EQ(pool->counters().retries_unknown, 1u);
+  EXPECT_EQ(backend->connections, 2u);
+}
+
 TEST_P(PoolTest, AConnectionThatTheBackendClosedWhileIdleIsNotUsedAgain) {
   open();
   expectOk();
