@@ -252,6 +252,9 @@ class Session {
   void onRequest(const HeadBuilder& head, Event& event);
   void measureResponse(Stream& stream, HeadBuilder& head, uint16_t status);
   Status spendReset(Fault fault = Fault::reset_flood);
+  // A header block may name an entry of the table with each of its bytes, and all must be decoded (RFC 9113 §4.3): one
+  // that was far too large counts by what it came to, and a few of them use up what is tolerated.
+  void chargeForFields(size_t list_size);
   Status spendFrame();
   Status payFrames(uint32_t price);
   void earnFrames(uint32_t count);

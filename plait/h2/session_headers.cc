@@ -131,6 +131,7 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
     const H2Error code = is_too_large ? H2Error::enhance_your_calm : H2Error::protocol_error;
     const char* reason = is_too_large ? "the request's fields are too large" : head.fault();
     if (Status status = streamFailed(nullptr, id, code, reason, event); !status) return status;
+    if (is_too_large) chargeForFields(head.listSize());
     reject(id, code, is_too_large ? Fault::message_too_large : Fault::malformed_message, reason, event);
     return {};
   }

@@ -520,6 +520,11 @@ Status Session::spendReset(Fault fault) {
   return {};
 }
 
+void Session::chargeForFields(size_t list_size) {
+  const size_t price = std::min<size_t>(list_size / config_.max_header_list_size, config_.reset_burst / 8);
+  reset_tokens_ -= std::min(reset_tokens_, static_cast<uint32_t>(price));
+}
+
 Status Session::onReset(Bytes payload, Event& event) {
   if (Status status = spendReset(); !status) return status;
   Stream* stream = find(frame_.stream_id);

@@ -211,6 +211,25 @@ TEST(SessionRules, ARequestThatDependsOnItselfIsRefusedAlone) {
   EXPECT_EQ(peer.log, "request 3 GET http a / |end\n");
 }
 
+TEST(SessionRules, FieldsThatGrowOutOfFewBytesCountByWhatTheyComeTo) {
+  SessionConfig config;
+  config.reset_burst = 80;
+  Peer peer(Role::server, config);
+  const std::string value(3900, 'b');
+  // A literal with indexing, whose length is an integer of three bytes.
+  Wire first =
+      get_block + Wire{0x40, 0x01, 'x', 0x7f, static_cast<uint8_t>((3900 - 127) % 128 | 0x80), (3900 - 127) / 128};
+  ASSERT_TRUE(peer.request(1, first + Wire(value.begin(), value.end())));
+  uint32_t bombs = 0;
+  while (bombs < 20 && peer.request(3 + 2 * bombs, get_block + Wire(10'000, 0xbe))) {
+    EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::enhance_your_calm) << "each is told what was wrong";
+    bombs += 1;
+  }
+  EXPECT_GE(bombs, 2u) << "one mistake is none";
+  EXPECT_LE(bombs, 10u);
+  EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::enhance_your_calm);
+}
+
 TEST(SessionRules, AHeaderBlockThatIsTooLargeIsNamedAlikeWholeAndInPieces) {
   const Wire part(16'000, 0);
   Wire bytes = frame(FrameType::headers, 0, 1, part);
