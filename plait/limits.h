@@ -58,6 +58,10 @@ struct Limits {
   // A request whose Via names plait so often goes round in a circle.
   uint32_t hops_through_plait = 16;
 
+  // What is done for one HTTP/2 connection before everybody else has a turn: a decoded field counts one, a frame four,
+  // a request twenty with its frame, and 256 bytes one. What a client may have under way at once fits.
+  uint32_t work_per_turn = 4096;
+
   uint32_t replay_bytes_per_request = 16 << 10;
   uint32_t replay_bytes = 8 << 20;
   uint32_t unprocessed_retries = 5;
@@ -96,6 +100,8 @@ static_assert((Limits().receive_buffers & (Limits().receive_buffers - 1)) == 0,
 static_assert((Limits().access_ring_bytes & (Limits().access_ring_bytes - 1)) == 0, "the ring's offsets are masked");
 static_assert(Limits().replay_bytes_per_request <= Limits().upstream_stream_window,
               "what is replayed is in the window already");
+static_assert(Limits().work_per_turn >= Limits().streams_per_client * (20 + 10),
+              "as many requests as a client may have, of ten fields each, are one turn's work");
 static_assert(Limits().recordBlockSize() > 16 << 10, "a record's plaintext fits (RFC 8446 §5.1)");
 
 }  // namespace plait

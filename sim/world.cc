@@ -83,13 +83,15 @@ WorkerOptions World::drawOptions() {
   if (sim_.oneIn(4)) limits.streams_per_upstream_connection = sim_.between(1, 10);
   if (sim_.oneIn(4)) limits.streams_per_client = sim_.between(1, 10);
   if (sim_.oneIn(6)) limits.receive_buffer_size = 2048;
+  // So that turns end at any frame.
+  if (sim_.oneIn(4)) limits.work_per_turn = sim_.between(1, 200);
   options.pool_timeouts.queue_ms = 60'000;
   // However often a request is refused, it is to succeed in the end.
   if (calm) limits.unprocessed_retries = 100;
   if (!calm && sim_.oneIn(3)) {
     options.response_head_ms = sim_.between(3000, 10'000);
     options.pool_timeouts.queue_ms = sim_.between(5000, 20'000);
-    options.pool_timeouts.stream_idle_ms = sim_.between(500, 6000);
+    options.pool_timeouts.stream_idle_ms = sim_.between(300, 2000);
     options.pool_timeouts.idle_ms = sim_.between(50, 5000);
     options.pool_timeouts.max_age_ms = sim_.between(100, 20'000);
     options.pool_timeouts.ping_ms = sim_.between(50, 2000);

@@ -463,10 +463,16 @@ void H2Connection::onEvent(h2::Event& event) {
   }
 }
 
+bool H2Connection::hasHadItsTurn() const {
+  return work_ >= pool_.limits().work_per_turn;
+}
+
 Status H2Connection::feed(Bytes& input, Io& io) {
   Status status;
   h2::Event event;
   uint32_t responses = 0;
+  if (std::exchange(turn_ns_, io.nowNs()) != io.nowNs()) work_ = 0;
+  work_ += static_cast<uint32_t>(input.size() / h2::bytes_for_work);
   while (true) {
     status = session_.next(input, event, static_cast<uint32_t>(io.nowNs() / ns_per_s));
     if (!status || event.kind == h2::Event::Kind::none) break;
@@ -475,6 +481,8 @@ Status H2Connection::feed(Bytes& input, Io& io) {
       ping_after_ns_ = 0;
     }
     onEvent(event);
+    work_ += session_.takeWork();
+    if (hasHadItsTurn()) break;
     if (event.kind == h2::Event::Kind::response && ++responses == responses_at_once) break;
   }
   if (!sock_.output().empty()) sock_.flushLater();
@@ -485,8 +493,13 @@ Task<void> H2Connection::run(Bytes first, Io& io) {
   Error ended = connectionError(ErrorCode::connection_lost, "the backend closed the connection");
   Status status = feed(first, io);
   while (status) {
+    const bool gives_way = hasHadItsTurn();
+    if (gives_way) {
+      PLAIT_RARE("a backend has had its turn");
+      co_await io.nextTurn();
+    }
     if (!first.empty()) {
-      co_await io.yield();
+      if (!gives_way) co_await io.yield();
       if (sock_.isAborted()) {
         first = {};  // recv() knows why
       } else {

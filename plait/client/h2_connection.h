@@ -66,6 +66,7 @@ class H2Connection final : public Connection {
   void pumpBlocked();
   void block(H2UpstreamStream& stream);
   void allowStreams(uint32_t peer_limit);
+  bool hasHadItsTurn() const;
   Status feed(Bytes& input, Io& io);  // leaves what is to be fed after others have gone on
 
   h2::Session session_;
@@ -74,6 +75,8 @@ class H2Connection final : public Connection {
   TimeNs heard_ns_;                     // when the backend last said something by itself
   TimeNs pinged_ns_ = never_ns;         // a PING that was not answered left then
   TimeNs ping_after_ns_ = 0;            // no PING before
+  TimeNs turn_ns_ = 0;                  // the turn in which this was last fed,
+  uint32_t work_ = 0;                   // and what was done in it
   uint32_t reset_tokens_ = resets_at_once;
   TimeNs resets_refilled_ns_;
 

@@ -126,6 +126,9 @@ struct Event {
   Fault fault = Fault::none;  // stream_error, rejected: what the peer did
 };
 
+// So many received bytes count as one in Limits::work_per_turn.
+inline constexpr size_t bytes_for_work = 256;
+
 class Session {
  public:
   // `output` receives what is to be sent. `carry_blocks` (64 KiB each) hold a frame that did not arrive whole.
@@ -211,6 +214,11 @@ class Session {
   bool isNearItsLimits() const {
     return reset_tokens_ < config_.reset_burst / 4 || frame_tokens_ < config_.idle_frame_burst / 4;
   }
+  // How much of what the peer still sends is worth reading when this is over, so that the end does not become a reset
+  // that overtakes our last words: of a peer that has broken the rules only what a first look at GOAWAY may cross.
+  size_t unreadLimit() const { return failed_ ? 64 * 1024 : SIZE_MAX; }
+  // What was done since the last call, in the units of Limits::work_per_turn.
+  uint32_t takeWork() { return std::exchange(work_, 0); }
   // The peer has a habit of resetting what it has just begun.
   bool hasManyResets() const { return reset_tokens_ < config_.reset_burst / 4 * 3; }
   // Too many replies wait to be sent: stop reading until the output has left.
@@ -284,6 +292,8 @@ class Session {
   // How many frames that carry nothing go with one that carries something.
   static constexpr uint32_t frames_for_headers = 8;
   static constexpr uint32_t frames_for_data = 4;
+  static constexpr uint32_t work_for_frame = 4;
+  static constexpr uint32_t work_for_request = 16;
 
   Role role_;
   Phase phase_;
@@ -344,6 +354,7 @@ class Session {
   uint32_t queued_control_ = 0;
   uint32_t reset_tokens_;
   uint32_t frame_tokens_;
+  uint32_t work_ = 0;
   uint32_t refilled_s_ = 0;
   static constexpr uint32_t remembered_resets = 64;
   uint32_t* recent_resets_ = nullptr;  // from the first one on

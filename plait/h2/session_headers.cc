@@ -99,8 +99,10 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
     const auto more = decoder_.next(field, scratch_.hpack);
     if (!more) return fail(static_cast<H2Error>(more.error().detail), more.error().reason);
     if (!*more) break;
+    work_ += 1;
     if (!is_dropped) head.add(field);
   }
+  if (is_request) work_ += work_for_request;
   if (is_dropped) {
     if (!is_closed && (stream == nullptr || !stream->reset_by_peer)) return payFrames(1);
     if (is_closed && isClosedForClient(stream))

@@ -142,6 +142,7 @@ Status Session::next(Bytes& input, Event& event, uint32_t now_s) {
         input = input.subspan(count);
         if (header_filled_ < frame_header_size) break;
         header_filled_ = 0;
+        work_ += work_for_frame;
         frame_ = FrameHeader::parse(header_);
         frame_left_ = frame_.length;
         padding_left_ = 0;

@@ -23,6 +23,7 @@ Io::Io(IoBackend& backend, BufferPool& buffers, const IoConfig& config)
 }
 
 Io::~Io() {
+  PLAIT_ASSERT(next_turn_.empty());
   PLAIT_ASSERT(ready_head_ == ready_tail_);
 }
 
@@ -38,7 +39,9 @@ void Io::runReady() {
 void Io::turn(TimeNs until_ns) {
   TimeNs until = until_ns;
   const TimeNs look = timers_.nextLook();
-  if (ready_head_ != ready_tail_ || !flush_.empty()) {
+  List<TurnAwaiter, &TurnAwaiter::node> gave_way;
+  gave_way.spliceBack(next_turn_);
+  if (ready_head_ != ready_tail_ || !flush_.empty() || !gave_way.empty()) {
     until = 0;
   } else if (look < until) {
     until = look;
@@ -54,6 +57,10 @@ void Io::turn(TimeNs until_ns) {
     const Completion completion = completions_[i];
     if (!completion.more) completion.op->armed = completion.op->reaped = false;
     completion.op->on_complete(completion.op->owner, completion);
+    runReady();
+  }
+  while (TurnAwaiter* awaiter = gave_way.popFront()) {
+    ready(awaiter->handle);
     runReady();
   }
   // A process that was stopped for a while, or moved to another machine, looks first at all that has arrived meanwhile:

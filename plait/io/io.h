@@ -1,8 +1,8 @@
 // Io: what a worker thread has of the outside world. Everything that waits, looks at the clock or draws a random number
 // takes an Io&; there is no other way to any of them.
 //
-// One turn of run():   poll → (deliver a completion → resume ready coroutines)* → fire timers → resume → flush sockets
-// → (poll)
+// One turn of run():   poll → (deliver a completion → resume ready coroutines)* → resume who gave way in the
+// turn before → fire timers → resume → flush sockets → (poll)
 //
 // What one completion sets off is done before the next is delivered: a request's memory is then still in the caches.
 #pragma once
@@ -70,6 +70,20 @@ class Io {
     void await_resume() const {}
   };
   YieldAwaiter yield() { return YieldAwaiter{*this}; }
+  // Goes on in the next turn, behind all that has completed by then: for whoever has done its share.
+  struct TurnAwaiter {
+    Io& io;
+    ListNode node;
+    std::coroutine_handle<> handle;
+    explicit TurnAwaiter(Io& used) : io(used) {}
+    bool await_ready() const { return false; }
+    void await_suspend(std::coroutine_handle<> suspended) {
+      handle = suspended;
+      io.next_turn_.pushBack(*this);
+    }
+    void await_resume() const {}
+  };
+  TurnAwaiter nextTurn() { return TurnAwaiter(*this); }
   void arm(Timer& timer, TimeNs due) { timers_.arm(timer, due); }
   // Calls node.flush at the end of this turn; a second call in the same turn changes nothing.
   void flushLater(FlushNode& node) {
@@ -93,6 +107,7 @@ class Io {
   Random random_;
   TimerWheel timers_;
   List<FlushNode, &FlushNode::node> flush_;
+  List<TurnAwaiter, &TurnAwaiter::node> next_turn_;
   std::unique_ptr<std::coroutine_handle<>[]> ready_;
   std::unique_ptr<Completion[]> completions_;
   uint32_t ready_capacity_;

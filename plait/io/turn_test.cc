@@ -18,7 +18,8 @@ class ScriptedBackend final : public IoBackend {
     cancels += 1;
     next.push_back({.op = &op, .result = -ECANCELED});
   }
-  size_t poll(TimeNs, std::span<Completion> completions) override {
+  size_t poll(TimeNs until, std::span<Completion> completions) override {
+    until_ns = until;
     std::vector<Completion> reaped;
     reaped.swap(next);
     std::copy(reaped.begin(), reaped.end(), completions.begin());
@@ -30,6 +31,7 @@ class ScriptedBackend final : public IoBackend {
 
   std::vector<Completion> next;
   TimeNs now_ns = 1;
+  TimeNs until_ns = never_ns;
   uint32_t cancels = 0;
 };
 
@@ -93,6 +95,30 @@ TEST_F(TurnTest, YieldLetsEverythingThatIsReadyGoFirst) {
   scope.spawn(sayTwice('b', said, io), io);
   io.turn(0);
   EXPECT_EQ(said, "abab");
+}
+
+Task<void> giveWay(std::string& said, Io& io) {
+  said += '1';
+  co_await io.nextTurn();
+  said += '2';
+  co_await io.nextTurn();
+  said += '3';
+}
+
+TEST_F(TurnTest, WhoGivesWayGoesOnBehindWhatTheNextTurnBrings) {
+  Op a, b;
+  scope.spawn(waitThenSay(a, 'a', said, io), io);
+  scope.spawn(waitThenSay(b, 'b', said, io), io);
+  scope.spawn(giveWay(said, io), io);
+  io.turn(0);
+  EXPECT_EQ(said, "1");
+  backend.next = {{.op = &a}};
+  io.turn(never_ns);
+  EXPECT_EQ(said, "1aA2");
+  EXPECT_EQ(backend.until_ns, 0) << "a turn with work left must not wait";
+  backend.next = {{.op = &b}};
+  io.turn(never_ns);
+  EXPECT_EQ(said, "1aA2bB3");
 }
 
 Task<int> answer(std::string& said, Io& io) {

@@ -469,15 +469,23 @@ void H2Server::onEvent(h2::Event& event, Io& io) {
   }
 }
 
+bool H2Server::hasHadItsTurn() const {
+  return work_ >= connection_.server().limits.work_per_turn;
+}
+
 Status H2Server::feed(Bytes& input, Io& io) {
   h2::Event event;
   Status status;
   uint32_t requests = 0;
   gives_way_ = false;
+  if (std::exchange(turn_ns_, io.nowNs()) != io.nowNs()) work_ = 0;
+  work_ += static_cast<uint32_t>(input.size() / h2::bytes_for_work);
   do {
     if (mustPause()) break;
     status = session_.next(input, event, static_cast<uint32_t>(io.nowNs() / ns_per_s));
     if (status && event.kind != h2::Event::Kind::none) onEvent(event, io);
+    work_ += session_.takeWork();
+    if (hasHadItsTurn()) break;
     // Of a client that resets much, what it takes back at once need not even begin.
     if (event.kind == h2::Event::Kind::request && ++requests >= requests_at_once && !session_.hasManyResets()) {
       gives_way_ = !input.empty();
@@ -501,7 +509,12 @@ Task<void> H2Server::run(Bytes first, Io& io) {
   idle_by_ns_ = io.nowNs() + connection_.server().timeouts.client_idle_ms * ns_per_ms;
   if (connection_.server().isDraining()) drain();
   while (feed(first, io)) {
-    if (gives_way_) {
+    if (hasHadItsTurn()) {
+      PLAIT_RARE("a client has had its turn");
+      co_await io.nextTurn();
+      if (connection_.sock().isAborted()) break;
+      if (!first.empty()) continue;
+    } else if (gives_way_) {
       co_await io.yield();
       if (connection_.sock().isAborted()) break;
       continue;

@@ -72,6 +72,7 @@ class H2Server {
   bool mustPause();
   void holdInput(Bytes& input);
   void updateDeadline();
+  bool hasHadItsTurn() const;
   void onRejected(h2::Event& event);
   bool isWindowStalled(H2Exchange& exchange, TimeNs now_ns, bool is_connection_slow);
   bool isBodyStalled(H2Exchange& exchange, TimeNs now_ns);
@@ -86,6 +87,8 @@ class H2Server {
   Progress window_progress_;  // of the connection's window
   TimeNs idle_by_ns_ = never_ns;
   TimeNs headers_by_ns_ = never_ns;
+  TimeNs turn_ns_ = 0;      // the turn in which this was last fed,
+  uint32_t work_ = 0;       // and what was done in it
   bool gives_way_ = false;  // feed() left input, for the handlers to go first
   bool draining_ = false;
   bool goaway_final_ = false;
