@@ -529,7 +529,7 @@ Task<void> H2Connection::run(Bytes first, Io& io) {
   stopTimer();
   // A connection error's GOAWAY is the last thing the backend hears (RFC 9113 §5.4.1). What it sends meanwhile is read
   // and dropped: bytes left unread would make of the end a reset, which can overtake the GOAWAY.
-  co_await sock_.closeGracefully(io.nowNs() + 100 * ns_per_ms, 100, io);
+  co_await sock_.closeGracefully(io.nowNs() + 100 * ns_per_ms, 100, io, session_.unreadLimit());
 }
 
 TimeNs H2Connection::silenceEnd() const {

@@ -1,5 +1,6 @@
 #include "plait/net/ultra_sock.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "plait/base/rare.h"
@@ -138,7 +139,7 @@ bool UltraSock::isFull() const {
 }
 
 void UltraSock::armRecv() {
-  if (discards_ && output_end_ != OutputEnd::shut) return;
+  if (discards_ && (output_end_ != OutputEnd::shut || discards_left_ == 0)) return;
   if (recv_op_.armed || receive_end_ != 1 || fd_ < 0 || error_ || buffer_waiter_.node.isLinked()) return;
   if (isFull()) return;
   recv_op_.single = careful_ || io_.buffers().isShort();
@@ -168,6 +169,11 @@ void UltraSock::onRecv(const Completion& completion) {
     bytes_received_ += static_cast<uint64_t>(completion.result);
     if (discards_) {
       io_.buffers().giveBack(id);
+      discards_left_ -= std::min(discards_left_, static_cast<size_t>(completion.result));
+      if (discards_left_ == 0) {
+        PLAIT_RARE("a flood is not read to its end");
+        if (completion.more) io_.cancel(recv_op_);
+      }
     } else if (!spill(id, static_cast<size_t>(completion.result))) {
       io_.buffers().chained(id) = {static_cast<uint32_t>(completion.result), -1};
       (last_pending_ < 0 ? first_pending_ : io_.buffers().chained(static_cast<uint32_t>(last_pending_)).next) =
@@ -441,9 +447,10 @@ Task<void> UltraSock::drain(TimeNs deadline_ns, Io& io) {
   deadline_timer_.cancel();
 }
 
-Task<void> UltraSock::closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, Io& io) {
+Task<void> UltraSock::closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, Io& io, size_t unread_limit) {
   if (!error_ && fd_ >= 0) {
     discards_ = true;
+    discards_left_ = unread_limit;
     io.cancel(recv_op_);
     releaseCurrent();
     while (nextBuffer()) releaseCurrent();

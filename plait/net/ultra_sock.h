@@ -119,8 +119,9 @@ class UltraSock {
   // Waits until all output has left or the socket failed, which it does at the deadline.
   Task<void> drain(TimeNs deadline_ns, Io& io);
   // Drains until `drained_by_ns`, says close_notify and FIN, waits for the peer's FIN (so that a reset does not
-  // overtake our last words) for `linger_ms` at most, and closes. What arrives meanwhile is dropped.
-  Task<void> closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, Io& io);
+  // overtake our last words) for `linger_ms` at most, and closes. What arrives meanwhile is dropped; behind
+  // `unread_limit` bytes it is not even read, so that a flood costs no more.
+  Task<void> closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, Io& io, size_t unread_limit = SIZE_MAX);
   // Cancels what is under way, waits for the kernel to let go of it, and closes. Whoever waits on the socket ends with
   // an error first.
   Task<void> close(Io& io);
@@ -213,6 +214,7 @@ class UltraSock {
   bool deadline_passed_ = false;
   bool reading_stopped_ = false;
   bool discards_ = false;  // what still arrives is for nobody
+  size_t discards_left_ = SIZE_MAX;
   // Much may wait in the kernel, and all of it would come at once: what was not read in time, or before the first read.
   // Then one buffer is asked for at a time, until one is not filled.
   bool careful_ = true;

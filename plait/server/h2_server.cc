@@ -545,7 +545,7 @@ Task<void> H2Server::run(Bytes first, Io& io) {
   }
   co_await connection_.scope().join();
   // A slow client may take its time for what has been said, as long as it takes something.
-  co_await connection_.sock().closeGracefully(never_ns, linger_ms, io);
+  co_await connection_.sock().closeGracefully(never_ns, linger_ms, io, session_.unreadLimit());
 }
 
 }  // namespace plait
