@@ -45,9 +45,9 @@ struct Side {
     co_await side.sock.drain(deadline_ns, task_io);
     side.is_drained = true;
   }
-  static Task<void> closeNow(Side& side, bool gracefully, Io& task_io) {
+  static Task<void> closeNow(Side& side, bool gracefully, Io& task_io, size_t unread_limit = SIZE_MAX) {
     if (gracefully) {
-      co_await side.sock.closeGracefully(never_ns, 500, task_io);
+      co_await side.sock.closeGracefully(never_ns, 500, task_io, unread_limit);
     } else {
       co_await side.sock.close(task_io);
     }
@@ -274,6 +274,20 @@ TEST_P(SockTest, GracefulCloseWaitsForAPeerThatReadsLate) {
   EXPECT_EQ(server.text.size(), much.size());
   scope.spawn(Side::closeNow(server, true, io), io);
   ASSERT_TRUE(turnUntil([&] { return client.is_closed && server.is_closed; }));
+}
+
+TEST_P(SockTest, AGracefulCloseThatIsFloodedReadsNoMoreThanItWas) {
+  open();
+  const std::string flood(8 << 20, 'f');
+  client.write(flood);
+  server.write("last words");
+  client.read(scope);
+  scope.spawn(Side::closeNow(server, true, io, 64 << 10), io);
+  ASSERT_TRUE(turnUntil([&] { return server.is_closed; }));
+  EXPECT_LT(server.sock.bytesReceived(), 512u << 10);
+  EXPECT_EQ(client.text, "last words");
+  client.sock.abort(connectionError(ErrorCode::cancelled, "done"));
+  EXPECT_TRUE(turnUntil([&] { return !client.reading; }));
 }
 
 TEST_P(SockTest, ClosingEndsWhoeverWaits) {
