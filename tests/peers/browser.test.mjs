@@ -345,7 +345,7 @@ const brokenChecks = {
 const others = {
   'pages say it where no backend answers, is free, or answers in time': async (t, { browser, secure }) => {
     const dead = `h2c://127.0.0.1:${await freePort()}`;
-    const timeouts = '[timeouts]\nqueue_ms = 200\nresponse_head_ms = 700\n';
+    const timeouts = '[timeouts]\nqueue_ms = 800\nresponse_head_ms = 700\n';
     const limits = '[limits]\nh2_connections_per_backend = 1\nstreams_per_upstream_connection = 1\n';
     const site = await startSite(t, 'h2c');
     const page = await openPage(t, browser);
