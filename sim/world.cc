@@ -46,7 +46,7 @@ WorkerOptions World::drawOptions() {
   const bool calm = sim_.faults.areGraceful();
   if (!calm && sim_.oneIn(3)) {
     // So little of something that it runs out.
-    switch (sim_.below(9)) {
+    switch (sim_.below(10)) {
       case 0:
         limits.exchanges = sim_.between(4, 8);
         break;
@@ -75,11 +75,15 @@ WorkerOptions World::drawOptions() {
       case 7:
         limits.replay_bytes = 1000;
         break;
+      case 8:
+        limits.record_blocks = sim_.between(1, 2);
+        break;
       default:
         limits.unknown_retry_burst = 1;
     }
   }
   if (sim_.oneIn(4)) limits.h2_connections_per_backend = sim_.between(1, 3);
+  if (sim_.oneIn(4)) limits.h1_connections_per_backend = sim_.between(1, 3);
   if (sim_.oneIn(4)) limits.streams_per_upstream_connection = sim_.between(1, 10);
   if (sim_.oneIn(4)) limits.streams_per_client = sim_.between(1, 10);
   if (sim_.oneIn(6)) limits.receive_buffer_size = 2048;

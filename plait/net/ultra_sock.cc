@@ -23,11 +23,13 @@ UltraSock::UltraSock(Io& io, BlockSlab& send_blocks, BlockSlab& record_blocks, O
       output_(send_blocks),
       cipher_(send_blocks),
       spilled_(send_blocks),
-      deadline_timer_(this, [](void* self) {
-        auto* sock = static_cast<UltraSock*>(self);
-        sock->deadline_passed_ = true;
-        sock->abort(connectionError(ErrorCode::deadline_exceeded, "the deadline passed"));
-      }) {
+      deadline_timer_(this,
+                      [](void* self) {
+                        auto* sock = static_cast<UltraSock*>(self);
+                        sock->deadline_passed_ = true;
+                        sock->abort(connectionError(ErrorCode::deadline_exceeded, "the deadline passed"));
+                      }),
+      record_timer_(this, [](void* self) { static_cast<UltraSock*>(self)->wakeReader(); }) {
   recv_op_.kind = OpKind::recv;
   recv_op_.owner = this;
   recv_op_.on_complete = [](void* self, const Completion& completion) {
@@ -293,8 +295,9 @@ bool UltraSock::tryRecvTls(std::optional<Result<Bytes>>& result) {
     }
     if (record_ == nullptr) record_ = static_cast<uint8_t*>(record_blocks_.take());
     if (record_ == nullptr) {
-      result.emplace(fail(connectionError(ErrorCode::no_memory, "no block is left for a TLS record")));
-      return true;
+      PLAIT_RARE("a reader waits for a block for a record");
+      io_.arm(record_timer_, io_.nowNs() + TimerWheel::tick_ns);
+      return false;
     }
     auto size = tls_->read({record_, record_blocks_.blockSize()});
     if (!cipher_.empty()) flushLater();  // answers of TLS itself: key updates, alerts
@@ -469,6 +472,7 @@ Task<void> UltraSock::closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, I
 
 Task<void> UltraSock::close(Io& io) {
   deadline_timer_.cancel();
+  record_timer_.cancel();
   flush_node_.node.unlink();
   abort(connectionError(ErrorCode::cancelled, "the socket is closed"));
   if (buffer_waiter_.node.isLinked()) {

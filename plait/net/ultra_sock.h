@@ -198,6 +198,8 @@ class UltraSock {
   Io::FlushNode flush_node_;
   BufferPool::Waiter buffer_waiter_;
   Timer deadline_timer_;
+  // Blocks for records are given back within a turn or two, so whoever finds none looks again.
+  Timer record_timer_;
 
   RecvAwaiter* receiver_ = nullptr;  // waits in recv()
   std::coroutine_handle<> reader_;   // waits for any change on the receiving side

@@ -592,6 +592,22 @@ TEST_P(ScarceTest, WhoIsDoneReadingForNowHoldsNoReceiveBuffer) {
   EXPECT_TRUE(turnUntil([&] { return !server.reading; }));
 }
 
+TEST_P(ScarceTest, AReaderForWhoseRecordThereIsNoBlockWaitsForOne) {
+  if (!GetParam().tls) return;
+  open();
+  std::vector<void*> blocks;
+  while (void* block = record_blocks.take()) blocks.push_back(block);
+  server.read(scope);
+  client.write("late");
+  turnFor(30);
+  EXPECT_EQ(server.text, "");
+  EXPECT_TRUE(server.reading);
+  for (void* block : blocks) record_blocks.give(block);
+  EXPECT_TRUE(turnUntil([&] { return server.text == "late"; }));
+  server.sock.stopReading();
+  EXPECT_TRUE(turnUntil([&] { return !server.reading; }));
+}
+
 TEST_P(ScarceTest, WhenAllBuffersAreOutTheSocketWaitsWithoutTurningTheLoop) {
   open();
   take(8);
