@@ -203,7 +203,9 @@ class Server {
     Listener* listener;
   };
   static constexpr size_t upload_reserve = 6;
-  static constexpr size_t max_accepted_waiting = 4096;
+  // A listen queue of 4,096, which io_uring accepts whole before it hears that accepting pauses, and what fills it
+  // again meanwhile, over several listeners.
+  static constexpr size_t max_accepted_waiting = 16'384;
   // Whoever has just come or just got an answer is about to ask: it is not evicted yet.
   static constexpr int64_t min_idle_ms = 1000;
 
