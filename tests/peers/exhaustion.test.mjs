@@ -5,7 +5,7 @@ import net from 'node:net';
 import { Readable } from 'node:stream';
 import test from 'node:test';
 import { configuration, peaks, settled } from './lib/attack.mjs';
-import { startH2Backend } from './lib/backends.mjs';
+import { startH1Backend, startH2Backend } from './lib/backends.mjs';
 import { certificate } from './lib/certificate.mjs';
 import { connectH2, openRaw, request } from './lib/clients.mjs';
 import { metric, startConfigured } from './lib/plait.mjs';
@@ -121,6 +121,55 @@ test('connections to backends: 503, and the place is taken by whoever needs it n
   assert.equal((seen[200] ?? 0) + (seen[503] ?? 0), 30, JSON.stringify(seen));
   assert.ok(seen[200] >= 10, JSON.stringify(seen));
   assert.equal((await peaks(plait)).upstream_connections, 2);
+  await settled(plait, { connections: Infinity });
+});
+
+test('connections of HTTP/1.1 to one backend: the queue, then 503', async (t) => {
+  const held = [];
+  const backend = await startH1Backend(t, (incoming, response) => {
+    if (incoming.url === '/held') held.push(response);
+    else response.end('ok');
+  });
+  const plait = await startConfigured(t, configuration([backend], '[timeouts]\nqueue_ms = 400\n[limits]\nh1_connections_per_backend = 2\n'));
+  const session = connectH2(t, plait.port);
+  const waiting = hold(session, 2);
+  await eventually(() => held.length === 2, 'both connections are in use');
+  const late = await Promise.all(Array.from({ length: 10 }, () => request(session, { ':path': '/' })));
+  assert.deepEqual(count(late, (answer) => answer.status), { 503: 10 });
+  assert.ok(await metric(plait, 'plait_upstream_queue_waits_total') >= 10);
+  assert.equal((await peaks(plait)).upstream_connections, 2);
+  for (const response of held) response.end('released');
+  for (const answer of await Promise.all(waiting)) assert.equal(answer.body, 'released');
+  assert.equal((await request(session, { ':path': '/' })).body, 'ok');
+  await settled(plait, { connections: Infinity });
+});
+
+test('memory for repeating: who has none left for its body is not repeated, and nothing else changes', async (t) => {
+  // What is kept of a body is too little for any: a refusal reaches the client then, and the same request without a body is repeated.
+  const refusals = { left: 0 };
+  const backend = await startH2Backend(t, (stream) => {
+    if (refusals.left > 0) {
+      refusals.left -= 1;
+      stream.on('error', () => {});
+      stream.close(errorCode.refused);
+      return;
+    }
+    stream.resume();
+    stream.on('end', () => {
+      stream.respond({ ':status': 200 });
+      stream.end('ok');
+    });
+  });
+  const plait = await startConfigured(t, configuration([backend], '[limits]\nreplay_bytes = 0\n'));
+  const session = connectH2(t, plait.port);
+  assert.equal((await request(session, { ':path': '/' })).body, 'ok');
+  refusals.left = 1;
+  assert.equal((await request(session, { ':path': '/' })).body, 'ok', 'what has no body needs no memory');
+  assert.equal(await metric(plait, 'plait_retries_total', { class: 'unprocessed' }), 1);
+  refusals.left = 1;
+  assert.ok((await request(session, { ':path': '/', ':method': 'POST' }, { body: 'x'.repeat(5000) })).body !== 'ok');
+  assert.equal(await metric(plait, 'plait_retries_total', { class: 'unprocessed' }), 1);
+  assert.equal((await request(session, { ':path': '/', ':method': 'POST' }, { body: 'x'.repeat(5000) })).body, 'ok');
   await settled(plait, { connections: Infinity });
 });
 
