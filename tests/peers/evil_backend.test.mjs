@@ -55,6 +55,7 @@ for (const [attack, reason, counter, mayComplete] of cases) {
     const plait = await startTargeted(t, [await startEvil(t, attack)], '[timeouts]\nstall_ms = 1000\nresponse_head_ms = 3000\ndrain_ms = 1000\n[limits]\nunprocessed_retries = 2\n');
     const honest = connectH2(t, plait.port);
     const victim = connectH2(t, plait.port);
+    await latency(honest, { least: 10 });
     const calm = await latency(honest, { least: 30 });
     const before = residentBytes(plait.pid);
     const [answer, attacked] = await Promise.all([
