@@ -42,6 +42,26 @@ test('the metrics count what was served, over all workers', async (t) => {
   assert.match(stdout, /^text\/plain; version=0\.0\.4/);
 });
 
+test('a request that waits for its backend holds two coroutine frames and the memory of one head, and nothing when it is over', async (t) => {
+  const held = [];
+  const backend = await startH2Backend(t, (stream, headers) => (headers[':path'] === '/held' ? held.push(stream) : ok(stream)));
+  const plait = await startProxy(t, [backend], { admin: true });
+  const used = async (slab) => metric(plait, 'plait_slab_used', { slab });
+  const client = connectH2(t, plait.port);
+  // All connections are there, and those of the admin address are not this worker's.
+  assert.equal((await request(client, { ':path': '/' })).status, 200);
+  const frames = await used('frames');
+  const answers = Array.from({ length: 40 }, () => request(client, { ':path': '/held' }));
+  await eventually(() => held.length === 40, 'the backend has all requests');
+  assert.equal(await used('frames') - frames, 80);
+  assert.equal(await used('header_blocks_small'), 40);
+  assert.equal(await used('exchanges_http2'), 40);
+  held.forEach(ok);
+  for (const answer of await Promise.all(answers)) assert.equal(answer.status, 200);
+  for (const slab of ['header_blocks_small', 'exchanges_http2', 'upstream_streams']) assert.equal(await used(slab), 0, slab);
+  assert.equal(await used('frames'), frames);
+});
+
 test('the admin address answers its three paths, and nothing else', async (t) => {
   const backend = await startH2Backend(t, ok);
   const plait = await startProxy(t, [backend], { admin: true });
