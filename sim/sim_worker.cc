@@ -146,6 +146,7 @@ void SimWorker::checkAtRest() {
   expectNone("blocks of uploads", core.server().upload_blocks.used());
   expectNone("blocks of responses", memory_.stream_blocks.used());
   expectNone("receive buffers", memory_.buffers.lent());
+  expectNone("bytes of its clients' windows", static_cast<size_t>(core.server().lostCredit()));
   expectNone("send blocks", memory_.send_blocks.used());
   expectNone("arrays of sends", core.io().vectorArrays().used());
   if (core.pool() == nullptr) return;

@@ -9,6 +9,8 @@
 // error is dealt with here (RST_STREAM is queued) and told by an event if the owner knows the stream.
 #pragma once
 
+#include <algorithm>
+
 #include "plait/base/byte_queue.h"
 #include "plait/base/error.h"
 #include "plait/base/list.h"
@@ -207,6 +209,11 @@ class Session {
   // Bytes of DATA that may be sent on all streams together; negative never, for no setting changes it.
   int64_t sendWindow() const { return send_window_.size(); }
   int64_t receiveWindow() const { return receive_window_.size(); }
+  // What the peer has sent and has no credit for yet, nor will get when enough has come together: what somebody still
+  // holds. With no stream under way that is nothing.
+  int64_t outstandingCredit() const {
+    return int64_t{std::max(config_.connection_window, default_window)} - receive_window_.size() - connection_credit_;
+  }
   uint32_t lastPeerStreamId() const { return last_peer_stream_id_; }
   bool goawayReceived() const { return goaway_received_; }
   uint32_t streamCount() const { return stream_count_; }

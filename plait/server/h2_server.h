@@ -53,6 +53,8 @@ class H2Server {
   void drain();
   // The client was idle for too long, or did not finish a header block in time.
   void onDeadline();
+  // Bytes that count against the connection's window although no request is under way: none, or a window leaks.
+  int64_t lostCredit() const { return session_.streamCount() == 0 ? session_.outstandingCredit() : 0; }
   // The idle client has to go, politely.
   void endIdle();
   // Ends the streams on which the client has made no progress for stall_ms.

@@ -129,6 +129,12 @@ void Server::makeRoom() {
   }
 }
 
+int64_t Server::lostCredit() {
+  int64_t lost = 0;
+  for (ServerConnection* one = all_.front(); one != nullptr; one = all_.next(*one)) lost += one->lostCredit();
+  return lost;
+}
+
 void Server::closeNow(int fd) {
   Op close;
   close.kind = OpKind::close;

@@ -75,6 +75,7 @@ class ServerConnection final : public UltraSock::Owner {
   void onPeerClosed() override;
   // Asks the client to go: two-phase GOAWAY, or "connection: close" with the next response.
   void drain();
+  int64_t lostCredit() { return h2() == nullptr ? 0 : h2()->lostCredit(); }
 
   Server& server() { return server_; }
   UltraSock& sock() { return sock_; }
@@ -153,6 +154,8 @@ class Server {
 
   bool isDraining() const { return draining_; }
   size_t connectionCount() const { return connections_.used(); }
+  // Of all clients (H2Server::lostCredit).
+  int64_t lostCredit();
   size_t connectionPeak() const { return connections_.peak(); }
   const ServerCounters& counters() const { return counters_; }
   // Null for none; must outlive the server.
