@@ -59,7 +59,8 @@ struct Limits {
   uint32_t hops_through_plait = 16;
 
   // What is done for one HTTP/2 connection before everybody else has a turn: a decoded field counts one, a frame four,
-  // a request twenty with its frame, and 256 bytes one. What a client may have under way at once fits.
+  // a request twenty with its frame, and 2 KiB one. What a client may have under way at once fits, and so do some
+  // megabytes: bulk that is cut short arrives in smaller pieces and leaves in smaller ones, which costs all of it more.
   uint32_t work_per_turn = 4096;
 
   uint32_t replay_bytes_per_request = 16 << 10;

@@ -129,7 +129,7 @@ struct Event {
 };
 
 // So many received bytes count as one in Limits::work_per_turn.
-inline constexpr size_t bytes_for_work = 256;
+inline constexpr size_t bytes_for_work = 2048;
 
 class Session {
  public:
