@@ -12,8 +12,11 @@ inline constexpr size_t cache_line_size = 64;
 // Asks for the lines of `size` bytes at `start`, which are going to be written. Reading them is no error either, nor is
 // an address where nothing is.
 inline void prefetch(const void* start, size_t size) {
-  const auto* const line = static_cast<const uint8_t*>(start);
-  for (size_t offset = 0; offset < size; offset += cache_line_size) __builtin_prefetch(line + offset, 1);
+  // As numbers: the lines need not belong to one object, or to any.
+  const auto first = reinterpret_cast<uintptr_t>(start);
+  for (size_t offset = 0; offset < size; offset += cache_line_size) {
+    __builtin_prefetch(reinterpret_cast<const void*>(first + offset), 1);
+  }
 }
 
 }  // namespace plait

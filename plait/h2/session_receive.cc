@@ -177,7 +177,8 @@ Status Session::next(Bytes& input, Event& event, uint32_t now_s) {
 // The stream of the frame behind this one, if it is there already, is fetched while this one is worked on.
 void Session::expectNextFrame(Bytes input) const {
   if (input.size() < size_t{frame_.length} + frame_header_size) return;
-  prefetch(buckets_[bucketOf(FrameHeader::parse(input.data() + frame_.length).stream_id)], sizeof(Stream));
+  const uint32_t id = FrameHeader::parse(input.data() + frame_.length).stream_id;
+  if (const Stream* const next = buckets_[bucketOf(id)]) prefetch(next, sizeof(Stream));
 }
 
 // The payload of any frame but DATA, in place where it lies whole in the input, else collected in the carry.
