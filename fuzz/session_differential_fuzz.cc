@@ -119,6 +119,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     // Content-Length in a 204 is an error to libnghttp2; RFC 9113 §8.1.1 lets a response that has no content name any
     // length, and a client of CONNECT must ignore it (RFC 9110 §9.3.6).
     if (theirs.is_reset && message.head.starts_with("204")) continue;
+    // Nor does it take a length twice in trailers, where none means anything: forwarders drop it (RFC 9110 §6.5.1).
+    if (theirs.is_reset && message.trailers.find("content-length=") != std::string::npos) continue;
     requireEqual(withoutIdleLength(message.head, is_connect), withoutIdleLength(theirs.head, is_connect));
     requireEqual(message.body, theirs.body);
     requireEqual(message.trailers, theirs.trailers);

@@ -30,6 +30,28 @@ constexpr h2::IndexingRules indexing_rules = {
       FieldName::traceparent, FieldName::grpc_timeout, FieldName::if_none_match, FieldName::if_modified_since,
       FieldName::range, FieldName::referer}}};
 
+// Browsers send each cookie as a field of its own (RFC 9113 §8.2.3), up to 180 of them, and servers bound the number of
+// fields (node: 128). More than a few are sent as the one field that they are; cookies enter no table, so nothing is
+// lost.
+constexpr size_t crumbs_sent_apart = 16;
+
+// All cookies in one, written into `out`; empty where there are few, or no room.
+std::string_view joinCrumbs(const http::FieldList& fields, MutableBytes out) {
+  size_t size = 0;
+  size_t crumbs = 0;
+  for (const http::Field field : fields) {
+    if (field.id != FieldName::cookie) continue;
+    if (size + field.value.size() + 2 > out.size()) return {};
+    if (crumbs++ != 0) {
+      std::memcpy(out.data() + size, "; ", 2);
+      size += 2;
+    }
+    copyShort(out.data() + size, field.value.data(), field.value.size());
+    size += field.value.size();
+  }
+  return crumbs > crumbs_sent_apart ? asText(out.first(size)) : std::string_view();
+}
+
 // The op lies in the frame of whoever waits for it, with what that needs next behind it.
 constexpr size_t op_surroundings = 256;
 
@@ -65,6 +87,8 @@ void H2UpstreamStream::onConsumed(size_t count) {
   if (id == 0 || connection_ == nullptr) return;
   connection_->session_.creditStream(*this, count);
   connection_->sock_.flushLater();
+  // While its client did not read the backend could not go on: it gets its time from now on.
+  if (head_received) deadline_ns = connection_->silenceEnd();
 }
 
 void H2UpstreamStream::onConsumerGone(const Error&) {
@@ -205,8 +229,13 @@ void H2Connection::request(RequestOp& op) {
   if (!head.authority.empty()) {
     session_.addField(FieldName::pseudo_authority, head.authority, indexing(FieldName::pseudo_authority, allow));
   }
-  for (const http::Field field : head.fields)
+  std::string_view cookies;
+  if (head.fields.count() > crumbs_sent_apart) cookies = joinCrumbs(head.fields, pool_.scratch().hpack.value);
+  for (const http::Field field : head.fields) {
+    if (field.id == FieldName::cookie && !cookies.empty()) continue;
     session_.addField(field.name, field.value, field.id, indexing_rules.of(field));
+  }
+  if (!cookies.empty()) session_.addField("cookie", cookies, FieldName::cookie, h2::Indexing::never);
   session_.endHeaders(*stream, end_stream);
   streamStarted();
   sock_.flushLater();
@@ -472,19 +501,20 @@ Status H2Connection::feed(Bytes& input, Io& io) {
   h2::Event event;
   uint32_t responses = 0;
   if (std::exchange(turn_ns_, io.nowNs()) != io.nowNs()) work_ = 0;
-  work_ += static_cast<uint32_t>(input.size() / h2::bytes_for_work);
+  const size_t input_size = input.size();
   while (true) {
     status = session_.next(input, event, static_cast<uint32_t>(io.nowNs() / ns_per_s));
+    work_ += session_.takeWork();
     if (!status || event.kind == h2::Event::Kind::none) break;
     if (event.kind != h2::Event::Kind::ping_ack) {
       heard_ns_ = io.nowNs();
       ping_after_ns_ = 0;
     }
     onEvent(event);
-    work_ += session_.takeWork();
     if (hasHadItsTurn()) break;
     if (event.kind == h2::Event::Kind::response && ++responses == responses_at_once) break;
   }
+  work_ += static_cast<uint32_t>((input_size - input.size()) / h2::bytes_for_work);
   if (!sock_.output().empty()) sock_.flushLater();
   return status;
 }

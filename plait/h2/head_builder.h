@@ -54,8 +54,6 @@ class HeadBuilder {
   void reject(const char* fault) {
     if (fault_ == nullptr) fault_ = fault;
   }
-  // By RFC 9113 §6.5.2's measure, of all fields: also of those that were not kept.
-  size_t listSize() const { return list_size_; }
   // The fields did not fit into the memory, or into the limits.
   bool isTooLarge() const { return is_too_large_; }
 

@@ -94,13 +94,20 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   head.limit(config_.max_header_list_size, config_.max_fields, config_.max_cookie_crumbs);
   if (block_depends_on_itself_) head.reject("a stream depends on itself (RFC 7540 §5.3.1)");
   decoder_.begin(block);
+  size_t block_bytes = 0;
   for (DecodedField field;;) {
     // Every field is decoded, for the tables' sake, also those of a message that is not wanted (RFC 9113 §4.3).
     const auto more = decoder_.next(field, scratch_.hpack);
     if (!more) return fail(static_cast<H2Error>(more.error().detail), more.error().reason);
     if (!*more) break;
     work_ += 1;
+    block_bytes += field.name.size() + field.value.size() + 32;
     if (!is_dropped) head.add(field);
+  }
+  // Whatever becomes of the block, what it came to has been decoded.
+  if (role_ == Role::server && block_bytes > config_.max_header_list_size) {
+    chargeForFields(block_bytes);
+    if (reset_tokens_ == 0) return spendReset();
   }
   if (is_request) work_ += work_for_request;
   if (is_dropped) {
@@ -133,7 +140,6 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
     const H2Error code = is_too_large ? H2Error::enhance_your_calm : H2Error::protocol_error;
     const char* reason = is_too_large ? "the request's fields are too large" : head.fault();
     if (Status status = streamFailed(nullptr, id, code, reason, event); !status) return status;
-    if (is_too_large) chargeForFields(head.listSize());
     reject(id, code, is_too_large ? Fault::message_too_large : Fault::malformed_message, reason, event);
     return {};
   }

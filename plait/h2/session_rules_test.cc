@@ -211,15 +211,35 @@ TEST(SessionRules, ARequestThatDependsOnItselfIsRefusedAlone) {
   EXPECT_EQ(peer.log, "request 3 GET http a / |end\n");
 }
 
+// A request with a field of 3,900 bytes, which from then on is one byte: a literal with indexing, whose length is an
+// integer of three bytes.
+Wire growing() {
+  const std::string value(3900, 'b');
+  const Wire head{0x40, 0x01, 'x', 0x7f, static_cast<uint8_t>((3900 - 127) % 128 | 0x80), (3900 - 127) / 128};
+  return get_block + head + Wire(value.begin(), value.end());
+}
+
+TEST(SessionRules, FieldsThatGrowOutOfFewBytesCountByWhatTheyComeToOnRefusedStreamsToo) {
+  SessionConfig config;
+  config.reset_burst = 80;
+  config.max_concurrent_streams = 1;
+  Peer peer(Role::server, config);
+  ASSERT_TRUE(peer.request(1, growing(), end_headers));
+  uint32_t bombs = 0;
+  while (bombs < 80 && peer.request(3 + 2 * bombs, get_block + Wire(10'000, 0xbe))) {
+    EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::refused_stream);
+    bombs += 1;
+  }
+  EXPECT_GE(bombs, 2u);
+  EXPECT_LE(bombs, 10u);
+  EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::enhance_your_calm);
+}
+
 TEST(SessionRules, FieldsThatGrowOutOfFewBytesCountByWhatTheyComeTo) {
   SessionConfig config;
   config.reset_burst = 80;
   Peer peer(Role::server, config);
-  const std::string value(3900, 'b');
-  // A literal with indexing, whose length is an integer of three bytes.
-  Wire first =
-      get_block + Wire{0x40, 0x01, 'x', 0x7f, static_cast<uint8_t>((3900 - 127) % 128 | 0x80), (3900 - 127) / 128};
-  ASSERT_TRUE(peer.request(1, first + Wire(value.begin(), value.end())));
+  ASSERT_TRUE(peer.request(1, growing()));
   uint32_t bombs = 0;
   while (bombs < 20 && peer.request(3 + 2 * bombs, get_block + Wire(10'000, 0xbe))) {
     EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::enhance_your_calm) << "each is told what was wrong";

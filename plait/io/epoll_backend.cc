@@ -132,8 +132,9 @@ class EpollBackend final : public IoBackend {
         if (count == completions.size()) break;
         const size_t most =
             std::min<size_t>({left, left == buffers_per_turn ? 1u : buffers_at_once, completions.size() - count});
-        count += tryRead(descriptor, completions.subspan(count, most));
-        left -= static_cast<uint32_t>(most);
+        const size_t made = tryRead(descriptor, completions.subspan(count, most));
+        count += made;
+        left -= static_cast<uint32_t>(std::max<size_t>(made, 1));
       }
       if (descriptor.readable && descriptor.reader != nullptr) enqueue(fd);
     }

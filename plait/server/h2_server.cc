@@ -479,7 +479,7 @@ Status H2Server::feed(Bytes& input, Io& io) {
   uint32_t requests = 0;
   gives_way_ = false;
   if (std::exchange(turn_ns_, io.nowNs()) != io.nowNs()) work_ = 0;
-  work_ += static_cast<uint32_t>(input.size() / h2::bytes_for_work);
+  const size_t input_size = input.size();
   do {
     if (mustPause()) break;
     status = session_.next(input, event, static_cast<uint32_t>(io.nowNs() / ns_per_s));
@@ -492,6 +492,7 @@ Status H2Server::feed(Bytes& input, Io& io) {
       break;
     }
   } while (status && event.kind != h2::Event::Kind::none);
+  work_ += static_cast<uint32_t>((input_size - input.size()) / h2::bytes_for_work);
   if (!status) connection_.server().noteFault(connection_.client(), status.error());
   // Whoever uses up what the guards tolerate is asked to come again on another connection, before it is cut off.
   if (status && session_.isNearItsLimits()) {

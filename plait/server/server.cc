@@ -33,7 +33,7 @@ Server::~Server() {
 
 size_t Server::connectionBytes(const Limits& limits) {
   return Slab<ServerConnection>::bytesFor(limits.client_connections) +
-         h2::SessionScratch::lentBytesFor(limits.client_connections);
+         h2::SessionScratch::lentBytesFor(limits.client_connections) + max_accepted_waiting * sizeof(Accepted);
 }
 
 size_t Server::exchangeBytes(const Limits& limits) {
@@ -81,7 +81,7 @@ std::string_view Server::date() {
 
 size_t Server::reservedBytes() const {
   return upload_blocks.reservedBytes() + h2_exchanges.reservedBytes() + h1_exchanges.reservedBytes() +
-         connections_.reservedBytes() + scratch->lentBytes();
+         connections_.reservedBytes() + scratch->lentBytes() + max_accepted_waiting * sizeof(Accepted);
 }
 
 void Server::noteUploadRoom() {

@@ -1,8 +1,9 @@
 // Peers that do little and hold much: slow heads, bodies, handshakes and readers, and those who only take up room.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import test from 'node:test';
 import { endure, startAttack, startTarget, startTargeted, latency, settled } from './lib/attack.mjs';
-import { startH1Backend } from './lib/backends.mjs';
+import { startH1Backend, startH2Backend } from './lib/backends.mjs';
 import { certificate } from './lib/certificate.mjs';
 import { connectH2, openRaw } from './lib/clients.mjs';
 import { metric } from './lib/plait.mjs';
@@ -47,6 +48,26 @@ test('a client that does not read a backend’s response over HTTP/1.1 is blamed
   await settled(plait, { connections: 0 });
   assert.equal(await metric(plait, 'plait_upstream_connection_errors_total'), 0);
   assert.doesNotMatch(plait.stderr(), /plait: backend/);
+});
+
+test('a backend that could not go on while its client did not read gets its time anew when the client does', async (t) => {
+  const sent = Buffer.alloc(256 << 10, 'x');
+  const backend = await startH2Backend(t, (stream) => {
+    stream.respond({ ':status': 200 });
+    // More than the client's window, less than what plait takes besides.
+    stream.write(sent.subarray(0, 80 << 10));
+    setTimeout(() => stream.end(sent.subarray(80 << 10)), 1400);
+  });
+  const plait = await startTargeted(t, [backend], '[timeouts]\nstream_idle_ms = 1000\n');
+  const stream = connectH2(t, plait.port).request({ ':path': '/' });
+  const chunks = [];
+  await once(stream, 'response');
+  // Some of it waits in plait for most of the time that a backend may be silent.
+  await new Promise((resolve) => setTimeout(resolve, 900));
+  for await (const chunk of stream) chunks.push(chunk);
+  assert.equal(stream.rstCode, 0);
+  assert.ok(Buffer.concat(chunks).equals(sent));
+  assert.equal(await metric(plait, 'plait_upstream_stream_errors_total'), 0);
 });
 
 test('idle connections that take up every place make way for a client that comes', async (t) => {

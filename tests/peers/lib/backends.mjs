@@ -35,8 +35,8 @@ async function listen(server, state, scheme) {
 }
 
 // An HTTP/2 backend in this process. `handler(stream, headers, flags, raw_headers)`; sessions are counted. `secure` is { cert, key }.
-export async function startH2Backend(t, handler, { settings, secure, host, port, allowHTTP1 = false, options = {} } = {}) {
-  const server = secure ? http2.createSecureServer({ ...secure, settings, allowHTTP1, ...options }) : http2.createServer({ settings, ...options });
+export async function startH2Backend(t, handler, { settings, secure, host, port, allowHTTP1 = false } = {}) {
+  const server = secure ? http2.createSecureServer({ ...secure, settings, allowHTTP1 }) : http2.createServer({ settings });
   const state = { server, sessions: new Set(), opened: 0, host, port };
   track(t, server, state);
   server.on('session', (session) => {

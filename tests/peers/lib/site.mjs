@@ -190,8 +190,7 @@ export async function startSite(t, version) {
   };
   site.release = () => { for (const release of [...site.held]) release(); };
   if (version === 'h2c') {
-    // A browser sends each of its cookies as a field.
-    const backend = await startH2Backend(t, () => {}, { options: { maxHeaderListPairs: 512 } });
+    const backend = await startH2Backend(t, () => {});
     backend.server.on('request', handle);
     return Object.assign(site, { url: backend.url, port: backend.port });
   }
