@@ -121,7 +121,7 @@ test('big cookies: one of 16 KB, and as many crumbs as a browser has cookies', a
       const answers = await Promise.all(Array.from({ length: 30 }, () => request(session, { ':path': '/', cookie })));
       for (const answer of answers) assert.equal(answer.body, joined);
       const text = await exchangeRaw(plait.port, `GET / HTTP/1.1\r\nHost: a\r\nCookie: ${joined}\r\nConnection: close\r\n\r\n`);
-      assert.match(text, new RegExp(`\r\n${joined}(\r\n|$)`));
+      assert.ok(text.endsWith(`\r\n\r\n${joined}`));
     }
     await assertNoFault(plait);
   }
