@@ -30,7 +30,7 @@ key = "${secure.key}"
 `));
 
 // Every way from the browser to a site, each with a page that the checks share: `checks` has them by name. They are called
-// with { page, plait, site, version, front, origin }; the page shows nothing, and the site has seen nothing yet.
+// with { t, page, plait, site, version, front, origin }; the page shows nothing, and the site has seen nothing yet.
 async function everyWay(t, { browser, secure }, checks, { lines = '', faultless = true } = {}) {
   for (const version of sites) {
     const site = await startSite(t, version);
@@ -42,7 +42,7 @@ async function everyWay(t, { browser, secure }, checks, { lines = '', faultless 
         await t.test(`${name} (over ${front} to a site of ${version})`, async () => {
           await page.goto(`${origin}/`);
           site.seen.length = 0;
-          await check({ page, plait, site, version, front, origin });
+          await check({ t, page, plait, site, version, front, origin });
           if (faultless) await assertNoFault(plait);
         });
       }
@@ -180,17 +180,25 @@ const checks = {
     assert.equal(JSON.parse(seen.after.text).sum, sha256('small'));
   },
 
-  'what a hint names is asked for before the page is there': async ({ page, site, front, origin }) => {
-    // Chromium makes use of hints over HTTP/2 alone; over HTTP/1.1 they must do no harm.
-    const loaded = page.goto(`${origin}/hinted`);
-    if (front !== 'h2') {
-      await eventually(() => site.hint, 'the page is asked for', patienceMs);
-      site.hint();
+  'what a hint names is asked for before the page is there': async ({ t, page, site, front, origin }) => {
+    // Chromium makes use of hints over HTTP/2 alone; over HTTP/1.1 they must do no harm. A busy Chromium may leave one unused.
+    const used = front === 'h2' ? 'early-hints' : 'link';
+    let entries = [];
+    for (let tries = 0; tries < 3 && entries[0]?.initiatorType !== used; tries += 1) {
+      const fresh = tries === 0 ? page : await openPage(t, page.context().browser(), `${origin}/`);
+      site.hint = undefined;
+      const loaded = fresh.goto(`${origin}/hinted`);
+      if (front !== 'h2') {
+        await eventually(() => site.hint, 'the page is asked for', patienceMs);
+        site.hint();
+      }
+      const unused = setTimeout(() => site.hint?.(), 10_000);
+      await loaded;
+      clearTimeout(unused);
+      entries = await inPage(fresh, () => performance.getEntriesByName(new URL('/hint.css', location).href).map(({ initiatorType, decodedBodySize }) => ({ initiatorType, decodedBodySize })));
+      assert.equal(await fresh.title(), 'hinted');
     }
-    await loaded;
-    const entries = await inPage(page, () => performance.getEntriesByName(new URL('/hint.css', location).href).map(({ initiatorType, decodedBodySize }) => ({ initiatorType, decodedBodySize })));
-    assert.equal(await page.title(), 'hinted');
-    assert.deepEqual(entries, [{ initiatorType: front === 'h2' ? 'early-hints' : 'link', decodedBodySize: part('style', 3).bytes.length }]);
+    assert.deepEqual(entries, [{ initiatorType: used, decodedBodySize: part('style', 3).bytes.length }]);
   },
 
   'cookies of 4, 8 and 16 KB go both ways, and so do 170 of them': async ({ page, origin }) => {
