@@ -37,19 +37,22 @@ constexpr size_t crumbs_sent_apart = 16;
 
 // All cookies in one, written into `out`; empty where there are few, or no room.
 std::string_view joinCrumbs(const http::FieldList& fields, MutableBytes out) {
-  size_t size = 0;
   size_t crumbs = 0;
+  for (const http::Field field : fields) crumbs += field.id == FieldName::cookie ? 1 : 0;
+  if (crumbs <= crumbs_sent_apart) return {};
+  size_t size = 0;
+  bool is_first = true;
   for (const http::Field field : fields) {
     if (field.id != FieldName::cookie) continue;
     if (size + field.value.size() + 2 > out.size()) return {};
-    if (crumbs++ != 0) {
+    if (!std::exchange(is_first, false)) {
       std::memcpy(out.data() + size, "; ", 2);
       size += 2;
     }
     copyShort(out.data() + size, field.value.data(), field.value.size());
     size += field.value.size();
   }
-  return crumbs > crumbs_sent_apart ? asText(out.first(size)) : std::string_view();
+  return asText(out.first(size));
 }
 
 // The op lies in the frame of whoever waits for it, with what that needs next behind it.
