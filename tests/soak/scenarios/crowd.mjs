@@ -1,26 +1,11 @@
 // Four times as many clients as there are places for. All are served, since those that have been idle longest make room; who
 // is busy keeps its connection; memory stays what was reserved; and afterwards nothing is left.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { startH2Backend } from '../../peers/lib/backends.mjs';
 import { connectH2, request } from '../../peers/lib/clients.mjs';
 import { metric, reservedBytes, startConfigured } from '../../peers/lib/plait.mjs';
-import { MiB, defer, eventually, peakResidentBytes } from '../../peers/lib/process.mjs';
-
-function startCrowd(t, port, count, address) {
-  const script = fileURLToPath(new URL('../peers/crowd.mjs', import.meta.url));
-  const child = spawn(process.execPath, [script, String(port), String(count), address], { stdio: ['pipe', 'pipe', 'inherit'] });
-  defer(t, () => child.kill('SIGKILL'));
-  const crowd = { seen: { served: 0, open: 0, failed: 0 }, leave: () => child.stdin.write('leave\n') };
-  let text = '';
-  child.stdout.on('data', (chunk) => {
-    const lines = (text + chunk).split('\n');
-    text = lines.pop();
-    if (lines.length > 0) crowd.seen = JSON.parse(lines.at(-1));
-  });
-  return crowd;
-}
+import { MiB, eventually, peakResidentBytes } from '../../peers/lib/process.mjs';
+import { startReporting } from '../reporting.mjs';
 
 export default async function crowd(t, size) {
   const places = size(5000, 200);
@@ -52,7 +37,7 @@ response_head_ms = 600000
   // As long as this is not answered the neighbour is not idle, however slow the machine.
   const held = request(neighbour, { ':path': '/held' }, { timeout: 600_000 });
   await ask();
-  const crowds = [2, 3, 4, 5].map((last) => startCrowd(t, plait.port, offered / 4, `127.0.0.${last}`));
+  const crowds = [2, 3, 4, 5].map((last) => startReporting(t, 'crowd.mjs', [plait.port, offered / 4, `127.0.0.${last}`], { served: 0, open: 0, failed: 0 }));
   const sum = (key) => crowds.reduce((total, { seen }) => total + seen[key], 0);
   let asked = 0;
   const begun = Date.now();
@@ -71,7 +56,7 @@ response_head_ms = 600000
   assert.ok(evicted >= offered - places, `${evicted} idle ones made room`);
   const [resident, reserved] = [peakResidentBytes(plait.pid), reservedBytes(plait)];
   assert.ok(resident <= reserved, `${resident} bytes resident, ${reserved} reserved`);
-  for (const one of crowds) one.leave();
+  for (const one of crowds) one.say('leave');
   await eventually(async () => (await metric(plait, 'plait_slab_used', { slab: 'client_connections' })) === 1, 'only the neighbour is left', 30_000);
   release();
   assert.equal((await held).body, 'small', 'what took so long is complete');

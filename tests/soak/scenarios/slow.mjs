@@ -1,14 +1,13 @@
 // Slow readers of a large body keep to the memory that was reserved, and a neighbour, whose requests share the backend's
 // connections with theirs, keeps its latency.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { startNghttpd } from '../../peers/lib/backends.mjs';
 import { connectH2, request } from '../../peers/lib/clients.mjs';
 import { metric, reservedBytes, startProxy } from '../../peers/lib/plait.mjs';
-import { MiB, defer, eventually, peakResidentBytes, temporaryDirectory } from '../../peers/lib/process.mjs';
+import { MiB, eventually, peakResidentBytes, temporaryDirectory } from '../../peers/lib/process.mjs';
+import { startReporting } from '../reporting.mjs';
 
 async function latencies(session, count, more = () => false) {
   const times = [];
@@ -19,21 +18,6 @@ async function latencies(session, count, more = () => false) {
   }
   times.sort((a, b) => a - b);
   return { median: times[Math.floor(times.length / 2)], p99: times[Math.floor(times.length * 0.99)] };
-}
-
-// Starts the readers; the result's `seen` is what they last said.
-function startReaders(t, port, count) {
-  const script = fileURLToPath(new URL('../peers/slow_readers.mjs', import.meta.url));
-  const child = spawn(process.execPath, [script, String(port), String(count)], { stdio: ['ignore', 'pipe', 'inherit'] });
-  defer(t, () => child.kill('SIGKILL'));
-  const readers = { seen: { begun: 0, ended: 0, least: 0 } };
-  let text = '';
-  child.stdout.on('data', (chunk) => {
-    const lines = (text + chunk).split('\n');
-    text = lines.pop();
-    if (lines.length > 0) readers.seen = JSON.parse(lines.at(-1));
-  });
-  return readers;
 }
 
 export default async function slow(t, size) {
@@ -50,7 +34,7 @@ export default async function slow(t, size) {
   await latencies(neighbour, n);
   const before = await latencies(neighbour, n);
   const resting = peakResidentBytes(plait.pid);
-  const readers = startReaders(t, plait.port, count);
+  const readers = startReporting(t, 'slow_readers.mjs', [plait.port, count], { begun: 0, ended: 0, least: 0 });
   await eventually(() => readers.seen.begun === count, 'every reader has begun', 60_000);
   // All the while every reader gets on: what is slow is not stuck.
   const enough = readers.seen.least + size(2 * MiB, 64 << 10);
