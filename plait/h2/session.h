@@ -261,6 +261,7 @@ class Session {
   Status onReset(Bytes payload, Event& event);
   Status onGoaway(Bytes payload, Event& event);
   Status onDataHeader(Event& event);
+  Status onCrossingData();
   Status onDataPadding(Bytes& input, Event& event);
   Status onData(Bytes& input, Event& event);
   Status streamFailed(Stream* stream, uint32_t id, H2Error code, const char* reason, Event& event);
@@ -279,7 +280,8 @@ class Session {
   void appendFrame(FrameType type, uint8_t frame_flags, uint32_t stream_id, Bytes payload, bool is_control);
   size_t headLimit() const;
   bool isAtLimit();
-  void sendResetById(uint32_t id, H2Error code);
+  // `stream` is null where none was made.
+  void sendResetById(uint32_t id, H2Error code, const Stream* stream);
   void sendWindowUpdate(uint32_t stream_id, uint32_t increment);
   void link(Stream& stream, uint32_t id);
   bool isIdle(uint32_t id) const;
@@ -299,6 +301,8 @@ class Session {
   // How many frames that carry nothing go with one that carries something.
   static constexpr uint32_t frames_for_headers = 8;
   static constexpr uint32_t frames_for_data = 4;
+  // A header block that comes to so many times what is allowed ends the connection.
+  static constexpr uint32_t excess = 8;
   static constexpr uint32_t work_for_frame = 4;
   static constexpr uint32_t work_for_request = 16;
 
@@ -367,6 +371,8 @@ class Session {
   uint32_t* recent_resets_ = nullptr;  // from the first one on
   uint32_t recent_reset_next_ = 0;
   uint32_t forgotten_reset_ = 0;  // the highest id that has left recent_resets_
+  // How much DATA may still come on streams that we have reset: what their windows allowed then.
+  uint32_t crossing_bytes_ = 0;
 
   uint8_t* encode_position_ = nullptr;
   bool encodes_head_method_ = false;     // the request being encoded is HEAD

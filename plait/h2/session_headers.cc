@@ -95,15 +95,23 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   if (block_depends_on_itself_) head.reject("a stream depends on itself (RFC 7540 §5.3.1)");
   decoder_.begin(block);
   size_t block_bytes = 0;
+  uint32_t block_fields = 0;
   for (DecodedField field;;) {
-    // Every field is decoded, for the tables' sake, also those of a message that is not wanted (RFC 9113 §4.3).
+    // Every field is decoded, for the tables' sake, also those of a message that is not wanted (RFC 9113 §4.3). But no
+    // honest peer sends so much that it is worth more than the connection (§10.5.1).
+    if (block_bytes > excess * size_t{config_.max_header_list_size} ||
+        block_fields > excess * (config_.max_fields + config_.max_cookie_crumbs)) {
+      return fail(H2Error::enhance_your_calm, "a header block that comes to many times what is allowed",
+                  Fault::message_too_large);
+    }
     const auto more = decoder_.next(field, scratch_.hpack);
     if (!more) return fail(static_cast<H2Error>(more.error().detail), more.error().reason);
     if (!*more) break;
-    work_ += 1;
+    block_fields += 1;
     block_bytes += field.name.size() + field.value.size() + 32;
     if (!is_dropped) head.add(field);
   }
+  work_ += block_fields;
   // Whatever becomes of the block, what it came to has been decoded.
   if (role_ == Role::server && block_bytes > config_.max_header_list_size) {
     chargeForFields(block_bytes);
@@ -126,7 +134,7 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
     // A client may not know yet what was announced, but one that never heeds it only makes work.
     if (id > refuse_above_ || isAtLimit()) {
       if (Status status = spendReset(Fault::stream_flood); !status) return status;
-      sendResetById(id, H2Error::refused_stream);
+      sendResetById(id, H2Error::refused_stream, nullptr);
       // After GOAWAY a request may have been on its way.
       const Fault fault = id > refuse_above_ ? Fault::none : Fault::stream_flood;
       reject(id, H2Error::refused_stream, fault, "more streams at once than were announced", event);

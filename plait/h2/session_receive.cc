@@ -295,17 +295,16 @@ Status Session::onDataHeader(Event& event) {
   phase_ = frame_.has(flags::padded) ? Phase::data_padding : Phase::data;
   Stream* stream = find(id);
   data_stream_ = nullptr;  // until the stream is known to take it: what it does not take is credited and dropped
-  // What crosses our reset is dropped. Whoever does not stop pays for it.
   if (stream == nullptr && mayHaveBeenReset(id)) {
     PLAIT_RARE("DATA crosses a reset");
-    return payFrames(frames_for_data + 1);
+    return onCrossingData();
   }
   if (isClosedForClient(stream)) return fail(H2Error::stream_closed, "DATA on a closed stream (RFC 9113 §5.1)");
   if (stream == nullptr) {
     return streamFailed(nullptr, id, H2Error::stream_closed, "DATA on a closed stream (RFC 9113 §5.1)", event);
   }
   if (stream->is_reset) {
-    if (!stream->reset_by_peer) return payFrames(frames_for_data + 1);
+    if (!stream->reset_by_peer) return onCrossingData();
     return streamFailed(nullptr, id, H2Error::stream_closed, "DATA after RST_STREAM (RFC 9113 §5.1)", event);
   }
   if (stream->remote_ended) {
@@ -323,6 +322,16 @@ Status Session::onDataHeader(Event& event) {
   data_stream_ = stream;
   Bytes nothing;
   return length == 0 ? onData(nothing, event) : Status();
+}
+
+// DATA on a stream that we have reset is dropped. There can be no more of it than the stream's window allowed at that time;
+// who sends it pays for it, and whoever goes on beyond that observes no windows.
+Status Session::onCrossingData() {
+  if (frame_.length > crossing_bytes_) {
+    return fail(H2Error::flow_control_error, "DATA exceeds the window of a stream that was reset (RFC 9113 §6.9.1)");
+  }
+  crossing_bytes_ -= frame_.length;
+  return payFrames(frames_for_data + 1);
 }
 
 // The first byte of a padded DATA frame. Padding is credited at once: nobody else will do it (RFC 9113 §6.9.1).
@@ -523,8 +532,7 @@ Status Session::spendReset(Fault fault) {
 }
 
 void Session::chargeForFields(size_t list_size) {
-  const size_t price = std::min<size_t>(list_size / config_.max_header_list_size, config_.reset_burst / 8);
-  reset_tokens_ -= std::min(reset_tokens_, static_cast<uint32_t>(price));
+  reset_tokens_ -= std::min(reset_tokens_, static_cast<uint32_t>(list_size / config_.max_header_list_size));
 }
 
 Status Session::onReset(Bytes payload, Event& event) {
@@ -556,7 +564,7 @@ Status Session::onGoaway(Bytes payload, Event& event) {
 Status Session::streamFailed(Stream* stream, uint32_t id, H2Error code, const char* reason, Event& event) {
   if (Status status = spendReset(); !status) return status;
   if (stream != nullptr && stream->is_reset) return {};
-  sendResetById(id, code);
+  sendResetById(id, code, stream);
   if (stream != nullptr) stream->is_reset = true;
   event.kind = Event::Kind::stream_error;
   event.stream = stream;

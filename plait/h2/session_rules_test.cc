@@ -219,10 +219,10 @@ Wire growing() {
   return get_block + head + Wire(value.begin(), value.end());
 }
 
-// One request whose fields come to 39 MB after the other, each answered with `code`: a few are tolerated.
+// One request whose fields come to 236 KB after the other, each answered with `code`: a few are tolerated.
 void expectThatFewAreTolerated(Peer& peer, H2Error code) {
   uint32_t bombs = 0;
-  while (bombs < 20 && peer.request(3 + 2 * bombs, get_block + Wire(10'000, 0xbe))) {
+  while (bombs < 20 && peer.request(3 + 2 * bombs, get_block + Wire(60, 0xbe))) {
     EXPECT_EQ(peer.sentCode(FrameType::rst_stream), code) << "each is told what was wrong";
     bombs += 1;
   }
@@ -246,6 +246,18 @@ TEST(SessionRules, FieldsThatGrowOutOfFewBytesCountByWhatTheyComeToOnRefusedStre
   Peer peer(Role::server, config);
   ASSERT_TRUE(peer.request(1, growing(), end_headers));
   expectThatFewAreTolerated(peer, H2Error::refused_stream);
+}
+
+TEST(SessionRules, AHeaderBlockThatComesToManyTimesWhatIsAllowedEndsTheConnection) {
+  // By its size, of which 32 KiB are allowed, and by its fields, of which 100 and 256 cookies are.
+  for (const auto& [tolerated, bomb] : {std::pair{Wire(60, 0xbe), Wire(70, 0xbe)}, {Wire(2800, 0x82), Wire(2900, 0x82)}}) {
+    Peer peer(Role::server);
+    ASSERT_TRUE(peer.request(1, growing()) && peer.request(3, get_block + tolerated));
+    EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::enhance_your_calm);
+    EXPECT_FALSE(peer.request(5, get_block + bomb));
+    EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::enhance_your_calm);
+    EXPECT_EQ(faultOf(peer.error), Fault::message_too_large);
+  }
 }
 
 TEST(SessionRules, AHeaderBlockThatIsTooLargeIsNamedAlikeWholeAndInPieces) {
@@ -480,6 +492,31 @@ TEST(SessionRules, AClientMayUseTheDefaultWindowUntilItKnowsOurs) {
   ASSERT_TRUE(peer.feed(frame(FrameType::data, 0, 1, Wire(1))));
   EXPECT_TRUE(peer.streams[0]->is_reset);
   EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::flow_control_error);
+}
+
+TEST(SessionRules, DataThatCrossesAResetKeepsWithinTheStreamsWindow) {
+  Peer peer(Role::server);
+  ASSERT_TRUE(peer.request(1, post_block, end_headers) && peer.request(3, post_block, end_headers));
+  ASSERT_TRUE(peer.feed(frame(FrameType::data, 0, 1, Wire(5535))));
+  peer.session.sendReset(*peer.streams[0], H2Error::cancel);
+  peer.session.release(*peer.streams[0]);
+  // Of 65,535 bytes 60,000 are left, however they are cut.
+  for (int i = 0; i < 6; ++i) ASSERT_TRUE(peer.feed(frame(FrameType::data, 0, 1, Wire(9'999)))) << i;
+  ASSERT_TRUE(peer.feed(frame(FrameType::data, flags::end_stream, 1, Wire(6))));
+  ASSERT_TRUE(peer.feed(frame(FrameType::data, 0, 3, Wire(100))));
+  EXPECT_FALSE(peer.feed(frame(FrameType::data, 0, 1, Wire(1))));
+  EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::flow_control_error);
+}
+
+TEST(SessionRules, WhoExceedsAStreamsWindowAndGoesOnLosesTheConnection) {
+  Peer peer(Role::server);
+  peer.credits = false;
+  peer.session.growConnectionWindow(1 << 20);
+  ASSERT_TRUE(peer.request(1, post_block, end_headers));
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(peer.feed(frame(FrameType::data, 0, 1, Wire(16'384)))) << i;
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::flow_control_error);
+  EXPECT_FALSE(peer.feed(frame(FrameType::data, 0, 1, Wire(16'384))));
+  EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::flow_control_error);
 }
 
 TEST(SessionRules, DataBeyondTheConnectionsWindowEndsTheConnection) {

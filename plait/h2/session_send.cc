@@ -160,7 +160,7 @@ void Session::accept(Stream& stream) {
 
 void Session::refuse(uint32_t stream_id, H2Error code) {
   pending_request_id_ = 0;
-  sendResetById(stream_id, code);
+  sendResetById(stream_id, code, nullptr);
 }
 
 bool Session::canSendHeaders(size_t fields_bytes, size_t count) const {
@@ -251,7 +251,12 @@ bool Session::sendEnd(Stream& stream) {
   return true;
 }
 
-void Session::sendResetById(uint32_t id, H2Error code) {
+void Session::sendResetById(uint32_t id, H2Error code, const Stream* stream) {
+  // What the peer may have sent, or may still send until it reads of it.
+  const uint32_t window = stream == nullptr        ? std::max(config_.stream_window, default_window)
+                          : stream->remote_ended ? 0
+                                                 : stream->receive_window.available();
+  crossing_bytes_ = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{crossing_bytes_} + window, UINT32_MAX));
   uint8_t payload[4];
   storeBe32(payload, static_cast<uint32_t>(code));
   appendFrame(FrameType::rst_stream, 0, id, payload, true);
@@ -261,7 +266,7 @@ void Session::sendResetById(uint32_t id, H2Error code) {
 void Session::sendReset(Stream& stream, H2Error code) {
   if (stream.id == 0 || stream.is_reset) return;
   stream.is_reset = true;
-  sendResetById(stream.id, code);
+  sendResetById(stream.id, code, &stream);
 }
 
 void Session::sendPing(uint64_t opaque) {

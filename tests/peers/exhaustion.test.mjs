@@ -167,7 +167,8 @@ test('memory for repeating: who has none left for its body is not repeated, and 
   assert.equal((await request(session, { ':path': '/' })).body, 'ok', 'what has no body needs no memory');
   assert.equal(await metric(plait, 'plait_retries_total', { class: 'unprocessed' }), 1);
   refusals.left = 1;
-  assert.ok((await request(session, { ':path': '/', ':method': 'POST' }, { body: 'x'.repeat(5000) })).body !== 'ok');
+  const refused = await request(session, { ':path': '/', ':method': 'POST' }, { body: 'x'.repeat(5000) });
+  assert.deepEqual([refused.status, refused.rstCode, refused.body], [502, 0, 'the backend could not be reached or broke off\n'], 'the refusal is told');
   assert.equal(await metric(plait, 'plait_retries_total', { class: 'unprocessed' }), 1);
   assert.equal((await request(session, { ':path': '/', ':method': 'POST' }, { body: 'x'.repeat(5000) })).body, 'ok');
   await settled(plait, { connections: Infinity });

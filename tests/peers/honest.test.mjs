@@ -145,9 +145,9 @@ test('a long poll is answered after several times every timeout of the client', 
   await assertNoFault(plait);
 });
 
-// The timeouts that concern whoever is idle, as they are by default, but 300 times shorter: two seconds are ten minutes.
+// The timeouts that concern whoever is idle, as they are by default, but 100 times shorter: six seconds are ten minutes.
 const byDefault = (key) => Number(readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8').match(new RegExp(`^\\| \`${key}\` \\| (\\d+) \\|`, 'm'))[1]);
-const hurried = `[timeouts]\n${['client_idle_ms', 'upstream_idle_ms', 'stall_ms', 'stream_idle_ms', 'ping_ms'].map((key) => `${key} = ${Math.round(byDefault(key) / 300)}\n`).join('')}`;
+const hurried = `[timeouts]\n${['client_idle_ms', 'upstream_idle_ms', 'stall_ms', 'stream_idle_ms', 'ping_ms'].map((key) => `${key} = ${Math.round(byDefault(key) / 100)}\n`).join('')}`;
 
 test('a stream that is idle for ten minutes goes on, with PINGs and without', async (t) => {
   const backend = await startH2Backend(t, (stream) => {
@@ -157,7 +157,7 @@ test('a stream that is idle for ten minutes goes on, with PINGs and without', as
     stream.on('end', () => stream.end());
   });
   const plait = await startTargeted(t, [backend], hurried);
-  for (const pings of [true, false]) {
+  await Promise.all([true, false].map(async (pings) => {
     const session = connectH2(t, plait.port);
     const stream = session.request({ ':path': '/', ':method': 'POST' });
     stream.setEncoding('utf8');
@@ -167,12 +167,12 @@ test('a stream that is idle for ten minutes goes on, with PINGs and without', as
     await eventually(() => text === 'open', 'the stream is open');
     for (let i = 0; i < 40; i += 1) {
       if (pings) session.ping(() => {});
-      await pause(50);
+      await pause(150);
     }
     stream.end('later');
     await eventually(() => text === 'openlater' && stream.closed, `the stream goes on: ${text}`);
     assert.equal(stream.rstCode, 0);
-  }
+  }));
   await assertNoFault(plait);
 });
 

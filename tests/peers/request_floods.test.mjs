@@ -2,7 +2,7 @@
 // and a counter, while nobody else notices.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { endure, startTarget, startTargeted } from './lib/attack.mjs';
+import { endure, startDemo, startTargeted } from './lib/attack.mjs';
 import { connectH2 } from './lib/clients.mjs';
 import { errorCode } from './lib/raw_h2.mjs';
 
@@ -13,12 +13,12 @@ const floods = [
   ['a header block of endless CONTINUATION frames ends in ENHANCE_YOUR_CALM', 'continuationFlood', 'continuation_flood', errorCode.enhanceYourCalm],
   ['CONTINUATION frames that are empty end in ENHANCE_YOUR_CALM', 'emptyContinuations', 'continuation_flood', errorCode.enhanceYourCalm],
   ['HEADERS that are empty end in ENHANCE_YOUR_CALM', 'emptyHeadersFlood', 'reset_flood', errorCode.enhanceYourCalm],
+  ['fields that grow without end out of few bytes end in ENHANCE_YOUR_CALM (HPACK bomb)', 'hpackBomb', 'message_too_large', errorCode.enhanceYourCalm],
   ['streams far beyond what was announced end in ENHANCE_YOUR_CALM', 'tooManyStreams', 'stream_flood', errorCode.enhanceYourCalm],
 ];
 
 test('floods of requests', async (t) => {
-  const backend = await startTarget(t);
-  const plait = await startTargeted(t, [backend]);
+  const plait = await startTargeted(t, [await startDemo(t)]);
   const honest = connectH2(t, plait.port);
   for (const [name, attack, reason, code] of floods) {
     await t.test(name, async (sub) => {
@@ -29,13 +29,13 @@ test('floods of requests', async (t) => {
 });
 
 test('requests that are refused one by one', async (t) => {
-  const backend = await startTarget(t);
-  const plait = await startTargeted(t, [backend]);
+  const plait = await startTargeted(t, [await startDemo(t)]);
   const honest = connectH2(t, plait.port);
   const counter = 'plait_requests_rejected_total';
-  await t.test('fields that grow without end out of few bytes (HPACK bomb)', async (sub) => {
-    const seen = await endure(sub, plait, 'hpackBomb', { reason: 'message_too_large', counter, ms: 300, honest });
+  await t.test('fields that grow out of few bytes to some times what is admitted', async (sub) => {
+    const seen = await endure(sub, plait, 'hpackFirecrackers', { reason: 'message_too_large', counter, ms: 300, honest });
     assert.ok(seen.resets[errorCode.enhanceYourCalm] > 0);
+    assert.ok(seen.goaways[errorCode.enhanceYourCalm] > 0, 'soon there are too many of them');
   });
   await t.test('more fields than are admitted', async (sub) => {
     const seen = await endure(sub, plait, 'oversizeHeaders', { reason: 'message_too_large', counter, ms: 300, honest });
@@ -52,7 +52,6 @@ test('requests that are refused one by one', async (t) => {
 });
 
 test('segments of a byte each are allowed and cost nobody else anything', async (t) => {
-  const backend = await startTarget(t);
-  const plait = await startTargeted(t, [backend]);
+  const plait = await startTargeted(t, [await startDemo(t)]);
   await endure(t, plait, 'tinySegments', { ms: 500 });
 });

@@ -2,12 +2,12 @@
 // sends as much to a process that only drops it, which tells what is plait's doing and what is the machine's; the memory of
 // the process; what plait answered, said on standard error and counted.
 import assert from 'node:assert/strict';
-import { fork } from 'node:child_process';
+import { execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { connectH2, request } from './clients.mjs';
-import { adminGet, metric, startConfigured } from './plait.mjs';
+import { adminGet, metric, startConfigured, startPlait } from './plait.mjs';
 import { MiB, defer, eventually, within } from './process.mjs';
 
 const attacker = fileURLToPath(new URL('attacker.mjs', import.meta.url));
@@ -18,6 +18,18 @@ const latencyFloorMs = 500;
 // For figures: the median of so many readings of each.
 const readings = Number(process.env.PLAIT_ATTACK_READINGS ?? 1);
 
+// Attackers have machines of their own. For figures they have a core of their own here, and plait, its backends and honest
+// clients the others, calm and under attack: else what is felt is that an attacker takes a core away.
+export const attackers = {};
+const cores = readFileSync('/proc/self/status', 'utf8').match(/Cpus_allowed_list:\s+(\S+)/)[1].split(',').flatMap((range) => {
+  const [first, last = first] = range.split('-').map(Number);
+  return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+});
+if (readings > 1 && cores.length > 1) {
+  execFileSync('taskset', ['-a', '-p', '-c', cores.slice(1).join(','), String(process.pid)]);
+  Object.assign(attackers, { execPath: 'taskset', execArgv: ['-c', String(cores[0]), process.execPath] });
+}
+
 export const residentBytes = (pid) => Number(readFileSync(`/proc/${pid}/status`, 'utf8').match(/VmRSS:\s+(\d+) kB/)[1]) * 1024;
 
 // A backend for attackers and honest clients (lib/target.mjs).
@@ -26,6 +38,12 @@ export async function startTarget(t) {
   defer(t, () => child.kill('SIGKILL'));
   const [port] = await within(10_000, once(child, 'message'), 'the backend listens');
   return { child, port, url: `h2c://127.0.0.1:${port}` };
+}
+
+// A backend that is quick enough for requests by the ten thousand: what an honest client waits for is plait then.
+export async function startDemo(t) {
+  const { port } = await startPlait(t, ['demo', '--port', '0']);
+  return { port, url: `h2c://127.0.0.1:${port}` };
 }
 
 export const configuration = (backends, lines = '', listeners = '') => `[[listen]]
@@ -41,7 +59,7 @@ export const startTargeted = (t, backends, lines, listeners) => startConfigured(
 
 // Starts the attacker; stop() ends it and resolves with what it has seen.
 export async function startAttack(t, plait, attack, { connections = 2 } = {}) {
-  const child = fork(attacker, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  const child = fork(attacker, { ...attackers, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
   defer(t, () => child.kill('SIGKILL'));
   child.send({ attack, connections, port: plait.port, tlsPort: plait.tlsPort });
   const [started] = await within(10_000, once(child, 'message'), 'the attacker starts');
@@ -116,8 +134,8 @@ export async function endure(t, plait, attack, {
   connections = 2, ms = 1000, reason, counter = 'plait_client_connection_errors_total', labels, memory = 48 * MiB, honest, headers,
 } = {}) {
   const session = honest ?? connectH2(t, plait.port);
-  await latency(session, { least: 50, headers });
-  const calm = await median(() => latency(session, { headers }));
+  await latency(session, { least: 500, headers });
+  const calm = await median(() => latency(session, { ms, least: 100, headers }));
   const name = labels ?? { reason };
   const counted = async () => (reason === undefined ? 0 : (await metric(plait, counter, name)));
   const countedBefore = await counted();

