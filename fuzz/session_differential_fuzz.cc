@@ -82,7 +82,8 @@ Messages read(wire::End& end, Bytes bytes) {
 bool saysItsLength(const Message& message) {
   constexpr std::string_view name = "content-length=";
   const size_t at = message.head.find(name);
-  return at != std::string::npos && std::strtoull(message.head.c_str() + at + name.size(), nullptr, 10) == message.body.size();
+  return at != std::string::npos &&
+         std::strtoull(message.head.c_str() + at + name.size(), nullptr, 10) == message.body.size();
 }
 
 // plait takes a message for whole before the padding of its last frame has come, so that must not be missing.
@@ -138,8 +139,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     // Content-Length in a 204 is an error to libnghttp2; RFC 9113 §8.1.1 lets a response that has no content name any
     // length, and a client of CONNECT must ignore it (RFC 9110 §9.3.6).
     if (theirs.is_reset && message.head.starts_with("204")) continue;
-    // Nor does it take a length twice. Where both are the same RFC 9110 §8.6 lets us, and in trailers none means anything:
-    // forwarders drop it (§6.5.1).
+    // Nor does it take a length twice. Where both are the same RFC 9110 §8.6 lets us, and in trailers none means
+    // anything: forwarders drop it (§6.5.1).
     if (theirs.is_reset && saysItsLength(message)) continue;
     if (theirs.is_reset && message.trailers.find("content-length=") != std::string::npos) continue;
     requireEqual(withoutIdleLength(message.head, is_connect), withoutIdleLength(theirs.head, is_connect));

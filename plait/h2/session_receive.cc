@@ -324,8 +324,8 @@ Status Session::onDataHeader(Event& event) {
   return length == 0 ? onData(nothing, event) : Status();
 }
 
-// DATA on a stream that we have reset is dropped. There can be no more of it than the stream's window allowed at that time;
-// who sends it pays for it, and whoever goes on beyond that observes no windows.
+// DATA on a stream that we have reset is dropped. There can be no more of it than the stream's window allowed at that
+// time; who sends it pays for it, and whoever goes on beyond that observes no windows.
 Status Session::onCrossingData() {
   if (frame_.length > crossing_bytes_) {
     return fail(H2Error::flow_control_error, "DATA exceeds the window of a stream that was reset (RFC 9113 §6.9.1)");

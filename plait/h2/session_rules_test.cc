@@ -250,7 +250,8 @@ TEST(SessionRules, FieldsThatGrowOutOfFewBytesCountByWhatTheyComeToOnRefusedStre
 
 TEST(SessionRules, AHeaderBlockThatComesToManyTimesWhatIsAllowedEndsTheConnection) {
   // By its size, of which 32 KiB are allowed, and by its fields, of which 100 and 256 cookies are.
-  for (const auto& [tolerated, bomb] : {std::pair{Wire(60, 0xbe), Wire(70, 0xbe)}, {Wire(2800, 0x82), Wire(2900, 0x82)}}) {
+  for (const auto& [tolerated, bomb] :
+       {std::pair{Wire(60, 0xbe), Wire(70, 0xbe)}, {Wire(2800, 0x82), Wire(2900, 0x82)}}) {
     Peer peer(Role::server);
     ASSERT_TRUE(peer.request(1, growing()) && peer.request(3, get_block + tolerated));
     EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::enhance_your_calm);

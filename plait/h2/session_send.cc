@@ -253,7 +253,7 @@ bool Session::sendEnd(Stream& stream) {
 
 void Session::sendResetById(uint32_t id, H2Error code, const Stream* stream) {
   // What the peer may have sent, or may still send until it reads of it.
-  const uint32_t window = stream == nullptr        ? std::max(config_.stream_window, default_window)
+  const uint32_t window = stream == nullptr      ? std::max(config_.stream_window, default_window)
                           : stream->remote_ended ? 0
                                                  : stream->receive_window.available();
   crossing_bytes_ = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{crossing_bytes_} + window, UINT32_MAX));
