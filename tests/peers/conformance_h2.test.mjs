@@ -194,16 +194,25 @@ rule('5.1', 'closed by our RST_STREAM: whatever crosses it is ignored', async (c
   assert.equal(c.frames.filter((one) => one.type === type.reset).length, 1, c.heard());
 });
 rule('5.1', 'DATA that crosses our RST_STREAM is credited to the connection', async (c) => {
-  c.send(headers(1, post({ 'content-length': '1' }), open), data(1, 'xy'));
-  await c.untilReset(1);
-  for (let sent = 0; sent < 10 * 65_535;) {
-    c.send(data(1, Buffer.alloc(16_384)));
-    sent += 16_384;
-    if (sent % 49_152 === 0) await c.settled();
+  for (let stream = 1; stream < 30; stream += 2) {
+    c.send(headers(stream, post({ 'content-length': '1' }), open), data(stream, 'xy'));
+    await c.untilReset(stream);
+    for (let i = 0; i < 3; i += 1) c.send(data(stream, Buffer.alloc(16_384)));
+    await c.settled();
   }
 }, async (c) => {
   await c.settled();
   await isAlive(c);
+});
+rule('5.1', 'DATA that crosses our RST_STREAM beyond the stream’s window is FLOW_CONTROL_ERROR', async (c) => {
+  c.send(headers(1, post({ 'content-length': '1' }), open), data(1, 'xy'));
+  await c.untilReset(1);
+  for (let i = 0; i < 3; i += 1) c.send(data(1, Buffer.alloc(16_384)));
+  await c.settled();
+  c.send(data(1, Buffer.alloc(16_382)));
+}, async (c) => {
+  assert.equal((await c.untilGoaway()).code, code.flowControl, c.heard());
+  await c.untilClosed(2_000);
 });
 
 // -- §5.1.1 and §5.1.2: identifiers and concurrency
