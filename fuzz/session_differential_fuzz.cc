@@ -78,9 +78,9 @@ Messages read(wire::End& end, Bytes bytes) {
   return messages;
 }
 
-// There is a Content-Length, and the body is as long.
+// There is a Content-Length, and the body is as long: a reset is not for a length that is wrong.
 bool saysItsLength(const Message& message) {
-  constexpr std::string_view name = "content-length=";
+  constexpr std::string_view name = " content-length=";
   const size_t at = message.head.find(name);
   return at != std::string::npos &&
          std::strtoull(message.head.c_str() + at + name.size(), nullptr, 10) == message.body.size();

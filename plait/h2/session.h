@@ -269,7 +269,7 @@ class Session {
   void measureResponse(Stream& stream, HeadBuilder& head, uint16_t status);
   Status spendReset(Fault fault = Fault::reset_flood);
   // A header block may name an entry of the table with each of its bytes, and all must be decoded (RFC 9113 §4.3): one
-  // that was far too large counts by what it came to, and a few of them use up what is tolerated.
+  // that was too large counts by what it came to.
   void chargeForFields(size_t list_size);
   Status spendFrame();
   Status payFrames(uint32_t price);
@@ -280,7 +280,7 @@ class Session {
   void appendFrame(FrameType type, uint8_t frame_flags, uint32_t stream_id, Bytes payload, bool is_control);
   size_t headLimit() const;
   bool isAtLimit();
-  // `stream` is null where none was made.
+  // `stream` is null where none was made, or it is gone.
   void sendResetById(uint32_t id, H2Error code, const Stream* stream);
   void sendWindowUpdate(uint32_t stream_id, uint32_t increment);
   void link(Stream& stream, uint32_t id);
@@ -371,7 +371,8 @@ class Session {
   uint32_t* recent_resets_ = nullptr;  // from the first one on
   uint32_t recent_reset_next_ = 0;
   uint32_t forgotten_reset_ = 0;  // the highest id that has left recent_resets_
-  // How much DATA may still come on streams that we have reset: what their windows allowed then.
+  // How much DATA may still come on streams that we have reset: what the windows of all of them allowed then. What
+  // their peer did not use stays.
   uint32_t crossing_bytes_ = 0;
 
   uint8_t* encode_position_ = nullptr;

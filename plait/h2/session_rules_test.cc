@@ -509,6 +509,29 @@ TEST(SessionRules, DataThatCrossesAResetKeepsWithinTheStreamsWindow) {
   EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::flow_control_error);
 }
 
+TEST(SessionRules, NothingMayCrossTheResetOfAStreamThatHadEnded) {
+  // As a client: a fault on a stream that is gone is answered by a reset, again and again, and opens no window.
+  Peer peer(Role::client);
+  Stream& first = peer.open(true);
+  peer.open(true);
+  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 1, ok_block)));
+  peer.session.release(first);
+  ASSERT_TRUE(peer.feed(frame(FrameType::priority, 0, 1, Wire(4))));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::frame_size_error);
+  EXPECT_FALSE(peer.feed(frame(FrameType::data, 0, 1, Wire(1))));
+  EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::flow_control_error);
+  // As a server: a request that has ended and is refused.
+  Peer server(Role::server);
+  ASSERT_TRUE(server.request(1, text("\x82"), end_both));
+  EXPECT_EQ(server.sentCode(FrameType::rst_stream), H2Error::protocol_error);
+  EXPECT_FALSE(server.feed(frame(FrameType::data, 0, 1, Wire(1))));
+  // One that has not may have sent what its window allows.
+  Peer other(Role::server);
+  ASSERT_TRUE(other.request(1, text("\x82"), end_headers));
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(other.feed(frame(FrameType::data, 0, 1, Wire(16'384)))) << i;
+  ASSERT_TRUE(other.feed(frame(FrameType::data, 0, 1, Wire(16'383))));
+}
+
 TEST(SessionRules, WhoExceedsAStreamsWindowAndGoesOnLosesTheConnection) {
   Peer peer(Role::server);
   peer.credits = false;

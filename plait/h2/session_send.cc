@@ -252,10 +252,14 @@ bool Session::sendEnd(Stream& stream) {
 }
 
 void Session::sendResetById(uint32_t id, H2Error code, const Stream* stream) {
-  // What the peer may have sent, or may still send until it reads of it.
-  const uint32_t window = stream == nullptr      ? std::max(config_.stream_window, default_window)
-                          : stream->remote_ended ? 0
-                                                 : stream->receive_window.available();
+  // What the peer may have sent, or may still send until it reads of it. Without a stream there is only something where
+  // the request that opened it is refused.
+  uint32_t window = 0;
+  if (stream != nullptr) {
+    if (!stream->remote_ended) window = stream->receive_window.available();
+  } else if (role_ == Role::server && id == last_peer_stream_id_ && !block_ends_stream_) {
+    window = std::max(config_.stream_window, default_window);
+  }
   crossing_bytes_ = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{crossing_bytes_} + window, UINT32_MAX));
   uint8_t payload[4];
   storeBe32(payload, static_cast<uint32_t>(code));

@@ -18,8 +18,8 @@ const latencyFloorMs = 500;
 // For figures: the median of so many readings of each.
 const readings = Number(process.env.PLAIT_ATTACK_READINGS ?? 1);
 
-// Attackers have machines of their own. For figures they have a core of their own here, and plait, its backends and honest
-// clients the others, calm and under attack: else what is felt is that an attacker takes a core away.
+// Attackers have machines of their own. For figures they, and backends that attack, have a core of their own here, and plait,
+// other backends and honest clients the rest, calm and under attack: else what is felt is that an attacker takes a core away.
 export const attackers = {};
 const cores = readFileSync('/proc/self/status', 'utf8').match(/Cpus_allowed_list:\s+(\S+)/)[1].split(',').flatMap((range) => {
   const [first, last = first] = range.split('-').map(Number);
