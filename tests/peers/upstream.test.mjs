@@ -7,7 +7,7 @@ import https from 'node:https';
 import net from 'node:net';
 import path from 'node:path';
 import test from 'node:test';
-import { startH2Backend } from './lib/backends.mjs';
+import { endInOrder, startH2Backend } from './lib/backends.mjs';
 import { certificate } from './lib/certificate.mjs';
 import { connectH2, exchangeRaw, openRaw, request } from './lib/clients.mjs';
 import { startConfigured, startPlait, startProxy } from './lib/plait.mjs';
@@ -40,7 +40,7 @@ test('a backend that says GOAWAY every 100 requests loses no GET and gets no POS
     if (headers[':method'] === 'POST') posts.set(id, (posts.get(id) ?? 0) + 1);
     const session = stream.session;
     session.served = (session.served ?? 0) + 1;
-    if (session.served === 100) session.close();
+    if (session.served === 100) endInOrder(session);
     stream.respond({ ':status': 200 });
     stream.end(id);
   });

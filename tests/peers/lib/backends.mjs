@@ -60,6 +60,11 @@ export async function startH2Backend(t, handler, { settings, secure, host, port,
   return state;
 }
 
+// A session of node says GOAWAY and ends when what it began is done. Called from within the event of one of its streams,
+// session.close() would make node answer the requests that cross the GOAWAY while it is still reading, and use streams that
+// it has freed: the process then ends with "corrupted size vs. prev_size", whoever the client is.
+export const endInOrder = (session) => setImmediate(() => session.close());
+
 // An HTTP/1.1 backend in this process. With `secure` it speaks TLS and offers ALPN http/1.1; with `noAlpn` it has no ALPN
 // at all.
 export async function startH1Backend(t, handler, { secure, noAlpn = false, options = {} } = {}) {

@@ -1,6 +1,6 @@
 // A backend that says GOAWAY after every 100 requests of a connection: nothing fails and nothing runs twice.
 import assert from 'node:assert/strict';
-import { startH2Backend } from '../../peers/lib/backends.mjs';
+import { endInOrder, startH2Backend } from '../../peers/lib/backends.mjs';
 import { metric, startProxy } from '../../peers/lib/plait.mjs';
 import { checkExecutions, runLoad } from '../load.mjs';
 
@@ -10,7 +10,7 @@ export default async function goaway(t, size) {
     executed.push(headers['x-id']);
     const { session } = stream;
     session.served = (session.served ?? 0) + 1;
-    if (session.served === 100) session.close();
+    if (session.served === 100) endInOrder(session);
     stream.resume();
     stream.respond({ ':status': 200 });
     stream.end(headers['x-id']);
