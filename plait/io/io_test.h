@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <functional>
 #include <string>
 #include <vector>
@@ -89,6 +90,13 @@ struct Recorder {
       }
     }
     if (!completion.more) ended = true;
+  }
+  // A recv may end because no buffer was left, with or without bytes in its last completion: submitted again it goes
+  // on.
+  bool wantsBuffers() const { return ended && (last() > 0 || last() == -ENOBUFS); }
+  void resume() {
+    ended = false;
+    submit();
   }
   int32_t last() const { return results.empty() ? 1 << 30 : results.back(); }
   void giveBack() {

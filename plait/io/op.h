@@ -28,7 +28,8 @@ enum class OpKind : uint8_t {
   // Complete later, through poll().
   accept,   // stream: each completion's result is a new non-blocking descriptor
   connect,  // makes a socket for `address`, connects it; result is the descriptor
-  recv,     // stream: each completion lends a buffer; result 0 is the end of the stream
+  recv,     // stream: each completion lends a buffer; result 0 is the end of the stream. Where buffers run out it ends
+            // early, with bytes or with -ENOBUFS, and goes on when it is submitted again
   send,     // sends `vectors`; result is how much was taken, possibly less than all
   resolve,  // looks `host` up; `answer` is filled, result 0 or -errno
   message,  // completes when another thread posts it (Mailbox::post); result 0

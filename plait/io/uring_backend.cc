@@ -19,6 +19,11 @@ namespace {
 constexpr uint32_t submission_entries = 2048;
 constexpr uint32_t completion_entries = 16384;
 constexpr uint16_t buffer_group = 0;
+constexpr uint32_t most_ring_entries = 32768;
+
+// Newer than the distribution's liburing (Linux 6.10): one recv fills as many buffers as it has bytes for.
+constexpr uint32_t recv_bundle = 1u << 4;           // IORING_RECVSEND_BUNDLE
+constexpr uint32_t recv_bundle_feature = 1u << 14;  // IORING_FEAT_RECVSEND_BUNDLE
 
 // So few buffers are with the kernel at least, and after so many turns fewer are, if fewer are enough.
 constexpr uint32_t fewest_provided = 16;
@@ -31,7 +36,7 @@ constexpr uint64_t ignored_tag = 2;
 class UringBackend final : public IoBackend {
  public:
   UringBackend(BufferPool& buffers, Mailbox& mailbox, ResolveService* resolver)
-      : buffers_(buffers), mailbox_(mailbox), resolver_(resolver) {}
+      : buffers_(buffers), mailbox_(mailbox), resolver_(resolver), position_of_(new uint16_t[buffers.count()]) {}
 
   ~UringBackend() override {
     if (ring_ready_) io_uring_queue_exit(&ring_);
@@ -48,13 +53,14 @@ class UringBackend final : public IoBackend {
     ring_ready_ = true;
     constexpr uint32_t needed = IORING_FEAT_EXT_ARG | IORING_FEAT_SUBMIT_STABLE;
     if ((params.features & needed) != needed) return -ENOSYS;
+    receives_bundles_ = (params.features & recv_bundle_feature) != 0;
     io_uring_register_ring_fd(&ring_);
     void* memory = ::mmap(nullptr, bufferRingSize(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return -ENOMEM;
     buffer_ring_ = static_cast<io_uring_buf_ring*>(memory);
     io_uring_buf_reg registration{};
     registration.ring_addr = reinterpret_cast<uint64_t>(buffer_ring_);
-    registration.ring_entries = buffers_.count();
+    registration.ring_entries = ringEntries();
     registration.bgid = buffer_group;
     if (const int result = io_uring_register_buf_ring(&ring_, &registration, 0); result < 0) return result;
     io_uring_buf_ring_init(buffer_ring_);
@@ -97,6 +103,7 @@ class UringBackend final : public IoBackend {
           io_uring_prep_recv(sqe, op.fd, nullptr, buffers_.bufferSize(), 0);
         } else {
           io_uring_prep_recv_multishot(sqe, op.fd, nullptr, 0, 0);
+          if (receives_bundles_) sqe->ioprio |= recv_bundle;
         }
         sqe->flags |= IOSQE_BUFFER_SELECT;
         sqe->buf_group = buffer_group;
@@ -167,9 +174,10 @@ class UringBackend final : public IoBackend {
     unsigned seen = 0;
     io_uring_cqe* cqe = nullptr;
     io_uring_for_each_cqe(&ring_, head, cqe) {
-      if (count == completions.size()) break;
+      const std::span<Completion> left = completions.subspan(count);
+      if (left.size() < completionsOf(*cqe)) break;
       seen += 1;
-      if (take(*cqe, completions[count])) count += 1;
+      count += take(*cqe, left);
     }
     io_uring_cq_advance(&ring_, seen);
     adaptProvided(provided_before - provided_);
@@ -189,7 +197,9 @@ class UringBackend final : public IoBackend {
   uint64_t entropy() override { return socket_backend::entropy(); }
 
  private:
-  size_t bufferRingSize() const { return buffers_.count() * sizeof(io_uring_buf); }
+  // More than there are buffers: where one is remembered must not be written over before its completion has been seen.
+  uint32_t ringEntries() const { return std::min(buffers_.count() * 2, most_ring_entries); }
+  size_t bufferRingSize() const { return ringEntries() * sizeof(io_uring_buf); }
 
   static void setData(io_uring_sqe* sqe, Op* op) { sqe->user_data = reinterpret_cast<uint64_t>(op); }
 
@@ -233,10 +243,11 @@ class UringBackend final : public IoBackend {
   // while its memory is still in the caches; the rest wait in the pool, the last that was used in front.
   void provideBuffers() {
     int added = 0;
-    const int mask = io_uring_buf_ring_mask(buffers_.count());
+    const int mask = io_uring_buf_ring_mask(ringEntries());
     while (provided_ < wanted_) {
       const int32_t id = buffers_.takeFree();
       if (id < 0) break;
+      position_of_[id] = static_cast<uint16_t>(buffer_ring_->tail + added);
       io_uring_buf_ring_add(buffer_ring_, buffers_.data(static_cast<uint32_t>(id)), buffers_.bufferSize(),
                             static_cast<uint16_t>(id), mask, added++);
       provided_ += 1;
@@ -259,36 +270,59 @@ class UringBackend final : public IoBackend {
     most_filled_ = 0;
   }
 
-  bool take(const io_uring_cqe& cqe, Completion& completion) {
+  // A recv has a completion for each buffer that it filled, all others have one.
+  size_t completionsOf(const io_uring_cqe& cqe) const {
+    if ((cqe.flags & IORING_CQE_F_BUFFER) == 0 || cqe.res <= 0) return 1;
+    return (static_cast<size_t>(cqe.res) + buffers_.bufferSize() - 1) / buffers_.bufferSize();
+  }
+
+  // Returns how many of `completions` were made; there are completionsOf(cqe) at least.
+  size_t take(const io_uring_cqe& cqe, std::span<Completion> completions) {
     const bool more = (cqe.flags & IORING_CQE_F_MORE) != 0;
-    if (cqe.user_data == ignored_tag) return false;
+    if (cqe.user_data == ignored_tag) return 0;
     if (cqe.user_data == mailbox_tag) {
       mailbox_ready_ = true;
       if (!more) armMailbox();
-      return false;
+      return 0;
     }
     Op* op = reinterpret_cast<Op*>(cqe.user_data);
-    completion = {.op = op, .result = cqe.res, .buffer_id = -1, .more = more};
-    if (op->kind == OpKind::recv && (cqe.flags & IORING_CQE_F_BUFFER) != 0) {
-      const uint32_t id = cqe.flags >> IORING_CQE_BUFFER_SHIFT;
-      provided_ -= 1;
-      if (cqe.res > 0) {
-        buffers_.markLent(id);
-        completion.buffer_id = static_cast<int32_t>(id);
-      } else {
-        buffers_.untake(id);
-      }
-    } else if (op->kind == OpKind::accept && cqe.res >= 0) {
+    if (op->kind == OpKind::recv && (cqe.flags & IORING_CQE_F_BUFFER) != 0) return takeReceived(cqe, *op, completions);
+    completions.front() = {.op = op, .result = cqe.res, .buffer_id = -1, .more = more};
+    if (op->kind == OpKind::accept && cqe.res >= 0) {
       socket_backend::prepareAccepted(cqe.res);
     } else if (op->kind == OpKind::connect) {
       if (cqe.res == 0) {
-        completion.result = op->fd;
+        completions.front().result = op->fd;
       } else {
         ::close(op->fd);
         op->fd = -1;
       }
     }
-    return true;
+    return 1;
+  }
+
+  // The kernel names the first buffer that it filled; it goes through them in the order in which they were provided.
+  size_t takeReceived(const io_uring_cqe& cqe, Op& op, std::span<Completion> completions) {
+    const bool more = (cqe.flags & IORING_CQE_F_MORE) != 0;
+    const uint32_t mask = ringEntries() - 1;
+    const uint32_t first = position_of_[cqe.flags >> IORING_CQE_BUFFER_SHIFT];
+    const size_t filled = completionsOf(cqe);
+    provided_ -= static_cast<uint32_t>(filled);
+    if (cqe.res <= 0) {
+      buffers_.untake(cqe.flags >> IORING_CQE_BUFFER_SHIFT);
+      completions.front() = {.op = &op, .result = cqe.res, .buffer_id = -1, .more = more};
+      return 1;
+    }
+    auto left = static_cast<uint32_t>(cqe.res);
+    for (uint32_t i = 0; i < filled; ++i) {
+      const uint16_t id = buffer_ring_->bufs[(first + i) & mask].bid;
+      const uint32_t size = std::min(left, buffers_.bufferSize());
+      left -= size;
+      buffers_.markLent(id);
+      completions[i] = {
+          .op = &op, .result = static_cast<int32_t>(size), .buffer_id = int32_t{id}, .more = more || left != 0};
+    }
+    return filled;
   }
 
   static int close(int fd) {
@@ -307,11 +341,13 @@ class UringBackend final : public IoBackend {
   std::array<msghdr, submission_entries> messages_;
   uint32_t message_count_ = 0;
   io_uring_buf_ring* buffer_ring_ = nullptr;
-  uint32_t provided_ = 0;  // buffers that the kernel has and has not filled
+  uint32_t provided_ = 0;                    // buffers that the kernel has and has not filled
+  std::unique_ptr<uint16_t[]> position_of_;  // of each buffer in the ring
   uint32_t wanted_ = fewest_provided;
   uint32_t most_filled_ = 0;  // in one turn, since wanted_ was looked at
   uint32_t turns_ = 0;
   Op* failed_ = nullptr;
+  bool receives_bundles_ = false;
   bool ring_ready_ = false;
   bool mailbox_ready_ = false;
 };
