@@ -17,10 +17,10 @@ namespace {
 // False when the block is broken.
 bool decode(HpackDecoder& decoder, HpackScratch& scratch, Bytes block, std::vector<OracleField>& fields) {
   const std::vector<uint8_t> input = exact(block);
-  decoder.begin(input);
+  HpackDecoder::Cursor cursor(input);
   DecodedField field{};
   while (true) {
-    const auto more = decoder.next(field, scratch);
+    const auto more = decoder.next(cursor, field, scratch);
     if (!more) {
       require(more.error().detail == static_cast<uint32_t>(H2Error::compression_error));
       return false;

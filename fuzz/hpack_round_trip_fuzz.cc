@@ -35,10 +35,10 @@ OracleField fieldFrom(Input& input) {
 std::vector<OracleField> decode(HpackDecoder& decoder, HpackScratch& scratch, Bytes block) {
   const std::vector<uint8_t> input = exact(block);
   std::vector<OracleField> fields;
-  decoder.begin(input);
+  HpackDecoder::Cursor cursor(input);
   DecodedField field{};
   while (true) {
-    const auto more = decoder.next(field, scratch);
+    const auto more = decoder.next(cursor, field, scratch);
     require(more.has_value());
     if (!*more) return fields;
     require(field.id == http::fieldNameOf(field.name));

@@ -230,7 +230,7 @@ void Kernel::startResolve(Op& op) {
       constexpr int32_t failures[] = {-ENOENT, -EHOSTUNREACH, -ETIMEDOUT, -EAGAIN};
       return finish({.op = &op, .result = failures[sim.below(4)]});
     }
-    finish({.op = &op, .result = names_.answer(op.host, op.port, *op.answer)});
+    finish({.op = &op, .result = names_.answer(op.lookup->host, op.lookup->port, *op.lookup->answer)});
   });
 }
 

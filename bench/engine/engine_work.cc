@@ -54,11 +54,11 @@ struct Codec {
     return static_cast<size_t>(end - out);
   }
   size_t decode(Bytes block) {
-    decoder.begin(block);
+    h2::HpackDecoder::Cursor cursor(block);
     size_t size = 0;
     h2::DecodedField field;
     while (true) {
-      const auto more = decoder.next(field, *scratch);
+      const auto more = decoder.next(cursor, field, *scratch);
       require(more.has_value(), "a block is broken");
       if (!*more) return size;
       size += field.name.size() + field.value.size();
@@ -83,8 +83,9 @@ struct Pair {
   std::unique_ptr<h2::SessionScratch> scratch = std::make_unique<h2::SessionScratch>(2);
   ByteQueue client_output{output_blocks};
   ByteQueue server_output{output_blocks};
-  h2::Session client{h2::Role::client, {}, client_output, carry_blocks, *scratch};
-  h2::Session server{h2::Role::server, {}, server_output, carry_blocks, *scratch};
+  const h2::SessionConfig config;
+  h2::Session client{h2::Role::client, config, client_output, carry_blocks, *scratch};
+  h2::Session server{h2::Role::server, config, server_output, carry_blocks, *scratch};
 
   Pair() {
     client.start();

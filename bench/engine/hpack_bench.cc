@@ -88,10 +88,10 @@ struct Inflater {
 struct Decoder {
   template <class Use>
   void decode(const Block& block, h2::HpackScratch& scratch, Use use) {
-    decoder.begin(block);
+    h2::HpackDecoder::Cursor cursor(block);
     h2::DecodedField field;
     while (true) {
-      const auto more = decoder.next(field, scratch);
+      const auto more = decoder.next(cursor, field, scratch);
       require(more.has_value(), "the decoder failed");
       if (!*more) return;
       use(field.name, field.value);

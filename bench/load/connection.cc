@@ -38,6 +38,7 @@ h2::SessionConfig sessionConfig(const Options& options) {
 
 Shared::Shared(const Options& given, Observer& told)
     : options(given),
+      session_config(sessionConfig(given)),
       observer(told),
       epoll(::epoll_create1(EPOLL_CLOEXEC)),
       blocks(16 * 1024, given.connections * 4 + 64),
@@ -63,7 +64,7 @@ struct Connection::Transport {
   explicit Transport(Shared& shared)
       : output(shared.blocks),
         cipher(shared.blocks),
-        session(h2::Role::client, sessionConfig(shared.options), output, shared.carry_blocks, shared.scratch) {
+        session(h2::Role::client, shared.session_config, output, shared.carry_blocks, shared.scratch) {
     if (shared.tls) tls.emplace(*shared.tls, cipher, shared.options.server_name);
   }
   ByteQueue output;

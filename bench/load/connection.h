@@ -48,6 +48,7 @@ struct Shared {
   Shared& operator=(const Shared&) = delete;
 
   const Options& options;
+  const h2::SessionConfig session_config;
   Observer& observer;
   int epoll = -1;
   BlockSlab blocks;

@@ -29,7 +29,7 @@ bool ByteQueue::appendSlow(Bytes bytes) {
     const size_t count = std::min(bytes.size(), payload() - tail_->end);
     std::memcpy(tail_->data() + tail_->end, bytes.data(), count);
     tail_->end += static_cast<uint32_t>(count);
-    size_ += count;
+    size_ += static_cast<uint32_t>(count);
     bytes = bytes.subspan(count);
   }
   return true;
@@ -53,8 +53,8 @@ size_t ByteQueue::gather(std::span<iovec> vectors) const {
 
 void ByteQueue::consume(size_t count) {
   PLAIT_ASSERT(count <= size_);
-  size_ -= count;
-  if (retain_) retained_ += count;
+  size_ -= static_cast<uint32_t>(count);
+  if (retain_) retained_ += static_cast<uint32_t>(count);
   while (count != 0) {
     const size_t here = std::min<size_t>(count, read_->end - read_->begin);
     read_->begin += static_cast<uint32_t>(here);
@@ -78,7 +78,7 @@ void ByteQueue::truncate(size_t size) {
     blocks_->give(std::exchange(block, block->next));
   }
   tail_ = last;
-  size_ = size;
+  size_ = static_cast<uint32_t>(size);
 }
 
 void ByteQueue::freeConsumed() {

@@ -23,11 +23,14 @@ class ByteQueue {
   ByteQueue& operator=(const ByteQueue&) = delete;
   ~ByteQueue() { clear(); }
 
+  BlockSlab& blocks() const { return *blocks_; }
+
   bool empty() const { return size_ == 0; }
   size_t size() const { return size_; }
 
   // So many free blocks of the slab are left to queues that matter more than this one.
-  void leaveToOthers(size_t blocks) { left_to_others_ = blocks; }
+  void leaveToOthers(size_t blocks) { left_to_others_ = static_cast<uint32_t>(blocks); }
+  size_t leftToOthers() const { return left_to_others_; }
   // How many bytes may be appended right now: room in the last block plus the slab's free blocks.
   size_t room() const { return roomBeyond(left_to_others_); }
   // How many bytes of a body may be. While most of the slab is free that is room(). Later a queue that holds a block
@@ -40,7 +43,7 @@ class ByteQueue {
   }
   bool isScarce() const { return blocks_->isScarce(); }
   // Bytes of memory held, in whole blocks.
-  size_t heldBytes() const { return block_count_ * blocks_->blockSize(); }
+  size_t heldBytes() const { return size_t{block_count_} * blocks_->blockSize(); }
 
   // Appends all of `bytes` or, when the slab cannot hold them, nothing; returns whether it did. What must be said at
   // any price may use half of what is left to others.
@@ -49,7 +52,7 @@ class ByteQueue {
     if (tail_ != nullptr && bytes.size() <= payload() - tail_->end) [[likely]] {
       std::memcpy(tail_->data() + tail_->end, bytes.data(), bytes.size());
       tail_->end += static_cast<uint32_t>(bytes.size());
-      size_ += bytes.size();
+      size_ += static_cast<uint32_t>(bytes.size());
       return true;
     }
     return appendSlow(bytes);
@@ -79,6 +82,8 @@ class ByteQueue {
   void clear();
 
  private:
+  static constexpr size_t max_size = size_t{1} << 31;
+
   struct Block {
     Block* next;
     uint32_t begin;  // first unread byte
@@ -90,7 +95,7 @@ class ByteQueue {
   size_t tailRoom() const { return tail_ == nullptr ? 0 : payload() - tail_->end; }
   size_t roomBeyond(size_t kept) const {
     const size_t available = blocks_->available();
-    return tailRoom() + (available > kept ? available - kept : 0) * payload();
+    return std::min(tailRoom() + (available > kept ? available - kept : 0) * payload(), max_size - size_);
   }
   bool appendSlow(Bytes bytes);
   Block* grow();
@@ -100,9 +105,9 @@ class ByteQueue {
   Block* head_ = nullptr;  // oldest block held
   Block* read_ = nullptr;  // block of the first unread byte; equals head_ unless retaining
   Block* tail_ = nullptr;
-  size_t size_ = 0;      // unread bytes
-  size_t retained_ = 0;  // consumed bytes still held because of retain(true)
-  size_t left_to_others_ = 0;
+  uint32_t size_ = 0;      // unread bytes
+  uint32_t retained_ = 0;  // consumed bytes still held because of retain(true)
+  uint32_t left_to_others_ = 0;
   uint32_t block_count_ = 0;
   uint32_t retain_from_ = 0;  // where head_ began when retaining did: what was consumed before does not come back
   bool retain_ = false;

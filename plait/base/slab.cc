@@ -35,9 +35,10 @@ void Reservation::prefault() {
 
 // Most of a large block is rarely touched: its first lines always are. Strides that are a power of two would put the
 // first lines of all blocks into the same few sets of the caches; an odd number of lines spreads them over all sets.
+// Small blocks lie close to each other.
 size_t BlockSlab::strideOf(size_t block_size) {
   const size_t lines = (block_size + cache_line_size - 1) / cache_line_size;
-  return block_size < 2 * cache_line_size ? block_size : (lines | 1) * cache_line_size;
+  return block_size < 4 * cache_line_size ? block_size : (lines | 1) * cache_line_size;
 }
 
 BlockSlab::BlockSlab(size_t block_size, size_t count)

@@ -44,6 +44,7 @@ struct World {
   Mailbox mailbox;
   BlockSlab send_blocks{16 * 1024, 512};
   BlockSlab record_blocks{17 * 1024, 64};
+  SockRoom sock_room{record_blocks, 64};
   BlockSlab stream_blocks{4096, 4096};
   http::HeaderSlab headers{2048, 64, 64};
   std::unique_ptr<IoBackend> backend;
@@ -118,16 +119,18 @@ class FakeBackend {
   struct Peer final : UltraSock::Owner {
     explicit Peer(FakeBackend& owner)
         : backend(owner),
-          sock(*owner.world_.io, owner.world_.send_blocks, owner.world_.record_blocks, this),
-          session(h2::Role::server, config(owner), sock.output(), owner.world_.headers.ofClass(2), *owner.scratch_) {}
+          sock(*owner.world_.io, owner.world_.send_blocks, owner.world_.sock_room, this),
+          config(configOf(owner)),
+          session(h2::Role::server, config, sock.output(), owner.world_.headers.ofClass(2), *owner.scratch_) {}
     void onOutputDrained() override {}
-    static h2::SessionConfig config(const FakeBackend& owner) {
+    static h2::SessionConfig configOf(const FakeBackend& owner) {
       h2::SessionConfig made;
       made.max_concurrent_streams = owner.behaviour.max_streams;
       return made;
     }
     FakeBackend& backend;
     UltraSock sock;
+    const h2::SessionConfig config;
     h2::Session session;
     std::list<h2::Stream> streams;
     uint32_t requests = 0;

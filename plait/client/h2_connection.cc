@@ -12,16 +12,6 @@ namespace {
 using h2::H2Error;
 using http::FieldName;
 
-h2::SessionConfig sessionConfig(const Limits& limits) {
-  h2::SessionConfig config;
-  config.stream_window = limits.upstream_stream_window;
-  config.connection_window = limits.upstream_connection_window;
-  config.send_queue_limit = limits.send_queue_bytes;
-  config.idle_frame_burst = limits.idle_frame_burst;
-  config.idle_frames_per_second = limits.idle_frames_per_second;
-  return config;
-}
-
 // Upstream connections are shared by many clients: what belongs to one of them stays out of the table.
 constexpr h2::IndexingRules indexing_rules = {
     {h2::Indexing::never, {FieldName::authorization, FieldName::proxy_authorization, FieldName::cookie}},
@@ -165,10 +155,19 @@ void H2UpstreamStream::destroyIfDone() {
   if (closed && !borrowed && op == nullptr) pool_.h2Streams().destroy(this);
 }
 
+h2::SessionConfig H2Connection::sessionConfig(const Limits& limits) {
+  h2::SessionConfig config;
+  config.stream_window = limits.upstream_stream_window;
+  config.connection_window = limits.upstream_connection_window;
+  config.send_queue_limit = limits.send_queue_bytes;
+  config.idle_frame_burst = limits.idle_frame_burst;
+  config.idle_frames_per_second = limits.idle_frames_per_second;
+  return config;
+}
+
 H2Connection::H2Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock& sock)
     : Connection(pool, backend_idx, sock),
-      session_(h2::Role::client, sessionConfig(pool.limits()), sock.output(), pool.memory().headers.ofClass(2),
-               pool.scratch()),
+      session_(h2::Role::client, pool.sessionConfig(), sock.output(), pool.memory().headers.ofClass(2), pool.scratch()),
       heard_ns_(pool.io().nowNs()),
       resets_refilled_ns_(heard_ns_) {
   sock.setLowWater(pool.limits().send_queue_bytes / 2);

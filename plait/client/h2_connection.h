@@ -8,6 +8,7 @@
 
 #include "plait/client/connection.h"
 #include "plait/h2/session.h"
+#include "plait/limits.h"
 
 namespace plait {
 
@@ -38,6 +39,8 @@ class H2Connection final : public Connection {
  public:
   // Queues the preface and SETTINGS, which come before any request.
   H2Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock& sock);
+  // Of every backend's session.
+  static h2::SessionConfig sessionConfig(const Limits& limits);
   ~H2Connection() override = default;
 
   bool isHttp1() const override { return false; }

@@ -20,10 +20,11 @@ ConnectionPool::ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts&
                                BlockSlab& send_blocks, BlockSlab& record_blocks)
     : io_(io),
       limits_(limits),
+      session_config_(H2Connection::sessionConfig(limits_)),
       timeouts_(timeouts),
       memory_(memory),
       send_blocks_(send_blocks),
-      record_blocks_(record_blocks),
+      sock_room_(record_blocks, limits.upstream_connections),
       socks_(limits.upstream_connections),
       h2_connections_(limits.upstream_connections),
       h1_connections_(limits.upstream_connections),
@@ -48,7 +49,7 @@ ConnectionPool::~ConnectionPool() {
 }
 
 size_t ConnectionPool::connectionBytes(const Limits& limits) {
-  return Slab<UltraSock>::bytesFor(limits.upstream_connections) +
+  return Slab<UltraSock>::bytesFor(limits.upstream_connections) + SockRoom::bytesFor(limits.upstream_connections) +
          Slab<H2Connection>::bytesFor(limits.upstream_connections) +
          Slab<H1Connection>::bytesFor(limits.upstream_connections) +
          h2::SessionScratch::lentBytesFor(limits.upstream_connections);
@@ -59,13 +60,15 @@ size_t ConnectionPool::streamBytes(const Limits& limits) {
 }
 
 size_t ConnectionPool::reservedBytes() const {
-  return socks_.reservedBytes() + h2_connections_.reservedBytes() + h1_connections_.reservedBytes() +
-         h2_streams_.reservedBytes() + h1_streams_.reservedBytes() + scratch_->lentBytes();
+  return socks_.reservedBytes() + sock_room_.reservedBytes() + h2_connections_.reservedBytes() +
+         h1_connections_.reservedBytes() + h2_streams_.reservedBytes() + h1_streams_.reservedBytes() +
+         scratch_->lentBytes();
 }
 
 void ConnectionPool::prefault() {
   scratch_->prefault();
   socks_.prefault();
+  sock_room_.prefault();
   h2_connections_.prefault();
   h1_connections_.prefault();
   h2_streams_.prefault();
@@ -131,7 +134,7 @@ void ConnectionPool::dialIfNeeded(Backend& backend, Lane& lane) {
   while (needsDial(backend, lane)) {
     if (socks_.available() == 0) return makeRoom(lane);
     // The dial begins later in this turn: what it needs is taken now, or another dial might find nothing left.
-    UltraSock* sock = socks_.create(io_, send_blocks_, record_blocks_);
+    UltraSock* sock = socks_.create(io_, send_blocks_, sock_room_);
     PLAIT_ASSERT(sock != nullptr);
     lane.dialling += 1;
     scope_.spawn(dial(backend, lane, *sock, io_), io_);
@@ -183,9 +186,8 @@ Task<Status> ConnectionPool::open(Backend& backend, UltraSock& sock, AlpnOffer o
   ResolveAnswer answer;
   Op resolve;
   resolve.kind = OpKind::resolve;
-  resolve.host = backend.options.host;
-  resolve.port = backend.options.port;
-  resolve.answer = &answer;
+  Lookup lookup{backend.options.host, backend.options.port, &answer};
+  resolve.lookup = &lookup;
   if (co_await OpAwaiter(resolve, io) != 0) {
     co_return fail(backendError(ErrorCode::resolve_failed, "the backend's name cannot be resolved"));
   }

@@ -81,11 +81,11 @@ constexpr uint32_t entry_overhead = 32;
 void DynamicTable::evictDownTo(uint32_t size) {
   while (size_ > size) {
     const Slot& oldest = slot(count_ - 1);
-    begin_ = uint32_t{oldest.offset} + oldest.keptNameSize() + oldest.value_size;
-    size_ -= uint32_t{oldest.name_size} + oldest.value_size + entry_overhead;
+    begin_ = static_cast<uint16_t>(oldest.offset + oldest.keptNameSize() + oldest.value_size);
+    size_ = static_cast<uint16_t>(size_ - oldest.name_size - oldest.value_size - entry_overhead);
     count_ -= 1;
   }
-  if (count_ == 0) begin_ = end_ = textStart(slot_count_);
+  if (count_ == 0) begin_ = end_ = static_cast<uint16_t>(textStart(slot_count_));
 }
 
 void DynamicTable::giveBlock() {
@@ -97,14 +97,14 @@ void DynamicTable::giveBlock() {
 
 void DynamicTable::setLimit(uint32_t limit) {
   PLAIT_ASSERT(limit <= max_size);
-  limit_ = limit;
+  limit_ = static_cast<uint16_t>(limit);
   evictDownTo(limit);
   if (count_ == 0) giveBlock();
 }
 
 // Makes room for a slot and so many bytes of text behind the last ones.
 void DynamicTable::makeRoom(uint32_t bytes) {
-  const uint32_t live = end_ - begin_;
+  const auto live = static_cast<uint32_t>(end_ - begin_);
   uint32_t size = block_size_ == 0 ? ClassedSlab::smallest : block_size_;
   const auto fits = [&](uint32_t block_size) {
     const uint32_t text = block_size - textStart(slotsIn(block_size));
@@ -117,8 +117,8 @@ void DynamicTable::makeRoom(uint32_t bytes) {
     const uint32_t start = textStart(slot_count_);
     std::memmove(block_ + start, block_ + begin_, live);
     for (uint32_t i = 0; i < count_; ++i) slot(i).offset = static_cast<uint16_t>(slot(i).offset - begin_ + start);
-    begin_ = start;
-    end_ = start + live;
+    begin_ = static_cast<uint16_t>(start);
+    end_ = static_cast<uint16_t>(start + live);
     return;
   }
   uint8_t* const larger = memory_.take(size);
@@ -135,10 +135,10 @@ void DynamicTable::makeRoom(uint32_t bytes) {
   }
   if (block_ != nullptr) memory_.give(block_);
   block_ = larger;
-  block_size_ = size;
-  slot_count_ = slots;
-  begin_ = start;
-  end_ = start + live;
+  block_size_ = static_cast<uint16_t>(size);
+  slot_count_ = static_cast<uint16_t>(slots);
+  begin_ = static_cast<uint16_t>(start);
+  end_ = static_cast<uint16_t>(start + live);
   epoch_ += 1;
 }
 
@@ -170,10 +170,10 @@ bool DynamicTable::insert(std::string_view name, std::string_view value, FieldNa
   copyShort(block_ + end_ + name.size(), value.data(), value.size());
   slots()[inserted_ & (slot_count_ - 1)] = {static_cast<uint16_t>(end_), name_size, static_cast<uint16_t>(value.size()),
                                             id, is_sound};
-  end_ += bytes;
+  end_ = static_cast<uint16_t>(end_ + bytes);
   inserted_ += 1;
   count_ += 1;
-  size_ += static_cast<uint32_t>(needed);
+  size_ = static_cast<uint16_t>(size_ + needed);
   return true;
 }
 

@@ -40,7 +40,7 @@ class DynamicTable {
 
   // `memory` has to have a block for each table that uses it, and one more for a table that grows. `index_share` bytes
   // for each slot are the owner's, and are zero after the table has moved to another block (epoch()).
-  explicit DynamicTable(ClassedSlab& memory, uint32_t index_share = 0) : memory_(memory), index_share_(index_share) {}
+  explicit DynamicTable(ClassedSlab& memory, uint16_t index_share = 0) : memory_(memory), index_share_(index_share) {}
   DynamicTable(const DynamicTable&) = delete;
   DynamicTable& operator=(const DynamicTable&) = delete;
   ~DynamicTable() { giveBlock(); }
@@ -71,8 +71,8 @@ class DynamicTable {
   uint32_t slotCount() const { return slot_count_; }
   // Which slot an entry has as long as it lives in this block, and which entry a slot holds: at least count() where
   // that is none.
-  uint32_t slotOf(uint32_t index) const { return (inserted_ - 1 - index) & (slot_count_ - 1); }
-  uint32_t entryIn(uint32_t slot) const { return (inserted_ - 1 - slot) & (slot_count_ - 1); }
+  uint32_t slotOf(uint32_t index) const { return (inserted_ - 1 - index) & (slot_count_ - 1u); }
+  uint32_t entryIn(uint32_t slot) const { return (inserted_ - 1 - slot) & (slot_count_ - 1u); }
   // Of the entry in a slot, which must hold one. Names that have a number are compared by it.
   bool isNamed(uint32_t slot, std::string_view name, http::FieldName id) const {
     const Slot& entry = slots()[slot];
@@ -113,16 +113,17 @@ class DynamicTable {
 
   ClassedSlab& memory_;
   uint8_t* block_ = nullptr;
-  uint32_t block_size_ = 0;
-  uint32_t slot_count_ = 0;
-  uint32_t index_share_;
-  uint32_t begin_ = 0;  // the oldest live byte, from the start of the block
-  uint32_t end_ = 0;
-  uint32_t count_ = 0;
-  uint32_t size_ = 0;
-  uint32_t limit_ = max_size;
   uint32_t inserted_ = 0;
   uint32_t epoch_ = 0;
+  // None of these exceeds 8 KiB, and every connection has two tables.
+  uint16_t block_size_ = 0;
+  uint16_t slot_count_ = 0;
+  uint16_t index_share_;
+  uint16_t begin_ = 0;  // the oldest live byte, from the start of the block
+  uint16_t end_ = 0;
+  uint16_t count_ = 0;
+  uint16_t size_ = 0;
+  uint16_t limit_ = max_size;
 };
 
 }  // namespace plait::h2

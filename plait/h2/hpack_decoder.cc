@@ -11,17 +11,15 @@ std::unexpected<Error> broken(const char* reason) {
   return fail(connectionError(ErrorCode::protocol_error, reason, static_cast<uint32_t>(H2Error::compression_error)));
 }
 
-}  // namespace
-
-bool HpackDecoder::readInteger(uint32_t prefix_bits, uint32_t& value) {
-  if (position_ == end_) return false;
+bool readInteger(HpackDecoder::Cursor& block, uint32_t prefix_bits, uint32_t& value) {
+  if (block.position == block.end) return false;
   const uint32_t mask = (1u << prefix_bits) - 1;
-  uint64_t result = *position_++ & mask;
+  uint64_t result = *block.position++ & mask;
   if (result == mask) {
     // Five continuation bytes hold any value that can mean something here; more is an attack (RFC 7541 §5.1, §7.4).
     for (uint32_t shift = 0;; shift += 7) {
-      if (position_ == end_ || shift > 28) return false;
-      const uint8_t byte = *position_++;
+      if (block.position == block.end || shift > 28) return false;
+      const uint8_t byte = *block.position++;
       result += uint64_t{byte & 0x7fu} << shift;
       if ((byte & 0x80) == 0) break;
     }
@@ -31,13 +29,13 @@ bool HpackDecoder::readInteger(uint32_t prefix_bits, uint32_t& value) {
   return true;
 }
 
-bool HpackDecoder::readString(std::string_view& text, uint8_t* scratch) {
-  if (position_ == end_) return false;
-  const bool is_huffman = (*position_ & 0x80) != 0;
+bool readString(HpackDecoder::Cursor& block, std::string_view& text, uint8_t* scratch) {
+  if (block.position == block.end) return false;
+  const bool is_huffman = (*block.position & 0x80) != 0;
   uint32_t size = 0;
-  if (!readInteger(7, size) || size > static_cast<size_t>(end_ - position_)) return false;
-  const Bytes bytes(position_, size);
-  position_ += size;
+  if (!readInteger(block, 7, size) || size > static_cast<size_t>(block.end - block.position)) return false;
+  const Bytes bytes(block.position, size);
+  block.position += size;
   if (!is_huffman) {
     text = asText(bytes);
     return true;
@@ -48,6 +46,8 @@ bool HpackDecoder::readString(std::string_view& text, uint8_t* scratch) {
   text = {reinterpret_cast<const char*>(scratch), static_cast<size_t>(decoded)};
   return true;
 }
+
+}  // namespace
 
 bool HpackDecoder::lookUp(uint32_t index, TableEntry& entry) const {
   if (index == 0) return false;
@@ -61,33 +61,34 @@ bool HpackDecoder::lookUp(uint32_t index, TableEntry& entry) const {
   return true;
 }
 
-Result<bool> HpackDecoder::nextSlow(DecodedField& field, HpackScratch& scratch) {
-  while (position_ != end_ && (*position_ & 0xe0) == 0x20) {
+Result<bool> HpackDecoder::nextSlow(Cursor& block, DecodedField& field, HpackScratch& scratch) {
+  while (block.position != block.end && (*block.position & 0xe0) == 0x20) {
     // A size update may only stand at the start of a block (RFC 7541 §4.2).
     uint32_t size = 0;
-    if (fields_seen_ || !readInteger(5, size) || size > max_table_size_)
+    if (block.fields_seen || !readInteger(block, 5, size) || size > max_table_size_)
       return broken("a bad table size update (RFC 7541 §6.3)");
     table_.setLimit(size);
   }
-  if (position_ == end_) return false;
-  fields_seen_ = true;
-  const uint8_t first = *position_;
+  if (block.position == block.end) return false;
+  block.fields_seen = true;
+  const uint8_t first = *block.position;
   uint32_t index = 0;
   TableEntry entry{};
   if ((first & 0x80) != 0) {
-    if (!readInteger(7, index) || !lookUp(index, entry)) return broken("an index outside the tables (RFC 7541 §2.3.3)");
+    if (!readInteger(block, 7, index) || !lookUp(index, entry))
+      return broken("an index outside the tables (RFC 7541 §2.3.3)");
     give(entry, field);
     return true;
   }
   const bool is_indexed = (first & 0x40) != 0;
-  if (!readInteger(is_indexed ? 6 : 4, index)) return broken("a broken integer (RFC 7541 §5.1)");
+  if (!readInteger(block, is_indexed ? 6 : 4, index)) return broken("a broken integer (RFC 7541 §5.1)");
   if (index != 0) {
     if (!lookUp(index, entry)) return broken("an index outside the tables (RFC 7541 §2.3.3)");
   } else {
-    if (!readString(entry.name, scratch.name)) return broken("a broken string (RFC 7541 §5.2)");
+    if (!readString(block, entry.name, scratch.name)) return broken("a broken string (RFC 7541 §5.2)");
     entry.id = http::fieldNameOf(entry.name);
   }
-  if (!readString(entry.value, scratch.value)) return broken("a broken string (RFC 7541 §5.2)");
+  if (!readString(block, entry.value, scratch.value)) return broken("a broken string (RFC 7541 §5.2)");
   field = {entry.name, entry.value, entry.id, !is_indexed && (first & 0x10) != 0,
            isSoundField(entry.name, entry.value, entry.id)};
   if (is_indexed) {

@@ -23,32 +23,34 @@ struct DecodedField {
 
 class HpackDecoder {
  public:
+  // How far a block has been read.
+  struct Cursor {
+    explicit Cursor(Bytes block) : position(block.data()), end(position + block.size()) {}
+    const uint8_t* position;
+    const uint8_t* end;
+    bool fields_seen = false;
+  };
+
   // `max_table_size` is what our SETTINGS_HEADER_TABLE_SIZE says, at most DynamicTable::max_size;
   // `memory`: where the table lies, see DynamicTable.
   HpackDecoder(uint32_t max_table_size, ClassedSlab& memory) : table_(memory), max_table_size_(max_table_size) {
     table_.setLimit(max_table_size);
   }
 
-  // Starts a block. Then next() until it returns false; an error is a COMPRESSION_ERROR of the connection, for the two
-  // tables are no longer equal (RFC 9113 §4.3).
-  void begin(Bytes block) {
-    position_ = block.data();
-    end_ = position_ + block.size();
-    fields_seen_ = false;
-  }
-  // The next field; its views are valid until the following call. Every field of a block must be taken, also when the
-  // message is to be refused, since each may change the table.
-  Result<bool> next(DecodedField& field, HpackScratch& scratch) {
-    if (position_ != end_ && *position_ > 0x80 && *position_ < 0xff) [[likely]] {
-      const uint32_t index = *position_ & 0x7fu;
+  // The next field of a block; its views are valid until the following call. False at the end of the block; an error is
+  // a COMPRESSION_ERROR of the connection, for the two tables are no longer equal (RFC 9113 §4.3). Every field of a
+  // block must be taken, also when the message is to be refused, since each may change the table.
+  Result<bool> next(Cursor& block, DecodedField& field, HpackScratch& scratch) {
+    if (block.position != block.end && *block.position > 0x80 && *block.position < 0xff) [[likely]] {
+      const uint32_t index = *block.position & 0x7fu;
       if (index <= static_table_size + table_.count()) [[likely]] {
-        fields_seen_ = true;
-        position_ += 1;
+        block.fields_seen = true;
+        block.position += 1;
         give(index <= static_table_size ? staticEntry(index) : table_.at(index - static_table_size - 1), field);
         return true;
       }
     }
-    return nextSlow(field, scratch);
+    return nextSlow(block, field, scratch);
   }
 
   const DynamicTable& table() const { return table_; }
@@ -58,16 +60,11 @@ class HpackDecoder {
     field = {entry.name, entry.value, entry.id, false, entry.is_sound};
   }
   // Whatever is not an entry of the tables whose index takes one byte.
-  Result<bool> nextSlow(DecodedField& field, HpackScratch& scratch);
-  bool readInteger(uint32_t prefix_bits, uint32_t& value);
-  bool readString(std::string_view& text, uint8_t* scratch);
+  Result<bool> nextSlow(Cursor& block, DecodedField& field, HpackScratch& scratch);
   bool lookUp(uint32_t index, TableEntry& entry) const;
 
   DynamicTable table_;
   uint32_t max_table_size_;
-  const uint8_t* position_ = nullptr;
-  const uint8_t* end_ = nullptr;
-  bool fields_seen_ = false;
 };
 
 }  // namespace plait::h2

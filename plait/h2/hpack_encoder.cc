@@ -90,23 +90,53 @@ uint32_t staticFieldIndex(StaticEntries entries, std::string_view value) {
   return 0;
 }
 
-uint32_t nameHash(FieldName id, std::string_view name) {
-  return id != FieldName::unknown ? static_cast<uint32_t>(id) : hashOf(name, 1);
-}
-
 }  // namespace
+
+uint32_t HpackEncoder::hashOfName(FieldName id, std::string_view name) {
+  return id != FieldName::unknown ? hashOfId(id) : hashOf(name, 1);
+}
 
 void HpackEncoder::indexEntry(uint32_t entry) {
   const TableEntry found = table_.at(entry);
-  const uint32_t name_hash = nameHash(found.id, found.name);
+  const uint32_t name_hash = hashOfName(found.id, found.name);
+  const uint32_t field_hash = hashOf(found.value, name_hash + 2);
   const auto bucket = static_cast<uint8_t>(table_.slotOf(entry) + 1);
-  *fieldBucket(hashOf(found.value, name_hash + 2)) = bucket;
-  nameBucket(found.id, name_hash) = bucket;
+  // What was there goes to the neighbour, unless it is of no use any more: its entry is gone, another one has its slot,
+  // or (of names) the new one is the last of its name.
+  const auto put = [&](uint8_t* buckets, uint32_t place, auto placeOfEntry) {
+    const uint32_t slot = std::exchange(buckets[place], bucket) - 1u;
+    if (slot >= table_.slotCount() || table_.entryIn(slot) >= table_.count() || slot + 1 == bucket) return;
+    if ((placeOfEntry(table_.at(table_.entryIn(slot))) ^ place) <= 1)
+      buckets[place ^ 1] = static_cast<uint8_t>(slot + 1);
+  };
+  put(fieldBuckets(), placeOf(field_hash),
+      [&](const TableEntry& other) { return placeOf(hashOf(other.value, hashOfName(other.id, other.name) + 2)); });
+  put(nameBuckets(), placeOf(name_hash), [&](const TableEntry& other) {
+    const bool is_same = other.id == found.id && other.name == found.name;
+    return is_same ? UINT32_MAX : placeOf(hashOfName(other.id, other.name));
+  });
+}
+
+uint32_t HpackEncoder::findName(uint32_t hash, std::string_view name, FieldName id) const {
+  const uint32_t none = table_.slotCount();
+  if (none == 0) return none;
+  const uint32_t place = placeOf(hash);
+  const uint32_t slot = namedSlot(nameBuckets()[place], name, id);
+  return slot != none ? slot : namedSlot(nameBuckets()[place ^ 1], name, id);
+}
+
+uint32_t HpackEncoder::findField(uint32_t hash, std::string_view name, std::string_view value, FieldName id) const {
+  const uint32_t none = table_.slotCount();
+  if (none == 0) return none;
+  for (const uint32_t place : {placeOf(hash), placeOf(hash) ^ 1}) {
+    const uint32_t slot = namedSlot(fieldBuckets()[place], name, id);
+    if (slot != none && table_.hasValue(slot, value, id)) return slot;
+  }
+  return none;
 }
 
 uint32_t HpackEncoder::namedSlot(uint8_t bucket, std::string_view name, FieldName id) const {
   const uint32_t slot = bucket - 1u;
-  // What is remembered about names outlives the table's block, and the next one may have fewer slots.
   const bool is_there =
       slot < table_.slotCount() && table_.entryIn(slot) < table_.count() && table_.isNamed(slot, name, id);
   return is_there ? slot : table_.slotCount();
@@ -141,9 +171,9 @@ uint8_t* HpackEncoder::otherField(uint8_t* out, std::string_view name, std::stri
   if ((entries.values != 0 || value.empty()) && indexing != Indexing::never) {
     if (const uint32_t index = staticFieldIndex(entries, value)) return writeIndex(out, index);
   }
-  const uint32_t name_hash = nameHash(id, name);
+  const uint32_t name_hash = hashOfName(id, name);
   const uint32_t slots = table_.slotCount();
-  const uint32_t named = slots == 0 ? 0 : namedSlot(nameBucket(id, name_hash), name, id);
+  const uint32_t named = findName(name_hash, name, id);
   const auto indexIn = [&](uint32_t slot) { return static_table_size + 1 + table_.entryIn(slot); };
   uint32_t name_index = entries.name_index;
   if (name_index == 0 && named != slots) name_index = indexIn(named);
@@ -151,8 +181,8 @@ uint8_t* HpackEncoder::otherField(uint8_t* out, std::string_view name, std::stri
   if (indexing <= Indexing::repeated) {
     if (named != slots && table_.hasValue(named, value, id)) return writeIndex(out, indexIn(named));
     const uint32_t hash = hashOf(value, name_hash + 2);
-    const uint32_t found = slots == 0 ? 0 : namedSlot(*fieldBucket(hash), name, id);
-    if (found != slots && table_.hasValue(found, value, id)) return writeIndex(out, indexIn(found));
+    const uint32_t found = findField(hash, name, value, id);
+    if (found != slots) return writeIndex(out, indexIn(found));
     const auto tag = static_cast<uint8_t>(hash >> 24);
     if (indexing == Indexing::repeated) insert = std::exchange(seen_[name_hash % seen_count], tag) == tag;
   } else if (indexing == Indexing::avoid) {

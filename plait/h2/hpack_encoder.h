@@ -55,11 +55,15 @@ class HpackEncoder {
   uint8_t* field(uint8_t* out, std::string_view name, std::string_view value, http::FieldName id, Indexing indexing) {
     // The value that the name had last.
     if (indexing <= Indexing::repeated && id != http::FieldName::unknown && table_.slotCount() != 0) [[likely]] {
-      const uint32_t slot = known_names_[static_cast<size_t>(id)] - 1u;
-      const uint32_t entry = table_.entryIn(slot);
-      if (slot < table_.slotCount() && entry < table_.count() && table_.isNamed(slot, {}, id) &&
-          table_.hasValue(slot, value, id)) [[likely]]
-        return writeIndex(out, static_table_size + 1 + entry);
+      const uint32_t place = placeOf(hashOfId(id));
+      uint32_t slot = nameBuckets()[place] - 1u;
+      if (!isOfName(slot, id)) [[unlikely]]
+        slot = nameBuckets()[place ^ 1] - 1u;
+      if (isOfName(slot, id)) [[likely]] {
+        const uint32_t entry = table_.entryIn(slot);
+        if (entry < table_.count() && table_.hasValue(slot, value, id)) [[likely]]
+          return writeIndex(out, static_table_size + 1 + entry);
+      }
     }
     return otherField(out, name, value, id, indexing);
   }
@@ -93,19 +97,27 @@ class HpackEncoder {
   uint8_t* otherField(uint8_t* out, std::string_view name, std::string_view value, http::FieldName id,
                       Indexing indexing);
 
-  // The table's index: for each slot four buckets of fields, and one of names that have no number. A bucket holds the
-  // slot of the entry that last had this hash, plus one; whether it still lives and is the same is looked up.
-  static constexpr uint32_t index_share = 5;
-  uint8_t* fieldBucket(uint32_t hash) const { return table_.index() + (hash & (4 * table_.slotCount() - 1)); }
-  uint8_t& nameBucket(http::FieldName id, uint32_t hash) {
-    if (id != http::FieldName::unknown) return known_names_[static_cast<size_t>(id)];
-    return table_.index()[4 * table_.slotCount() + (hash & (table_.slotCount() - 1))];
+  // The table's index: for each slot two buckets of fields and two of names. A bucket holds the slot of an entry, plus
+  // one; whether it still lives and is the same is looked up. An entry is in the bucket of its hash, or, when another
+  // one has come there, in the neighbour.
+  static constexpr uint16_t index_share = 4;
+  // Chosen so that names that often come together have buckets of their own.
+  static constexpr uint32_t hashOfId(http::FieldName id) { return static_cast<uint32_t>(id) * 11 >> 3; }
+  uint8_t* fieldBuckets() const { return table_.index(); }
+  uint8_t* nameBuckets() const { return table_.index() + 2 * table_.slotCount(); }
+  uint32_t placeOf(uint32_t hash) const { return hash & (2 * table_.slotCount() - 1); }
+  // A slot, if it is one, has that name, which has a number. Its entry may be gone.
+  bool isOfName(uint32_t slot, http::FieldName id) const {
+    return slot < table_.slotCount() && table_.isNamed(slot, {}, id);
   }
+  static uint32_t hashOfName(http::FieldName id, std::string_view name);
   void indexEntry(uint32_t entry);
+  // The slot of the last entry of that name, and of an entry that equals the field; slotCount() where there is none.
+  uint32_t findName(uint32_t hash, std::string_view name, http::FieldName id) const;
+  uint32_t findField(uint32_t hash, std::string_view name, std::string_view value, http::FieldName id) const;
   // The slot that a bucket names, if it holds an entry of that name; slotCount() if not.
   uint32_t namedSlot(uint8_t bucket, std::string_view name, http::FieldName id) const;
 
-  uint8_t known_names_[http::field_name_count] = {};  // the bucket of each name that has a number
   // A part of the hash of what came last with Indexing::repeated, by the name's hash.
   static constexpr uint32_t seen_count = 32;
   uint8_t seen_[seen_count] = {};

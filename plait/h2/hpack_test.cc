@@ -26,10 +26,10 @@ std::vector<uint8_t> fromHex(std::string_view hex) {
 Result<Fields> decode(HpackDecoder& decoder, Bytes block) {
   auto scratch = std::make_unique<HpackScratch>();
   Fields fields;
-  decoder.begin(block);
+  HpackDecoder::Cursor cursor(block);
   DecodedField field{};
   while (true) {
-    auto more = decoder.next(field, *scratch);
+    auto more = decoder.next(cursor, field, *scratch);
     if (!more) return fail(more.error());
     if (!*more) return fields;
     fields.emplace_back(field.name, field.value);
@@ -89,9 +89,9 @@ TEST(HpackEncoder, NeverIndexedStaysSoAndEntersNoTable) {
   EXPECT_EQ(encoder.table().count(), 0u);
   HpackDecoder decoder(4096, memory);
   auto scratch = std::make_unique<HpackScratch>();
-  decoder.begin({out, static_cast<size_t>(end - out)});
+  HpackDecoder::Cursor cursor({out, static_cast<size_t>(end - out)});
   DecodedField field{};
-  ASSERT_TRUE(*decoder.next(field, *scratch));
+  ASSERT_TRUE(*decoder.next(cursor, field, *scratch));
   EXPECT_TRUE(field.never_indexed);
 }
 
@@ -149,13 +149,13 @@ TEST(HpackDecoder, AMalformedFieldIsKnownAsSuchEachTimeItsEntryIsNamed) {
   auto scratch = std::make_unique<HpackScratch>();
   // x: a\rb enters the table, then comes out of it twice; then :authority: a b, and a sound field.
   const std::vector<uint8_t> block = fromHex("40017803610d62bebe4103612062bfbe400179017abe");
-  decoder.begin(block);
+  HpackDecoder::Cursor cursor(block);
   DecodedField field{};
   for (const bool is_sound : {false, false, false, false, false, false, true, true}) {
-    ASSERT_TRUE(decoder.next(field, *scratch).value_or(false));
+    ASSERT_TRUE(decoder.next(cursor, field, *scratch).value_or(false));
     EXPECT_EQ(field.is_sound, is_sound) << field.name;
   }
-  EXPECT_FALSE(decoder.next(field, *scratch).value_or(true));
+  EXPECT_FALSE(decoder.next(cursor, field, *scratch).value_or(true));
 }
 
 // The fields of real messages repeat; drawing from a small set makes table hits, evictions and size changes frequent.

@@ -41,10 +41,10 @@ struct Decoder {
   Fields decode(std::string_view block) {
     Fields fields;
     never_indexed.clear();
-    decoder.begin(asBytes(block));
+    HpackDecoder::Cursor cursor(asBytes(block));
     DecodedField field{};
     while (true) {
-      const auto more = decoder.next(field, *scratch);
+      const auto more = decoder.next(cursor, field, *scratch);
       ok = more.has_value();
       if (!ok) detail = more.error().detail;
       if (!ok || !*more) return fields;

@@ -67,6 +67,11 @@ struct SessionScratch {
   BlockSlab resets;         // the streams that it reset
   BlockSlab small_carries;  // a small frame that did not arrive whole
 
+  // Of the header block that is being encoded, by whichever session.
+  uint8_t* encode_position = nullptr;
+  bool encodes_head_method = false;     // it is a request, and its method is HEAD
+  bool encodes_connect_method = false;  // … or CONNECT
+
   HpackScratch hpack;
   alignas(8) uint8_t fields[header_memory];
   alignas(8) uint8_t encoded[encode_memory];
@@ -133,9 +138,11 @@ inline constexpr size_t bytes_for_work = 2048;
 
 class Session {
  public:
-  // `output` receives what is to be sent. `carry_blocks` (64 KiB each) hold a frame that did not arrive whole.
-  // `scratch` is shared by the worker's sessions.
+  // `config` is shared by many sessions and must outlive them. `output` receives what is to be sent. `carry_blocks`
+  // (64 KiB each) hold a frame that did not arrive whole. `scratch` is shared by the worker's sessions.
   Session(Role role, const SessionConfig& config, ByteQueue& output, BlockSlab& carry_blocks, SessionScratch& scratch);
+  Session(Role role, const SessionConfig&& config, ByteQueue& output, BlockSlab& carry_blocks,
+          SessionScratch& scratch) = delete;
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -159,18 +166,18 @@ class Session {
   // call. The whole is one HEADERS frame and as many CONTINUATIONs as it takes; nothing is queued when it has no room.
   void beginHeaders();
   void addField(std::string_view name, std::string_view value, http::FieldName id, Indexing indexing) {
-    PLAIT_ASSERT(encode_position_ + HpackEncoder::bound(name.size(), value.size()) <=
+    PLAIT_ASSERT(scratch_.encode_position + HpackEncoder::bound(name.size(), value.size()) <=
                  scratch_.encoded + SessionScratch::encode_memory);
-    encode_position_ = encoder_.field(encode_position_, name, value, id, indexing);
+    scratch_.encode_position = encoder_.field(scratch_.encode_position, name, value, id, indexing);
   }
   // A pseudo-header field: the method has to be known to tell how the response ends.
   void addField(http::FieldName id, std::string_view value, Indexing indexing = Indexing::allow) {
-    PLAIT_ASSERT(encode_position_ + HpackEncoder::bound(http::nameOf(id).size(), value.size()) <=
+    PLAIT_ASSERT(scratch_.encode_position + HpackEncoder::bound(http::nameOf(id).size(), value.size()) <=
                  scratch_.encoded + SessionScratch::encode_memory);
-    encode_position_ = encoder_.pseudoField(encode_position_, id, value, indexing);
+    scratch_.encode_position = encoder_.pseudoField(scratch_.encode_position, id, value, indexing);
     if (id == http::FieldName::pseudo_method) {
-      encodes_head_method_ = value == "HEAD";
-      encodes_connect_method_ = value == "CONNECT";
+      scratch_.encodes_head_method = value == "HEAD";
+      scratch_.encodes_connect_method = value == "CONNECT";
     }
   }
   // True when `fields_bytes` of names and values in `count` fields can be encoded and queued now. HPACK's state cannot
@@ -212,7 +219,7 @@ class Session {
   // What the peer has sent and has no credit for yet, nor will get when enough has come together: what somebody still
   // holds. With no stream under way that is nothing.
   int64_t outstandingCredit() const {
-    return int64_t{std::max(config_.connection_window, default_window)} - receive_window_.size() - connection_credit_;
+    return int64_t{std::max(connection_window_, default_window)} - receive_window_.size() - connection_credit_;
   }
   uint32_t lastPeerStreamId() const { return last_peer_stream_id_; }
   bool goawayReceived() const { return goaway_received_; }
@@ -223,7 +230,7 @@ class Session {
   }
   // How much of what the peer still sends is worth reading when this is over, so that the end does not become a reset
   // that overtakes our last words: of a peer that has broken the rules only what a first look at GOAWAY may cross.
-  size_t unreadLimit() const { return failed_ ? 64 * 1024 : SIZE_MAX; }
+  uint32_t unreadLimit() const { return failed_ ? 64 * 1024 : UINT32_MAX; }
   // What was done since the last call, in the units of Limits::work_per_turn.
   uint32_t takeWork() { return std::exchange(work_, 0); }
   // The peer has a habit of resetting what it has just begun.
@@ -293,7 +300,8 @@ class Session {
   void giveCarry();
 
   friend struct SessionScratch;
-  static constexpr uint32_t few_buckets = 8;
+  static constexpr uint32_t few_buckets = 2;
+  static constexpr uint32_t few_streams = 8;  // for more than these a session takes buckets from the scratch
   static constexpr uint32_t many_buckets = 64;
   uint32_t bucketOf(uint32_t id) const { return (id >> 1) & (bucket_count_ - 1); }
   void takeBuckets();
@@ -306,23 +314,34 @@ class Session {
   static constexpr uint32_t work_for_frame = 4;
   static constexpr uint32_t work_for_request = 16;
 
-  Role role_;
+  static constexpr size_t small_carry_size = 128;
+  static constexpr uint32_t remembered_resets = 64;
+
+  const Role role_;
   Phase phase_;
-  SessionConfig config_;
+  // The frame that is being read.
+  uint8_t header_filled_ = 0;
+  uint8_t header_[frame_header_size];
+  FrameHeader frame_{};
+  uint32_t frame_left_ = 0;  // payload bytes not taken yet
+  uint32_t padding_left_ = 0;
+  Stream* data_stream_ = nullptr;
+  const SessionConfig& config_;
   ByteQueue& output_;
   BlockSlab& carry_blocks_;
   SessionScratch& scratch_;
   HpackDecoder decoder_;
   HpackEncoder encoder_;
-  Settings peer_;
+
   FlowWindow send_window_;
   FlowWindow receive_window_;
+  uint32_t connection_window_;  // what receive_window_ is refilled to
   uint32_t connection_credit_ = 0;
 
   Stream** buckets_ = few_;
-  uint32_t bucket_count_ = few_buckets;
   Stream* few_[few_buckets] = {};
   StreamList streams_;
+  uint32_t bucket_count_ = few_buckets;
   uint32_t stream_count_ = 0;
   uint32_t next_stream_id_;
   uint32_t last_peer_stream_id_ = 0;
@@ -331,53 +350,44 @@ class Session {
     uint32_t after = 0;
     uint32_t before = 0;
   } last_gap_;
-  uint32_t pending_request_id_ = 0;
   uint32_t refuse_above_ = max_stream_id;
+
+  // A request that next() has reported, and that is neither accepted nor refused.
+  uint32_t pending_request_id_ = 0;
   bool pending_request_ended_ = false;
   bool pending_request_is_tunnel_ = false;
-  uint64_t pending_content_length_ = http::unknown_length;
 
-  uint8_t header_[frame_header_size];
-  uint32_t header_filled_ = 0;
-  FrameHeader frame_{};
-  uint32_t frame_left_ = 0;  // payload bytes not taken yet
-  uint32_t padding_left_ = 0;
-  Stream* data_stream_ = nullptr;
+  bool failed_ = false;
+  bool settings_received_ = false;
+  bool settings_acknowledged_ = false;
+  bool goaway_received_ = false;
   // An unfinished payload, behind an unfinished header block. What is small, as every control frame is, lies in a block
   // that each session may have: a peer that leaves frames unfinished on many connections must not use up the others.
-  static constexpr size_t small_carry_size = 128;
-  uint8_t* carry_ = nullptr;
   bool has_small_carry_ = false;
+  bool awaiting_continuation_ = false;
+  bool block_ends_stream_ = false;
+  bool block_depends_on_itself_ = false;
+  uint64_t pending_content_length_ = http::unknown_length;
+  uint8_t* carry_ = nullptr;
   uint32_t carry_filled_ = 0;
   uint32_t block_size_ = 0;  // bytes of the header block at the start of carry_
   uint32_t block_stream_id_ = 0;
   uint32_t continuations_ = 0;
-  bool block_ends_stream_ = false;
-  bool block_depends_on_itself_ = false;
-  bool awaiting_continuation_ = false;
 
-  bool settings_received_ = false;
-  bool settings_acknowledged_ = false;
-  bool goaway_received_ = false;
+  Settings peer_;
   uint32_t goaway_last_id_ = max_stream_id;
   uint32_t goaway_sent_id_ = max_stream_id;
-  bool failed_ = false;
   uint32_t queued_control_ = 0;
   uint32_t reset_tokens_;
   uint32_t frame_tokens_;
   uint32_t work_ = 0;
   uint32_t refilled_s_ = 0;
-  static constexpr uint32_t remembered_resets = 64;
-  uint32_t* recent_resets_ = nullptr;  // from the first one on
-  uint32_t recent_reset_next_ = 0;
-  uint32_t forgotten_reset_ = 0;  // the highest id that has left recent_resets_
   // How much DATA may still come on streams that we have reset: what the windows of all of them allowed then. What
   // their peer did not use stays.
   uint32_t crossing_bytes_ = 0;
-
-  uint8_t* encode_position_ = nullptr;
-  bool encodes_head_method_ = false;     // the request being encoded is HEAD
-  bool encodes_connect_method_ = false;  // … or CONNECT
+  uint32_t* recent_resets_ = nullptr;  // from the first one on
+  uint32_t recent_reset_next_ = 0;
+  uint32_t forgotten_reset_ = 0;  // the highest id that has left recent_resets_
 };
 
 }  // namespace plait::h2

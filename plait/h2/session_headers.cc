@@ -93,7 +93,7 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
                    event.request, event.response);
   head.limit(config_.max_header_list_size, config_.max_fields, config_.max_cookie_crumbs);
   if (block_depends_on_itself_) head.reject("a stream depends on itself (RFC 7540 §5.3.1)");
-  decoder_.begin(block);
+  HpackDecoder::Cursor cursor(block);
   size_t block_bytes = 0;
   uint32_t block_fields = 0;
   for (DecodedField field;;) {
@@ -104,7 +104,7 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
       return fail(H2Error::enhance_your_calm, "a header block that comes to many times what is allowed",
                   Fault::message_too_large);
     }
-    const auto more = decoder_.next(field, scratch_.hpack);
+    const auto more = decoder_.next(cursor, field, scratch_.hpack);
     if (!more) return fail(static_cast<H2Error>(more.error().detail), more.error().reason);
     if (!*more) break;
     block_fields += 1;

@@ -42,6 +42,7 @@ Session::Session(Role role, const SessionConfig& config, ByteQueue& output, Bloc
       decoder_(DynamicTable::max_size, scratch.tables),
       encoder_(scratch.tables),
       receive_window_(default_window),
+      connection_window_(config.connection_window),
       next_stream_id_(role == Role::client ? 1 : 2),
       reset_tokens_(config.reset_burst),
       frame_tokens_(config.idle_frame_burst) {}
@@ -117,7 +118,7 @@ void Session::giveBuckets() {
 
 void Session::link(Stream& stream, uint32_t id) {
   PLAIT_ASSERT(stream.id == 0);
-  if (stream_count_ == few_buckets && buckets_ == few_) takeBuckets();
+  if (stream_count_ == few_streams && buckets_ == few_) takeBuckets();
   stream.id = id;
   stream.send_window = FlowWindow(peer_.initial_window_size);
   // A client may have sent before it read our SETTINGS. A server cannot: they went ahead of the request it answers.
@@ -177,9 +178,9 @@ size_t Session::headLimit() const {
 }
 
 void Session::beginHeaders() {
-  PLAIT_ASSERT(encode_position_ == nullptr);
-  encode_position_ = encoder_.begin(scratch_.encoded);
-  encodes_head_method_ = encodes_connect_method_ = false;
+  PLAIT_ASSERT(scratch_.encode_position == nullptr);
+  scratch_.encode_position = encoder_.begin(scratch_.encoded);
+  scratch_.encodes_head_method = scratch_.encodes_connect_method = false;
 }
 
 void Session::endHeaders(Stream& stream, bool end_stream) {
@@ -187,15 +188,15 @@ void Session::endHeaders(Stream& stream, bool end_stream) {
     PLAIT_ASSERT(role_ == Role::client && canOpenStream());
     link(stream, next_stream_id_);
     next_stream_id_ += 2;
-    stream.expects_no_body = stream.expects_no_body || encodes_head_method_;
-    stream.is_tunnel = encodes_connect_method_;
+    stream.expects_no_body = stream.expects_no_body || scratch_.encodes_head_method;
+    stream.is_tunnel = scratch_.encodes_connect_method;
   }
   PLAIT_ASSERT(!stream.local_ended);
   PLAIT_ASSERT(!stream.is_reset);
   stream.local_ended = end_stream;
   earnFrames(frames_for_headers);
-  Bytes block(scratch_.encoded, static_cast<size_t>(encode_position_ - scratch_.encoded));
-  encode_position_ = nullptr;
+  Bytes block(scratch_.encoded, static_cast<size_t>(scratch_.encode_position - scratch_.encoded));
+  scratch_.encode_position = nullptr;
   FrameType type = FrameType::headers;
   uint8_t frame_flags = end_stream ? flags::end_stream : 0;
   do {
@@ -300,7 +301,7 @@ void Session::credit(Stream* stream, size_t count) {
   if (count == 0) return;
   // A window is given back in halves: an update for every frame would cost the peer and us more than it brings.
   connection_credit_ += static_cast<uint32_t>(count);
-  if (connection_credit_ >= config_.connection_window / 2) {
+  if (connection_credit_ >= connection_window_ / 2) {
     sendWindowUpdate(0, connection_credit_);
     PLAIT_ASSERT(receive_window_.grow(connection_credit_));
     connection_credit_ = 0;
@@ -332,9 +333,9 @@ void Session::growStreamWindow(Stream& stream, uint32_t size) {
 void Session::growConnectionWindow(uint32_t size) {
   PLAIT_RARE("a connection's window grows");
   PLAIT_ASSERT(size <= FlowWindow::max_size);
-  if (size <= std::max(config_.connection_window, default_window)) return;
-  const uint32_t increment = size - std::max(config_.connection_window, default_window) + connection_credit_;
-  config_.connection_window = size;
+  if (size <= std::max(connection_window_, default_window)) return;
+  const uint32_t increment = size - std::max(connection_window_, default_window) + connection_credit_;
+  connection_window_ = size;
   connection_credit_ = 0;
   sendWindowUpdate(0, increment);
   PLAIT_ASSERT(receive_window_.grow(increment));

@@ -49,7 +49,8 @@ struct Sent {
 
 class Peer {
  public:
-  explicit Peer(Role role, SessionConfig config = {}) : session(role, config, output, carry, *scratch) {
+  explicit Peer(Role role, const SessionConfig& given = {})
+      : config(given), session(role, config, output, carry, *scratch) {
     session.start();
     sent();
     if (role == Role::server) opening = text(client_preface);
@@ -122,6 +123,7 @@ class Peer {
     return H2Error::no_error;
   }
 
+  const SessionConfig config;
   BlockSlab blocks{16 * 1024, 256};
   BlockSlab carry{48 * 1024, 8};
   ByteQueue output{blocks};

@@ -48,7 +48,8 @@ struct Sent {
 
 // A session with its memory and its streams. Requests are accepted; data is credited at once when `credits` is on.
 struct End {
-  explicit End(Role role, const SessionConfig& config = {}) : session(role, config, output, carry, *scratch) {}
+  explicit End(Role role, const SessionConfig& given = {})
+      : config(given), session(role, config, output, carry, *scratch) {}
 
   // Feeds `bytes` in pieces of `step`; false on a connection error. Each event leaves a line in `log`.
   bool feed(Bytes bytes, size_t step = SIZE_MAX) {
@@ -156,6 +157,7 @@ struct End {
     return frames;
   }
 
+  const SessionConfig config;
   BlockSlab blocks{16 * 1024, 512};
   BlockSlab carry{48 * 1024, 4};
   ByteQueue output{blocks};

@@ -11,7 +11,7 @@ namespace plait {
 
 class FrameSlab {
  public:
-  static constexpr std::array<uint32_t, 7> class_sizes = {192, 256, 512, 1024, 2048, 4096, 8192};
+  static constexpr std::array<uint32_t, 7> class_sizes = {208, 256, 512, 1024, 2048, 4096, 8192};
 
   // `count` frames of every class. The classes are address space until used.
   explicit FrameSlab(uint32_t count) {

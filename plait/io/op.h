@@ -31,7 +31,7 @@ enum class OpKind : uint8_t {
   recv,     // stream: each completion lends a buffer; result 0 is the end of the stream. Where buffers run out it ends
             // early, with bytes or with -ENOBUFS, and goes on when it is submitted again
   send,     // sends `vectors`; result is how much was taken, possibly less than all
-  resolve,  // looks `host` up; `answer` is filled, result 0 or -errno
+  resolve,  // does `lookup`: its answer is filled, result 0 or -errno
   message,  // completes when another thread posts it (Mailbox::post); result 0
   // Synchronous: `result` is set when submit() returns, and there is no completion.
   listen,          // result is a listening descriptor bound to `address`; `address` becomes the bound one
@@ -42,6 +42,13 @@ enum class OpKind : uint8_t {
   close,
 };
 
+// What a resolve op looks up; the op's owner keeps it until the op has completed.
+struct Lookup {
+  std::string_view host;
+  uint16_t port = 0;
+  ResolveAnswer* answer = nullptr;
+};
+
 struct Op {
   OpKind kind = OpKind::message;
   // From submit until the last completion has been delivered: set by the backend, cleared by Io. Not at the time when
@@ -49,19 +56,19 @@ struct Op {
   bool armed = false;
   bool cancelled = false;       // cancel() was asked for; kept by the backend
   bool single = false;          // recv: completes once, with one buffer at most
+  bool bulk = false;            // recv: much is expected; may end when it has lent some buffers, each by a completion
   bool reaped = false;          // the last completion is on its way to the owner; kept by Io
   bool reset_on_close = false;  // close: sends RST instead of FIN
+  uint8_t vector_count = 0;
   int fd = -1;
   int32_t result = 0;
 
-  const iovec* vectors = nullptr;
-  uint32_t vector_count = 0;
-
-  sockaddr_storage* address = nullptr;
-
-  std::string_view host;
-  uint16_t port = 0;
-  ResolveAnswer* answer = nullptr;
+  // Each kind needs one of them at most.
+  union {
+    const iovec* vectors = nullptr;  // send
+    sockaddr_storage* address;       // connect, listen, peer
+    Lookup* lookup;                  // resolve
+  };
 
   void (*on_complete)(void* owner, const Completion& completion) = nullptr;
   void* owner = nullptr;

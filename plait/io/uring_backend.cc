@@ -21,9 +21,11 @@ constexpr uint32_t completion_entries = 16384;
 constexpr uint16_t buffer_group = 0;
 constexpr uint32_t most_ring_entries = 32768;
 
-// Newer than the distribution's liburing (Linux 6.10): one recv fills as many buffers as it has bytes for.
+// Newer than the distribution's liburing (Linux 6.10): one recv fills as many buffers as it has bytes for. It prepares
+// all that it may fill, so only bulk is received so.
 constexpr uint32_t recv_bundle = 1u << 4;           // IORING_RECVSEND_BUNDLE
 constexpr uint32_t recv_bundle_feature = 1u << 14;  // IORING_FEAT_RECVSEND_BUNDLE
+constexpr uint32_t buffers_at_once = 16;
 
 // So few buffers are with the kernel at least, and after so many turns fewer are, if fewer are enough.
 constexpr uint32_t fewest_provided = 16;
@@ -101,9 +103,11 @@ class UringBackend final : public IoBackend {
         io_uring_sqe* sqe = entry(&op);
         if (op.single) {
           io_uring_prep_recv(sqe, op.fd, nullptr, buffers_.bufferSize(), 0);
+        } else if (op.bulk && receives_bundles_) {
+          io_uring_prep_recv(sqe, op.fd, nullptr, size_t{buffers_at_once} * buffers_.bufferSize(), 0);
+          sqe->ioprio |= recv_bundle | IORING_RECVSEND_POLL_FIRST;
         } else {
           io_uring_prep_recv_multishot(sqe, op.fd, nullptr, 0, 0);
-          if (receives_bundles_) sqe->ioprio |= recv_bundle;
         }
         sqe->flags |= IOSQE_BUFFER_SELECT;
         sqe->buf_group = buffer_group;

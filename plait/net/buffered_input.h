@@ -13,8 +13,14 @@ class BufferedInput {
  public:
   // `blocks` are of rising sizes; the largest bounds what may be unread. Both must outlive this object.
   BufferedInput(UltraSock& sock, std::span<BlockSlab> blocks) : sock_(sock), blocks_(blocks) {}
-  BufferedInput(const BufferedInput&) = delete;
-  BufferedInput& operator=(const BufferedInput&) = delete;
+  // Takes over what the other has, blocks and bytes.
+  BufferedInput(BufferedInput&& other) noexcept
+      : sock_(other.sock_),
+        blocks_(other.blocks_),
+        bytes_(std::exchange(other.bytes_, {})),
+        block_(std::exchange(other.block_, nullptr)),
+        block_class_(other.block_class_) {}
+  BufferedInput& operator=(BufferedInput&&) = delete;
   ~BufferedInput() { giveBlock(); }
 
   // Takes over bytes that the socket's last recv() delivered.

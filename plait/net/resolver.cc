@@ -80,11 +80,11 @@ struct Question {
   std::string host;  // of a blocking wait; an op brings its own
   uint16_t port = 0;
 
-  std::string_view name() const { return op != nullptr ? op->host : std::string_view(host); }
+  std::string_view name() const { return op != nullptr ? op->lookup->host : std::string_view(host); }
 
   void finish(int result, const ResolveAnswer& addresses) const {
-    ResolveAnswer& answer = op != nullptr ? *op->answer : wait->answer;
-    const uint16_t wanted_port = op != nullptr ? op->port : port;
+    ResolveAnswer& answer = op != nullptr ? *op->lookup->answer : wait->answer;
+    const uint16_t wanted_port = op != nullptr ? op->lookup->port : port;
     if (op == nullptr) wait->mutex.lock();
     answer.count = addresses.count;
     answer.ttl_s = addresses.ttl_s;
@@ -298,7 +298,7 @@ void Resolver::resolve(Op& op, Mailbox& mailbox) {
   question.op = &op;
   question.mailbox = &mailbox;
   if (!state_->ask(std::move(question))) {
-    op.answer->count = 0;
+    op.lookup->answer->count = 0;
     mailbox.post(op, -EAGAIN);
   }
 }

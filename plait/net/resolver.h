@@ -28,8 +28,8 @@ class Resolver final : public ResolveService {
   // later.
   ~Resolver() override;
 
-  // Thread-safe, and allocates nothing on the caller's thread. `op.host` and `*op.answer` must stay until the op
-  // completes; `op.host` may be an address literal.
+  // Thread-safe, and allocates nothing on the caller's thread. The host, the answer and `*op.lookup` itself must
+  // stay until the op completes; the host may be an address literal.
   void resolve(Op& op, Mailbox& mailbox) override;
 
   // For start-up: blocks until the answer is there, at most resolve_now_timeout_ms. Returns the result.

@@ -29,12 +29,12 @@ Op* takePosted(Mailbox& mailbox) {
 
 struct Asked {
   Op op;
+  Lookup lookup;
   ResolveAnswer answer;
   Asked(Resolver& resolver, Mailbox& mailbox, std::string_view host, uint16_t port) {
     op.kind = OpKind::resolve;
-    op.host = host;
-    op.port = port;
-    op.answer = &answer;
+    lookup = {host, port, &answer};
+    op.lookup = &lookup;
     resolver.resolve(op, mailbox);
   }
 };

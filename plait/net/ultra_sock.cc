@@ -16,20 +16,8 @@ Error lost(int32_t result) {
 
 }  // namespace
 
-UltraSock::UltraSock(Io& io, BlockSlab& send_blocks, BlockSlab& record_blocks, Owner* owner)
-    : io_(io),
-      owner_(owner),
-      record_blocks_(record_blocks),
-      output_(send_blocks),
-      cipher_(send_blocks),
-      spilled_(send_blocks),
-      deadline_timer_(this,
-                      [](void* self) {
-                        auto* sock = static_cast<UltraSock*>(self);
-                        sock->deadline_passed_ = true;
-                        sock->abort(connectionError(ErrorCode::deadline_exceeded, "the deadline passed"));
-                      }),
-      record_timer_(this, [](void* self) { static_cast<UltraSock*>(self)->wakeReader(); }) {
+UltraSock::UltraSock(Io& io, BlockSlab& send_blocks, SockRoom& sock_room, Owner* owner)
+    : io_(io), owner_(owner), sock_room_(sock_room), output_(send_blocks) {
   recv_op_.kind = OpKind::recv;
   recv_op_.owner = this;
   recv_op_.on_complete = [](void* self, const Completion& completion) {
@@ -51,7 +39,7 @@ UltraSock::UltraSock(Io& io, BlockSlab& send_blocks, BlockSlab& record_blocks, O
 }
 
 UltraSock::~UltraSock() {
-  PLAIT_ASSERT(fd_ < 0 && !recv_op_.armed && !send_op_.armed);
+  PLAIT_ASSERT(fd_ < 0 && !recv_op_.armed && !send_op_.armed && tls_ == nullptr && spilled_ == nullptr);
   flush_node_.node.unlink();
   buffer_waiter_.node.unlink();
 }
@@ -100,34 +88,46 @@ void UltraSock::adopt(int fd) {
 Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_name, TimeNs deadline_ns, Io& io,
                                  AlpnOffer offer) {
   context.rotateTicketKeys(io.nowNs());
-  tls_.emplace(context, cipher_, server_name, offer);
-  armDeadline(deadline_ns);
-  if (const Bytes begun = currentBytes(); !begun.empty()) tls_->feed(begun);
+  tls_ = sock_room_.tls_parts.create(
+      context, output_.blocks(), server_name, offer, [](void* self) { static_cast<UltraSock*>(self)->wakeReader(); },
+      this);
+  PLAIT_ASSERT(tls_ != nullptr);  // there is one for every socket
+  tls_->cipher.leaveToOthers(output_.leftToOthers());
+  Deadline deadline(*this);
+  deadline.arm(deadline_ns);
+  if (const Bytes begun = currentBytes(); !begun.empty()) tls_->session.feed(begun);
   while (true) {
-    auto step = tls_->handshake();
-    if (!cipher_.empty()) flushLater();
+    auto step = tls_->session.handshake();
+    if (!tls_->cipher.empty()) flushLater();
     if (!step) co_return fail(step.error());
     if (*step == TlsSession::Step::done) break;
     releaseCurrent();
     while (!nextBuffer()) {
-      if (error_) {
-        if (deadline_passed_)
+      if (isAborted()) {
+        if (deadline.has_passed)
           co_return fail(connectionError(ErrorCode::connect_timeout, "the TLS handshake took too long"));
-        co_return fail(*error_);
+        co_return fail(error_);
       }
       if (receive_end_ <= 0) co_return fail(lost(receive_end_));
       co_await ReceiveWait(*this);
     }
-    tls_->feed(currentBytes());
+    tls_->session.feed(currentBytes());
   }
-  deadline_timer_.cancel();
-  if (!tls_->hasUnread()) releaseCurrent();
+  if (!tls_->session.hasUnread()) releaseCurrent();
   co_return Status();
 }
 
-void UltraSock::armDeadline(TimeNs deadline_ns) {
-  deadline_passed_ = false;
-  io_.arm(deadline_timer_, deadline_ns);
+UltraSock::Deadline::Deadline(UltraSock& limited)
+    : sock(limited), timer(this, [](void* self) {
+        auto* deadline = static_cast<Deadline*>(self);
+        deadline->has_passed = true;
+        deadline->sock.abort(connectionError(ErrorCode::deadline_exceeded, "the deadline passed"));
+      }) {}
+
+void UltraSock::endTls() {
+  if (tls_ == nullptr) return;
+  if (tls_->record != nullptr) sock_room_.record_blocks.give(tls_->record);
+  sock_room_.tls_parts.destroy(std::exchange(tls_, nullptr));
 }
 
 uint32_t UltraSock::pendingLimit() const {
@@ -137,27 +137,29 @@ uint32_t UltraSock::pendingLimit() const {
 }
 
 bool UltraSock::isFull() const {
-  return pending_count_ >= pendingLimit() || !spilled_.empty();
+  return pending_count_ >= pendingLimit() || spilled_ != nullptr;
 }
 
 void UltraSock::armRecv() {
   if (discards_ && (output_end_ != OutputEnd::shut || discards_left_ == 0)) return;
-  if (recv_op_.armed || receive_end_ != 1 || fd_ < 0 || error_ || buffer_waiter_.node.isLinked()) return;
+  if (recv_op_.armed || receive_end_ != 1 || fd_ < 0 || isAborted() || buffer_waiter_.node.isLinked()) return;
   if (isFull()) return;
   recv_op_.single = careful_ || io_.buffers().isShort();
+  recv_op_.bulk = is_bulk_;
   io_.submit(recv_op_);
 }
 
 void UltraSock::doneReading() {
-  if (record_ != nullptr) record_blocks_.give(std::exchange(record_, nullptr));
-  if (!tls_ || !tls_->hasUnread()) return releaseCurrent();
+  if (!isTls()) return releaseCurrent();
+  if (tls_->record != nullptr) sock_room_.record_blocks.give(std::exchange(tls_->record, nullptr));
+  if (!tls_->session.hasUnread()) return releaseCurrent();
   // Records that nobody asks for yet, as those of pipelined requests, are as little a reason to keep a receive buffer.
-  if (current_ < 0 || first_pending_ >= 0 || !spilled_.empty() || !io_.buffers().isShort()) return;
-  if (!spilled_.append(currentBytes().last(tls_->unread()))) return;
+  if (current_ < 0 || first_pending_ >= 0 || spilled_ != nullptr || !io_.buffers().isShort()) return;
+  if (!appendSpilled(currentBytes().last(tls_->session.unread()))) return;
   PLAIT_RARE("records that nobody reads are kept elsewhere");
   releaseCurrent();
-  spilled_lent_ = spilled_.front().size();
-  tls_->moved(currentBytes());
+  lendSpilled();
+  tls_->session.moved(currentBytes());
 }
 
 void UltraSock::stopReading() {
@@ -171,7 +173,7 @@ void UltraSock::onRecv(const Completion& completion) {
     bytes_received_ += static_cast<uint64_t>(completion.result);
     if (discards_) {
       io_.buffers().giveBack(id);
-      discards_left_ -= std::min(discards_left_, static_cast<size_t>(completion.result));
+      discards_left_ -= std::min(discards_left_, static_cast<uint32_t>(completion.result));
       if (discards_left_ == 0) {
         PLAIT_RARE("a flood is not read to its end");
         if (completion.more) io_.cancel(recv_op_);
@@ -183,12 +185,12 @@ void UltraSock::onRecv(const Completion& completion) {
       last_pending_ = completion.buffer_id;
       pending_count_ += 1;
     }
+    noteFilled(static_cast<uint32_t>(completion.result) == io_.buffers().bufferSize());
     // A reader that does not keep up stops the kernel here, and its peer by TCP's own window.
-    if (completion.more && isFull()) io_.cancel(recv_op_);
-    if (static_cast<uint32_t>(completion.result) < io_.buffers().bufferSize()) careful_ = false;
+    if (completion.more && (isFull() || is_bulk_ != recv_op_.bulk)) io_.cancel(recv_op_);
   } else if (completion.result == -ENOBUFS) {
     PLAIT_RARE("no receive buffer is left");
-    if (!error_) io_.buffers().wait(buffer_waiter_);
+    if (!isAborted()) io_.buffers().wait(buffer_waiter_);
   } else {
     if (completion.result != -ECANCELED && completion.result != -EINTR) receive_end_ = completion.result;
     // Should this socket have been woken for a buffer, it did not need it.
@@ -207,6 +209,15 @@ void UltraSock::onRecv(const Completion& completion) {
   if (receive_end_ <= 0 && owner_ != nullptr) owner_->onPeerClosed();
 }
 
+// Where buffer after buffer comes filled, many at once are received with less work. Between two of them there may be
+// one that is not.
+void UltraSock::noteFilled(bool is_filled) {
+  if (!is_filled) careful_ = false;
+  bulk_score_ = static_cast<uint8_t>(std::clamp(bulk_score_ + (is_filled ? 1 : -2), 0, most_bulk_score));
+  if (bulk_score_ == 0) is_bulk_ = false;
+  if (bulk_score_ == most_bulk_score) is_bulk_ = true;
+}
+
 void UltraSock::wakeReader() {
   // A part of a TLS record is nothing to read yet: the receiver is woken only with its result in hand.
   if (receiver_ != nullptr && tryRecv(receiver_->result_)) io_.ready(std::exchange(receiver_, nullptr)->handle_);
@@ -219,19 +230,36 @@ void UltraSock::wakeDrainer() {
 
 bool UltraSock::spill(uint32_t buffer_id, size_t size) {
   const bool is_read = receiver_ != nullptr || reader_;
-  if (spilled_.empty() && (is_read || !io_.buffers().isShort())) return false;
-  if (!spilled_.append({io_.buffers().data(buffer_id), size})) {
+  if (spilled_ == nullptr && (is_read || !io_.buffers().isShort())) return false;
+  if (!appendSpilled({io_.buffers().data(buffer_id), size})) {
     // Behind what is spilled nothing can be kept but here: the stream would have a gap.
-    if (!spilled_.empty()) abort(connectionError(ErrorCode::no_memory, "no block is left for what was received"));
-    if (spilled_.empty()) return false;
+    if (spilled_ == nullptr) return false;
+    abort(connectionError(ErrorCode::no_memory, "no block is left for what was received"));
   }
   PLAIT_RARE("what arrives is kept elsewhere");
   io_.buffers().giveBack(buffer_id);
   return true;
 }
 
+bool UltraSock::appendSpilled(Bytes bytes) {
+  if (spilled_ == nullptr) {
+    spilled_ = sock_room_.spilled.create(output_.blocks());
+    PLAIT_ASSERT(spilled_ != nullptr);  // there is one for every socket
+    spilled_->leaveToOthers(output_.leftToOthers());
+  }
+  if (spilled_->append(bytes)) return true;
+  if (spilled_->empty()) sock_room_.spilled.destroy(std::exchange(spilled_, nullptr));
+  return false;
+}
+
+// Gives the reader the next of what is spilled, and returns how much that is.
+uint32_t UltraSock::lendSpilled() {
+  spilled_lent_ = spilled_ == nullptr ? 0 : static_cast<uint32_t>(spilled_->front().size());
+  return spilled_lent_;
+}
+
 Bytes UltraSock::currentBytes() const {
-  if (spilled_lent_ != 0) return spilled_.front().first(spilled_lent_);
+  if (spilled_lent_ != 0) return spilled_->front().first(spilled_lent_);
   if (current_ < 0) return {};
   const auto id = static_cast<uint32_t>(current_);
   return {io_.buffers().data(id), io_.buffers().chained(id).size};
@@ -239,8 +267,11 @@ Bytes UltraSock::currentBytes() const {
 
 void UltraSock::releaseCurrent() {
   if (spilled_lent_ != 0) {
-    spilled_.consume(std::exchange(spilled_lent_, 0));
-    if (spilled_.empty()) armRecv();
+    spilled_->consume(std::exchange(spilled_lent_, 0));
+    if (spilled_->empty()) {
+      sock_room_.spilled.destroy(std::exchange(spilled_, nullptr));
+      armRecv();
+    }
   }
   if (current_ < 0) return;
   io_.buffers().giveBack(static_cast<uint32_t>(current_));
@@ -250,8 +281,7 @@ void UltraSock::releaseCurrent() {
 bool UltraSock::nextBuffer() {
   PLAIT_ASSERT(current_ < 0 && spilled_lent_ == 0);
   if (first_pending_ < 0) {
-    spilled_lent_ = spilled_.front().size();
-    return spilled_lent_ != 0;
+    return lendSpilled() != 0;
   }
   current_ = first_pending_;
   first_pending_ = io_.buffers().chained(static_cast<uint32_t>(current_)).next;
@@ -272,15 +302,15 @@ bool UltraSock::tryEnd(std::optional<Result<Bytes>>& result) {
 }
 
 bool UltraSock::tryRecv(std::optional<Result<Bytes>>& result) {
-  if (error_) {
-    result.emplace(fail(*error_));
+  if (isAborted()) {
+    result.emplace(fail(error_));
     return true;
   }
   if (reading_stopped_) {
     result.emplace(Bytes());
     return true;
   }
-  if (tls_) return tryRecvTls(result);
+  if (isTls()) return tryRecvTls(result);
   releaseCurrent();
   if (!nextBuffer()) return tryEnd(result);
   result.emplace(currentBytes());
@@ -289,31 +319,33 @@ bool UltraSock::tryRecv(std::optional<Result<Bytes>>& result) {
 
 bool UltraSock::tryRecvTls(std::optional<Result<Bytes>>& result) {
   while (true) {
-    if (tls_->atEnd()) {
+    if (tls_->session.atEnd()) {
       result.emplace(Bytes());
       return true;
     }
-    if (record_ == nullptr) record_ = static_cast<uint8_t*>(record_blocks_.take());
-    if (record_ == nullptr) {
+    BlockSlab& record_blocks = sock_room_.record_blocks;
+    uint8_t*& record = tls_->record;
+    if (record == nullptr) record = static_cast<uint8_t*>(record_blocks.take());
+    if (record == nullptr) {
       PLAIT_RARE("a reader waits for a block for a record");
-      io_.arm(record_timer_, io_.nowNs() + TimerWheel::tick_ns);
+      io_.arm(tls_->record_timer, io_.nowNs() + TimerWheel::tick_ns);
       return false;
     }
-    auto size = tls_->read({record_, record_blocks_.blockSize()});
-    if (!cipher_.empty()) flushLater();  // answers of TLS itself: key updates, alerts
+    auto size = tls_->session.read({record, record_blocks.blockSize()});
+    if (!tls_->cipher.empty()) flushLater();  // answers of TLS itself: key updates, alerts
     if (!size) {
       result.emplace(fail(size.error()));
       return true;
     }
     if (*size != 0) {
-      result.emplace(Bytes(record_, *size));
+      result.emplace(Bytes(record, *size));
       return true;
     }
-    if (tls_->atEnd()) continue;
+    if (tls_->session.atEnd()) continue;
     releaseCurrent();
     if (!nextBuffer()) {
       // An idle connection holds no plaintext block either.
-      record_blocks_.give(std::exchange(record_, nullptr));
+      record_blocks.give(std::exchange(record, nullptr));
       // The end of TCP without close_notify is an aborted connection, not an ended one (RFC 8446 §6.1).
       if (receive_end_ == 0) {
         result.emplace(fail(lost(0)));
@@ -321,13 +353,13 @@ bool UltraSock::tryRecvTls(std::optional<Result<Bytes>>& result) {
       }
       return tryEnd(result);
     }
-    tls_->feed(currentBytes());
+    tls_->session.feed(currentBytes());
   }
 }
 
 bool UltraSock::encrypt() {
-  while (!output_.empty() && cipher_.size() < max_cipher_bytes) {
-    auto taken = tls_->write(output_.front());
+  while (!output_.empty() && tls_->cipher.size() < max_cipher_bytes) {
+    auto taken = tls_->session.write(output_.front());
     if (!taken) {
       abort(taken.error());
       return false;
@@ -341,13 +373,13 @@ bool UltraSock::encrypt() {
 }
 
 void UltraSock::flush() {
-  if (send_op_.armed || error_ || fd_ < 0) return;
-  if (tls_ && !encrypt()) return;
+  if (send_op_.armed || isAborted() || fd_ < 0) return;
+  if (isTls() && !encrypt()) return;
   if (output_end_ == OutputEnd::wanted && output_.empty()) {
-    if (tls_) tls_->closeNotify();
+    if (isTls()) tls_->session.closeNotify();
     output_end_ = OutputEnd::notified;
   }
-  ByteQueue& wire = tls_ ? cipher_ : output_;
+  ByteQueue& wire = isTls() ? tls_->cipher : output_;
   const size_t count = gather(wire);
   if (count == 0) {
     if (output_end_ == OutputEnd::notified) {
@@ -361,12 +393,12 @@ void UltraSock::flush() {
     wakeDrainer();
     return;
   }
-  if (!tls_) {
+  if (!isTls()) {
     size_t bytes = 0;
     for (size_t i = 0; i < count; ++i) bytes += send_op_.vectors[i].iov_len;
     offered_ = consumed_ + bytes;
   }
-  send_op_.vector_count = static_cast<uint32_t>(count);
+  send_op_.vector_count = static_cast<uint8_t>(count);
   io_.submit(send_op_);
 }
 
@@ -396,13 +428,13 @@ void UltraSock::onSent(const Completion& completion) {
     PLAIT_RARE("a send fails");
     consumed_ += output_.size();
     output_.clear();
-    cipher_.clear();
-    if (first_pending_ < 0 && spilled_.empty()) abort(lost(completion.result));
+    if (isTls()) tls_->cipher.clear();
+    if (first_pending_ < 0 && spilled_ == nullptr) abort(lost(completion.result));
     wakeDrainer();
     return;
   }
-  (tls_ ? cipher_ : output_).consume(static_cast<size_t>(completion.result));
-  if (!tls_) consumed_ += static_cast<uint64_t>(completion.result);
+  (isTls() ? tls_->cipher : output_).consume(static_cast<size_t>(completion.result));
+  if (!isTls()) consumed_ += static_cast<uint64_t>(completion.result);
   bytes_sent_ += static_cast<uint64_t>(completion.result);
   if (unsent() < low_water_ && owner_ != nullptr) owner_->onOutputDrained();
   flush();
@@ -415,7 +447,7 @@ void UltraSock::endOutput() {
 }
 
 void UltraSock::abort(const Error& error) {
-  if (!error_) error_ = error;
+  if (!isAborted()) error_ = error;
   wakeReader();
   wakeDrainer();
 }
@@ -441,38 +473,37 @@ uint64_t UltraSock::bytesTaken() {
 }
 
 Task<void> UltraSock::drain(TimeNs deadline_ns, Io& io) {
-  armDeadline(deadline_ns);
-  while (unsent() != 0 && !error_ && io.nowNs() < deadline_ns) {
+  Deadline deadline(*this);
+  deadline.arm(deadline_ns);
+  while (unsent() != 0 && !isAborted() && io.nowNs() < deadline_ns) {
     flushLater();
     co_await DrainWait(*this);
   }
-  if (unsent() != 0 && !error_) abort(connectionError(ErrorCode::deadline_exceeded, "the deadline passed"));
-  deadline_timer_.cancel();
+  if (unsent() != 0 && !isAborted()) abort(connectionError(ErrorCode::deadline_exceeded, "the deadline passed"));
 }
 
-Task<void> UltraSock::closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, Io& io, size_t unread_limit) {
-  if (!error_ && fd_ >= 0) {
+Task<void> UltraSock::closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, Io& io, uint32_t unread_limit) {
+  if (!isAborted() && fd_ >= 0) {
     discards_ = true;
     discards_left_ = unread_limit;
     io.cancel(recv_op_);
     releaseCurrent();
     while (nextBuffer()) releaseCurrent();
     endOutput();
-    if (drained_by_ns != never_ns) armDeadline(drained_by_ns);
-    while (!error_ && output_end_ != OutputEnd::shut) {
+    Deadline deadline(*this);
+    deadline.arm(drained_by_ns);
+    while (!isAborted() && output_end_ != OutputEnd::shut) {
       flushLater();
       co_await DrainWait(*this);
     }
-    armDeadline(io.nowNs() + linger_ms * ns_per_ms);
-    while (!error_ && receive_end_ == 1) co_await ReceiveWait(*this);
-    deadline_timer_.cancel();
+    deadline.arm(io.nowNs() + linger_ms * ns_per_ms);
+    while (!isAborted() && receive_end_ == 1) co_await ReceiveWait(*this);
   }
   co_await close(io);
 }
 
 Task<void> UltraSock::close(Io& io) {
-  deadline_timer_.cancel();
-  record_timer_.cancel();
+  if (isTls()) tls_->record_timer.cancel();
   flush_node_.node.unlink();
   abort(connectionError(ErrorCode::cancelled, "the socket is closed"));
   if (buffer_waiter_.node.isLinked()) {
@@ -480,9 +511,9 @@ Task<void> UltraSock::close(Io& io) {
   } else {
     io_.buffers().wakeWaiter();
   }
-  if (notifies_on_close_ && tls_ && receive_end_ == 1 && !send_op_.armed && unsent() == 0) {
-    tls_->closeNotify();
-    send_op_.vector_count = static_cast<uint32_t>(gather(cipher_));
+  if (notifies_on_close_ && isTls() && receive_end_ == 1 && !send_op_.armed && unsent() == 0) {
+    tls_->session.closeNotify();
+    send_op_.vector_count = static_cast<uint8_t>(gather(tls_->cipher));
     // A socket that has room takes it before it hears of the cancellation.
     if (send_op_.vector_count != 0) io.submit(send_op_);
   }
@@ -500,10 +531,8 @@ Task<void> UltraSock::close(Io& io) {
   }
   releaseCurrent();
   while (nextBuffer()) releaseCurrent();
-  if (record_ != nullptr) record_blocks_.give(std::exchange(record_, nullptr));
   output_.clear();
-  cipher_.clear();
-  tls_.reset();
+  endTls();
   if (fd_ >= 0) {
     Op op;
     op.kind = OpKind::close;

@@ -18,6 +18,38 @@
 
 namespace plait {
 
+// What a socket with TLS has beside. It is lent from startTls() to close(), so that a plain one holds none of it.
+struct TlsPart {
+  TlsPart(TlsContext& context, BlockSlab& send_blocks, std::string_view server_name, AlpnOffer offer, Timer::Fire fire,
+          void* owner)
+      : cipher(send_blocks), session(context, cipher, server_name, offer), record_timer(owner, fire) {}
+
+  ByteQueue cipher;
+  TlsSession session;
+  uint8_t* record = nullptr;  // decrypted, and being read
+  // Blocks for records are given back within a turn or two, so whoever finds none looks again.
+  Timer record_timer;
+};
+
+// What only some of one owner's sockets have at a time, lent to them from here, so that an idle one is small.
+struct SockRoom {
+  // `blocks` (at least 16 KiB) hold one decrypted record each while it is being read, and must outlive this. There is
+  // enough of everything else for as many `sockets`.
+  SockRoom(BlockSlab& blocks, size_t sockets) : record_blocks(blocks), tls_parts(sockets), spilled(sockets) {}
+  static size_t bytesFor(size_t sockets) {
+    return Slab<TlsPart>::bytesFor(sockets) + Slab<ByteQueue>::bytesFor(sockets);
+  }
+  size_t reservedBytes() const { return tls_parts.reservedBytes() + spilled.reservedBytes(); }
+  void prefault() {
+    tls_parts.prefault();
+    spilled.prefault();
+  }
+
+  BlockSlab& record_blocks;
+  Slab<TlsPart> tls_parts;
+  Slab<ByteQueue> spilled;
+};
+
 class UltraSock {
  public:
   // Told about output by the socket, from the event loop, never from inside a call to the socket.
@@ -34,10 +66,10 @@ class UltraSock {
     ~Owner() = default;
   };
 
-  // `send_blocks` (16 KiB) hold what waits to be sent, `record_blocks` (at least 16 KiB) one decrypted record while it
-  // is being read. Both must outlive the socket. Nobody is told anything as long as there is no owner: while a
-  // connection is being made, which protocol will own the socket may not be known yet.
-  UltraSock(Io& io, BlockSlab& send_blocks, BlockSlab& record_blocks, Owner* owner = nullptr);
+  // `send_blocks` (16 KiB) hold what waits to be sent. They and `sock_room` must outlive the socket. Nobody is told
+  // anything as long as there is no owner: while a connection is being made, which protocol will own the socket may not
+  // be known yet.
+  UltraSock(Io& io, BlockSlab& send_blocks, SockRoom& sock_room, Owner* owner = nullptr);
   UltraSock(const UltraSock&) = delete;
   UltraSock& operator=(const UltraSock&) = delete;
   // Only after close() has returned, or when the socket was never opened.
@@ -53,9 +85,9 @@ class UltraSock {
   // can look at the first byte. Errors: tls_failed, connect_timeout, connection_lost.
   Task<Status> startTls(TlsContext& context, std::string_view server_name, TimeNs deadline_ns, Io& io,
                         AlpnOffer offer = AlpnOffer::all);
-  bool isTls() const { return tls_.has_value(); }
+  bool isTls() const { return tls_ != nullptr; }
   // What ALPN chose: "h2", "http/1.1" or "".
-  std::string_view alpn() const { return tls_ ? tls_->alpn() : std::string_view(); }
+  std::string_view alpn() const { return isTls() ? tls_->session.alpn() : std::string_view(); }
 
   class RecvAwaiter {
    public:
@@ -85,16 +117,12 @@ class UltraSock {
 
   ByteQueue& output() { return output_; }
   // So many free send blocks are left to sockets that matter more than this one.
-  void leaveToOthers(size_t blocks) {
-    output_.leaveToOthers(blocks);
-    cipher_.leaveToOthers(blocks);
-    spilled_.leaveToOthers(blocks);
-  }
+  void leaveToOthers(size_t blocks) { output_.leaveToOthers(blocks); }
   // Sends what is in output() at the end of this turn.
   void flushLater() { io_.flushLater(flush_node_); }
   // Bytes given to the socket that the kernel has not taken yet.
-  size_t unsent() const { return output_.size() + cipher_.size(); }
-  void setLowWater(size_t bytes) { low_water_ = bytes; }
+  size_t unsent() const { return output_.size() + (isTls() ? tls_->cipher.size() : 0); }
+  void setLowWater(uint32_t bytes) { low_water_ = bytes; }
   // Positions in the stream of plaintext: where the next byte appended to output() will be, and below which one any may
   // have left this machine. A message that starts at or above offered() was provably never sent.
   uint64_t position() const { return consumed_ + output_.size(); }
@@ -112,7 +140,7 @@ class UltraSock {
 
   // Ends everything that waits on this socket with `error`; the descriptor stays until close(). The first error wins.
   void abort(const Error& error);
-  bool isAborted() const { return error_.has_value(); }
+  bool isAborted() const { return error_.code != ErrorCode::none; }
   // The peer has not ended its side but reset the connection, or it broke.
   bool isReset() const { return receive_end_ < 0; }
 
@@ -121,7 +149,7 @@ class UltraSock {
   // Drains until `drained_by_ns`, says close_notify and FIN, waits for the peer's FIN (so that a reset does not
   // overtake our last words) for `linger_ms` at most, and closes. What arrives meanwhile is dropped; behind
   // `unread_limit` bytes it is not even read, so that a flood costs no more.
-  Task<void> closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, Io& io, size_t unread_limit = SIZE_MAX);
+  Task<void> closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, Io& io, uint32_t unread_limit = UINT32_MAX);
   // Cancels what is under way, waits for the kernel to let go of it, and closes. Whoever waits on the socket ends with
   // an error first.
   Task<void> close(Io& io);
@@ -139,6 +167,7 @@ class UltraSock {
  private:
   static constexpr uint32_t max_pending_buffers = 4;
   static constexpr size_t max_cipher_bytes = 64 * 1024;
+  static constexpr int most_bulk_score = 8;
 
   bool tryRecv(std::optional<Result<Bytes>>& result);
   bool tryRecvTls(std::optional<Result<Bytes>>& result);
@@ -147,6 +176,8 @@ class UltraSock {
   bool nextBuffer();
   Bytes currentBytes() const;
   bool spill(uint32_t buffer_id, size_t size);
+  bool appendSpilled(Bytes bytes);
+  uint32_t lendSpilled();
   uint32_t pendingLimit() const;
   bool isFull() const;
   void armRecv();
@@ -156,9 +187,18 @@ class UltraSock {
   size_t gather(const ByteQueue& wire);
   void giveVectors();
   bool encrypt();
+  void noteFilled(bool is_filled);
   void wakeReader();
   void wakeDrainer();
-  void armDeadline(TimeNs deadline_ns);
+  void endTls();
+  // While it lives, in the frame of whoever waits: aborts the socket when its time is over.
+  struct Deadline {
+    UltraSock& sock;
+    Timer timer;
+    bool has_passed = false;
+    explicit Deadline(UltraSock& limited);
+    void arm(TimeNs due_ns) { sock.io_.arm(timer, due_ns); }
+  };
   // Waits until no output is left, or none can leave any more.
   struct DrainWait {
     UltraSock& sock;
@@ -179,17 +219,16 @@ class UltraSock {
     void await_resume() const {}
   };
 
+  enum class OutputEnd : uint8_t { open, wanted, notified, shut };
+
   Io& io_;
   Owner* owner_;
-  BlockSlab& record_blocks_;
+  SockRoom& sock_room_;
+  TlsPart* tls_ = nullptr;
   ByteQueue output_;
-  ByteQueue cipher_;
   // What arrived while nobody read and receive buffers were short: who does not read must not keep them from others.
-  // Comes after the pending ones.
-  ByteQueue spilled_;
-  size_t spilled_lent_ = 0;  // the reader has so much of it, instead of a buffer
-  std::optional<TlsSession> tls_;
-  uint8_t* record_ = nullptr;
+  // Comes after the pending ones. Null while there is nothing.
+  ByteQueue* spilled_ = nullptr;
 
   Op recv_op_;
   Op send_op_;
@@ -197,39 +236,38 @@ class UltraSock {
   iovec* vectors_ = nullptr;  // else this one, lent
   Io::FlushNode flush_node_;
   BufferPool::Waiter buffer_waiter_;
-  Timer deadline_timer_;
-  // Blocks for records are given back within a turn or two, so whoever finds none looks again.
-  Timer record_timer_;
 
   RecvAwaiter* receiver_ = nullptr;  // waits in recv()
   std::coroutine_handle<> reader_;   // waits for any change on the receiving side
   std::coroutine_handle<> drainer_;
   std::coroutine_handle<> closer_;
-  std::optional<Error> error_;
+  Error error_;  // none as long as there is none
+
+  uint64_t consumed_ = 0;  // bytes that have left output()
+  uint64_t offered_ = 0;
+  uint64_t bytes_received_ = 0;
+  uint64_t bytes_sent_ = 0;
+  uint64_t taken_ = 0;  // of those, as far as was asked
 
   int fd_ = -1;
   int32_t current_ = -1;        // the buffer whose bytes the reader has
   int32_t first_pending_ = -1;  // buffers that arrived and were not read yet
   int32_t last_pending_ = -1;
   uint32_t pending_count_ = 0;
-  int32_t receive_end_ = 1;  // 1 while receiving, then the result that ended it: 0 or -errno
-  bool deadline_passed_ = false;
-  bool reading_stopped_ = false;
+  uint32_t spilled_lent_ = 0;  // the reader has so much of spilled_, instead of a buffer
+  int32_t receive_end_ = 1;    // 1 while receiving, then the result that ended it: 0 or -errno
+  uint32_t low_water_ = 64 * 1024;
+  uint32_t discards_left_ = UINT32_MAX;
   bool discards_ = false;  // what still arrives is for nobody
-  size_t discards_left_ = SIZE_MAX;
+  bool reading_stopped_ = false;
   // Much may wait in the kernel, and all of it would come at once: what was not read in time, or before the first read.
   // Then one buffer is asked for at a time, until one is not filled.
   bool careful_ = true;
-  size_t low_water_ = 64 * 1024;
-  uint64_t consumed_ = 0;  // bytes that have left output()
-  uint64_t offered_ = 0;
-  enum class OutputEnd : uint8_t { open, wanted, notified, shut };
+  bool is_bulk_ = false;
+  uint8_t bulk_score_ = 0;
   OutputEnd output_end_ = OutputEnd::open;
   bool resets_on_close_ = false;
   bool notifies_on_close_ = false;
-  uint64_t bytes_received_ = 0;
-  uint64_t bytes_sent_ = 0;
-  uint64_t taken_ = 0;  // of those, as far as was asked
 };
 
 }  // namespace plait

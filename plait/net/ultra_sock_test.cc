@@ -23,8 +23,7 @@ struct SockOwner final : UltraSock::Owner {
 
 // One end: a socket, who owns it, and a reader whose pace the test decides.
 struct Side {
-  Side(Io& used, BlockSlab& send_blocks, BlockSlab& record_blocks)
-      : io(used), sock(used, send_blocks, record_blocks, &owner) {}
+  Side(Io& used, BlockSlab& send_blocks, SockRoom& sock_room) : io(used), sock(used, send_blocks, sock_room, &owner) {}
   static Task<void> readAll(Side& side, Io&) {
     while (!side.stop_reading) {
       auto bytes = co_await side.sock.recv();
@@ -45,7 +44,7 @@ struct Side {
     co_await side.sock.drain(deadline_ns, task_io);
     side.is_drained = true;
   }
-  static Task<void> closeNow(Side& side, bool gracefully, Io& task_io, size_t unread_limit = SIZE_MAX) {
+  static Task<void> closeNow(Side& side, bool gracefully, Io& task_io, uint32_t unread_limit = UINT32_MAX) {
     if (gracefully) {
       co_await side.sock.closeGracefully(never_ns, 500, task_io, unread_limit);
     } else {
@@ -93,6 +92,8 @@ struct Loop {
     EXPECT_EQ(buffers.lent(), 0u);
     EXPECT_EQ(send_blocks.used(), 0u);
     EXPECT_EQ(record_blocks.used(), 0u);
+    EXPECT_EQ(sock_room.tls_parts.used(), 0u);
+    EXPECT_EQ(sock_room.spilled.used(), 0u);
   }
   bool turnUntil(const std::function<bool()>& done, int64_t bound_ms = 10'000) {
     const TimeNs end_ns = backend->now() + bound_ms * ns_per_ms;
@@ -108,6 +109,7 @@ struct Loop {
   BufferPool buffers;
   BlockSlab send_blocks{16 * 1024, 1200};
   BlockSlab record_blocks{17 * 1024, 8};
+  SockRoom sock_room{record_blocks, 64};
   Mailbox mailbox;
   std::unique_ptr<IoBackend> backend;
   Io io;
@@ -116,9 +118,7 @@ struct Loop {
 
 struct SockTest : testing::TestWithParam<Kind>, Loop {
   explicit SockTest(uint32_t buffer_count = 64)
-      : Loop(GetParam().io, buffer_count),
-        client(io, send_blocks, record_blocks),
-        server(io, send_blocks, record_blocks) {
+      : Loop(GetParam().io, buffer_count), client(io, send_blocks, sock_room), server(io, send_blocks, sock_room) {
     reinterpret_cast<sockaddr_in&>(address) = {
         .sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
     Op listen;
@@ -484,7 +484,7 @@ TEST_P(ScarceTest, SlowReadersDoNotTakeTheBuffersOfTheOthers) {
   for (int i = 0; i < 12; ++i) {
     int both[2];
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, both), 0);
-    sides.push_back(std::make_unique<Side>(io, send_blocks, record_blocks));
+    sides.push_back(std::make_unique<Side>(io, send_blocks, sock_room));
     sides.back()->sock.adopt(both[0]);
     peers.push_back(both[1]);
     const std::string bytes(100 * 1024, 'q');
@@ -522,7 +522,7 @@ TEST_P(ScarceTest, ReadersThatStopDoNotKeepTheBuffersFromTheOthers) {
   for (int i = 0; i < 6; ++i) {
     int both[2];
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, both), 0);
-    sides.push_back(std::make_unique<Side>(io, send_blocks, record_blocks));
+    sides.push_back(std::make_unique<Side>(io, send_blocks, sock_room));
     Side& side = *sides.back();
     side.sock.adopt(both[0]);
     peers.push_back(both[1]);

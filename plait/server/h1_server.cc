@@ -427,12 +427,13 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
   co_return close_after_ ? Outcome::close : Outcome::next;
 }
 
-Task<void> H1Server::run(Bytes first, Io& io) {
-  input_.start(first);
+Task<void> H1Server::run(BufferedInput opening, Io& io) {
+  input_.start(opening.bytes());
   while (co_await serveOne(io) == Outcome::next) connection_.setIdle();
   co_await connection_.scope().join();
   // A slow client may take its time for what has been said, as long as it takes something.
   co_await connection_.sock().closeGracefully(never_ns, linger_ms, io);
+  connection_.server().ended(connection_);
 }
 
 }  // namespace plait

@@ -39,8 +39,8 @@ class H1Server {
  public:
   explicit H1Server(ServerConnection& connection);
 
-  // Serves until the connection is over. `first` are bytes already read.
-  Task<void> run(Bytes first, Io& io);
+  // Serves until the connection is over. `opening` has the bytes already read.
+  Task<void> run(BufferedInput opening, Io& io);
   void onOutputDrained();
   void onPeerClosed();
   // The connection was ended by this side: whoever works for its client is told.

@@ -13,7 +13,19 @@ namespace {
 using h2::H2Error;
 using http::FieldName;
 
-h2::SessionConfig sessionConfig(const Limits& limits) {
+// So many requests are handed to their handlers before those go on, as far as they can without waiting: few enough that
+// what was written about them is still in the nearest cache.
+constexpr uint32_t requests_at_once = 4;
+
+// What differs from one response to the next would only push useful entries out of the client's table.
+constexpr h2::IndexingRules indexing_rules = {
+    {h2::Indexing::repeated,
+     {FieldName::etag, FieldName::content_length, FieldName::last_modified, FieldName::location}},
+    {h2::Indexing::avoid, {FieldName::set_cookie, FieldName::content_range, FieldName::x_request_id}}};
+
+}  // namespace
+
+h2::SessionConfig H2Server::sessionConfig(const Limits& limits) {
   h2::SessionConfig config;
   config.max_concurrent_streams = limits.streams_per_client;
   config.stream_window = limits.client_stream_window;
@@ -26,18 +38,6 @@ h2::SessionConfig sessionConfig(const Limits& limits) {
   config.idle_frames_per_second = limits.idle_frames_per_second;
   return config;
 }
-
-// So many requests are handed to their handlers before those go on, as far as they can without waiting: few enough that
-// what was written about them is still in the nearest cache.
-constexpr uint32_t requests_at_once = 4;
-
-// What differs from one response to the next would only push useful entries out of the client's table.
-constexpr h2::IndexingRules indexing_rules = {
-    {h2::Indexing::repeated,
-     {FieldName::etag, FieldName::content_length, FieldName::last_modified, FieldName::location}},
-    {h2::Indexing::avoid, {FieldName::set_cookie, FieldName::content_range, FieldName::x_request_id}}};
-
-}  // namespace
 
 H2Exchange::H2Exchange(H2Server& server, ServerConnection& connection)
     : Exchange(connection.server().io, connection.client(), connection.server().upload_blocks,
@@ -179,7 +179,7 @@ void H2Exchange::end() {
 
 H2Server::H2Server(ServerConnection& connection)
     : connection_(connection),
-      session_(h2::Role::server, sessionConfig(connection.server().limits), connection.sock().output(),
+      session_(h2::Role::server, connection.server().session_config, connection.sock().output(),
                connection.server().headers.ofClass(2), *connection.server().scratch),
       window_(h2::default_window) {
   connection.sock().setLowWater(connection.server().limits.send_queue_bytes / 2);
@@ -504,7 +504,8 @@ Status H2Server::feed(Bytes& input, Io& io) {
   return status;
 }
 
-Task<void> H2Server::run(Bytes first, Io& io) {
+Task<void> H2Server::run(BufferedInput opening, Io& io) {
+  Bytes& first = opening.bytes();
   session_.start();
   connection_.sock().flushLater();
   idle_by_ns_ = io.nowNs() + connection_.server().timeouts.client_idle_ms * ns_per_ms;
@@ -547,6 +548,7 @@ Task<void> H2Server::run(Bytes first, Io& io) {
   co_await connection_.scope().join();
   // A slow client may take its time for what has been said, as long as it takes something.
   co_await connection_.sock().closeGracefully(never_ns, linger_ms, io, session_.unreadLimit());
+  connection_.server().ended(connection_);
 }
 
 }  // namespace plait

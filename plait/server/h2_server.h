@@ -4,7 +4,8 @@
 #include "plait/base/progress.h"
 #include "plait/h2/session.h"
 #include "plait/io/scope.h"
-#include "plait/net/ultra_sock.h"
+#include "plait/limits.h"
+#include "plait/net/buffered_input.h"
 #include "plait/server/exchange.h"
 
 namespace plait {
@@ -45,9 +46,11 @@ struct H2Exchange final : public h2::Stream, public Exchange {
 class H2Server {
  public:
   explicit H2Server(ServerConnection& connection);
+  // Of every client's session.
+  static h2::SessionConfig sessionConfig(const Limits& limits);
 
-  // Serves until the connection is over and every exchange has ended. `first` are bytes already read.
-  Task<void> run(Bytes first, Io& io);
+  // Serves until the connection is over and every exchange has ended. `opening` has the bytes already read.
+  Task<void> run(BufferedInput opening, Io& io);
   void onOutputDrained();
   // Says GOAWAY twice, so that no request on its way is lost; the connection ends with its last stream.
   void drain();

@@ -12,10 +12,11 @@ Server::Server(Io& server_io, const Limits& server_limits, const ServerTimeouts&
                BlockSlab& server_stream_blocks, http::HeaderSlab& server_headers)
     : io(server_io),
       limits(server_limits),
+      session_config(H2Server::sessionConfig(limits)),
       timeouts(server_timeouts),
       handler(server_handler),
       send_blocks(server_send_blocks),
-      record_blocks(server_record_blocks),
+      sock_room(server_record_blocks, server_limits.client_connections),
       stream_blocks(server_stream_blocks),
       headers(server_headers),
       upload_blocks(server_limits.stream_block_size, server_limits.uploadBlocks()),
@@ -32,7 +33,7 @@ Server::~Server() {
 }
 
 size_t Server::connectionBytes(const Limits& limits) {
-  return Slab<ServerConnection>::bytesFor(limits.client_connections) +
+  return Slab<ServerConnection>::bytesFor(limits.client_connections) + SockRoom::bytesFor(limits.client_connections) +
          h2::SessionScratch::lentBytesFor(limits.client_connections) + max_accepted_waiting * sizeof(Accepted);
 }
 
@@ -45,6 +46,7 @@ void Server::prefault() {
   h2_exchanges.prefault();
   h1_exchanges.prefault();
   connections_.prefault();
+  sock_room.prefault();
   scratch->prefault();
 }
 
@@ -81,13 +83,14 @@ std::string_view Server::date() {
 
 size_t Server::reservedBytes() const {
   return upload_blocks.reservedBytes() + h2_exchanges.reservedBytes() + h1_exchanges.reservedBytes() +
-         connections_.reservedBytes() + scratch->lentBytes() + max_accepted_waiting * sizeof(Accepted);
+         connections_.reservedBytes() + sock_room.reservedBytes() + scratch->lentBytes() +
+         max_accepted_waiting * sizeof(Accepted);
 }
 
 void Server::noteUploadRoom() {
   if (upload_waiters_.empty() || uploadsAreShort()) return;
   // One at a time, first come first served; each passes the word on.
-  upload_waiters_.front()->wakeForRoom();
+  upload_waiters_.front()->connection_.wakeForRoom();
 }
 
 void Server::noteFault(const ClientInfo& client, const Error& error) {
@@ -143,7 +146,7 @@ void Server::closeNow(int fd) {
 }
 
 void Server::adopt(Listener& listener, int fd) {
-  ServerConnection* connection = connections_.create(*this, listener.tls, listener.tls_by_first_byte);
+  ServerConnection* connection = connections_.create(*this);
   if (connection == nullptr) {
     // What had been accepted before accepting stopped waits for its turn.
     if (accepted_.full()) {
@@ -156,7 +159,7 @@ void Server::adopt(Listener& listener, int fd) {
   counters_.connections_total += 1;
   all_.pushBack(*connection);
   connection->setIdle();
-  scope_.spawn(serve(*connection, fd, io), io);
+  scope_.spawn(serve(*connection, listener, fd, io), io);
   if (connections_.available() == 0) pauseAccepting();
   makeRoom();
 }
@@ -209,17 +212,23 @@ void Server::admitWaiting() {
   if (accepted_.empty()) resumeAccepting();
 }
 
-Task<void> Server::serve(ServerConnection& connection, int fd, Io& task_io) {
-  {
-    BufferedInput opening(connection.sock(), headers.classes());
-    if (co_await connection.greet(fd, opening, task_io)) co_await connection.converse(opening.bytes(), task_io);
+// What only the greeting needs is not held any more when the conversation has begun.
+Task<void> Server::serve(ServerConnection& connection, Listener& listener, int fd, Io& task_io) {
+  BufferedInput opening(connection.sock(), headers.classes());
+  if (co_await connection.greet(fd, listener.tls, listener.tls_by_first_byte, opening, task_io)) {
+    scope_.spawn(connection.converse(std::move(opening), task_io), task_io);
+  } else {
+    ended(connection);
   }
+}
+
+void Server::ended(ServerConnection& connection) {
   connection.node.unlink();
   connection.idle_node.unlink();
   if (connection.is_leaving_) leaving_ -= 1;
   connections_.destroy(&connection);
   admitWaiting();
-  changed_.notifyAll(task_io);
+  changed_.notifyAll(io);
 }
 
 Task<void> Server::drain(Io& drain_io) {

@@ -61,15 +61,15 @@ class Server;
 // One client's connection: the socket, which protocol it speaks, and nothing of either protocol.
 class ServerConnection final : public UltraSock::Owner {
  public:
-  // `tls_by_first_byte`: whether the client speaks TLS is told by what it says first.
-  ServerConnection(Server& server, TlsContext* tls, bool tls_by_first_byte);
+  explicit ServerConnection(Server& server);
   ~ServerConnection() = default;
 
   // Takes `fd` over, performs TLS where it is spoken, and waits for the client's first bytes, which tell the protocol:
-  // they are in `opening` then. False, with the socket closed, where none came.
-  Task<bool> greet(int fd, BufferedInput& opening, Io& io);
-  // Serves from those bytes on until the connection is over. What only the greeting needs is not held any more then.
-  Task<void> converse(Bytes first, Io& io);
+  // they are in `opening` then. With `tls_by_first_byte` whether the client speaks TLS is told by what it says first.
+  // False, with the socket closed, where nothing came.
+  Task<bool> greet(int fd, TlsContext* tls, bool tls_by_first_byte, BufferedInput& opening, Io& io);
+  // Serves from those bytes on until the connection is over, and then ends it (Server::ended).
+  Task<void> converse(BufferedInput&& opening, Io& io);
   void onOutputDrained() override;
   void onStarved() override { lookSoon(); }
   void onPeerClosed() override;
@@ -95,8 +95,13 @@ class ServerConnection final : public UltraSock::Owner {
     void await_suspend(std::coroutine_handle<> handle);
     void await_resume();
 
+    ListNode node;
+
    private:
+    friend class ServerConnection;
+    friend class Server;
     ServerConnection& connection_;
+    std::coroutine_handle<> handle_;
   };
   // Waits until there is memory for request bodies again, or the connection is over: look which. One waiter at a time.
   RoomAwaiter uploadRoom() { return RoomAwaiter(*this); }
@@ -106,7 +111,6 @@ class ServerConnection final : public UltraSock::Owner {
   void setBusy();
 
   ListNode node;
-  ListNode upload_node;  // waits for upload room
   ListNode idle_node;
 
  private:
@@ -120,8 +124,6 @@ class ServerConnection final : public UltraSock::Owner {
   H1Server* h1() { return std::get_if<H1Server>(&protocol_); }
 
   Server& server_;
-  TlsContext* tls_;
-  bool tls_by_first_byte_;
   UltraSock sock_;
   ClientInfo client_;
   Scope scope_;
@@ -130,12 +132,12 @@ class ServerConnection final : public UltraSock::Owner {
   TimeNs deadline_ns_ = never_ns;
   uint64_t taken_seen_ = 0;  // what had been taken at the last look,
   TimeNs moved_ns_ = 0;      // and when output had last been seen to move
-  bool had_unsent_ = false;
   Progress output_progress_;
   TimeNs idle_since_ns_ = 0;
-  bool is_leaving_ = false;     // evicted
   TimeNs paused_since_ns_ = 0;  // waits for upload room; 0 while it does not
-  std::coroutine_handle<> room_waiter_;
+  RoomAwaiter* room_waiter_ = nullptr;
+  bool had_unsent_ = false;
+  bool is_leaving_ = false;  // evicted
   std::variant<std::monostate, H2Server, H1Server> protocol_;
 };
 
@@ -173,16 +175,19 @@ class Server {
 
   Io& io;
   const Limits limits;
+  const h2::SessionConfig session_config;
   const ServerTimeouts timeouts;
   Handler& handler;
   BlockSlab& send_blocks;
-  BlockSlab& record_blocks;
+  SockRoom sock_room;
   BlockSlab& stream_blocks;
   http::HeaderSlab& headers;
   // Request bodies that backends have not taken yet.
   BlockSlab upload_blocks;
   // Less is left than one receive buffer of DATA may need: who uploads is not read further.
   bool uploadsAreShort() const { return upload_blocks.available() < upload_reserve; }
+  // The connection is closed and nothing uses it any more.
+  void ended(ServerConnection& connection);
   // Some of upload_blocks may have come back.
   void noteUploadRoom();
   // The present moment as a Date field says it, valid until the next call. A quarter of a second late at most.
@@ -220,13 +225,13 @@ class Server {
   void closeNow(int fd);
   // Idle connections leave, the longest idle first, so that some are free again.
   void makeRoom();
-  Task<void> serve(ServerConnection& connection, int fd, Io& task_io);
+  Task<void> serve(ServerConnection& connection, Listener& listener, int fd, Io& task_io);
 
   char date_[http::imf_date_size];
   TimeNs date_until_ns_ = 0;
   Slab<ServerConnection> connections_;
   Ring<Accepted> accepted_;  // accepted while every connection was in use
-  List<ServerConnection, &ServerConnection::upload_node> upload_waiters_;
+  List<ServerConnection::RoomAwaiter, &ServerConnection::RoomAwaiter::node> upload_waiters_;
   List<ServerConnection, &ServerConnection::node> all_;
   List<ServerConnection, &ServerConnection::idle_node> idle_;  // the longest idle first
   size_t leaving_ = 0;                                         // evicted, and not gone yet

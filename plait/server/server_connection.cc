@@ -7,11 +7,9 @@
 
 namespace plait {
 
-ServerConnection::ServerConnection(Server& server, TlsContext* tls, bool tls_by_first_byte)
+ServerConnection::ServerConnection(Server& server)
     : server_(server),
-      tls_(tls),
-      tls_by_first_byte_(tls_by_first_byte),
-      sock_(server.io, server.send_blocks, server.record_blocks, this),
+      sock_(server.io, server.send_blocks, server.sock_room, this),
       timer_(this, [](void* self) { static_cast<ServerConnection*>(self)->onTimer(); }) {
   sock_.leaveToOthers(server.limits.blocksLeftByClients());
 }
@@ -120,14 +118,15 @@ bool ServerConnection::RoomAwaiter::await_ready() const {
 }
 
 void ServerConnection::RoomAwaiter::await_suspend(std::coroutine_handle<> handle) {
-  PLAIT_ASSERT(!connection_.room_waiter_);
+  PLAIT_ASSERT(connection_.room_waiter_ == nullptr);
   PLAIT_RARE("an upload waits for memory");
-  connection_.room_waiter_ = handle;
+  handle_ = handle;
+  connection_.room_waiter_ = this;
   if (connection_.paused_since_ns_ == 0) {
     connection_.paused_since_ns_ = connection_.server_.io.nowNs();
     connection_.server_.counters_.upload_pauses += 1;
   }
-  connection_.server_.upload_waiters_.pushBack(connection_);
+  connection_.server_.upload_waiters_.pushBack(*this);
 }
 
 void ServerConnection::RoomAwaiter::await_resume() {
@@ -136,9 +135,10 @@ void ServerConnection::RoomAwaiter::await_resume() {
 }
 
 void ServerConnection::wakeForRoom() {
-  upload_node.unlink();
   paused_since_ns_ = 0;
-  if (room_waiter_) server_.io.ready(std::exchange(room_waiter_, nullptr));
+  if (room_waiter_ == nullptr) return;
+  room_waiter_->node.unlink();
+  server_.io.ready(std::exchange(room_waiter_, nullptr)->handle_);
 }
 
 void ServerConnection::onOutputDrained() {
@@ -166,7 +166,7 @@ void ServerConnection::drain() {
   }
 }
 
-Task<bool> ServerConnection::greet(int fd, BufferedInput& opening, Io& io) {
+Task<bool> ServerConnection::greet(int fd, TlsContext* tls, bool tls_by_first_byte, BufferedInput& opening, Io& io) {
   sock_.adopt(fd);
   sockaddr_storage address{};
   if (sock_.peerAddress(address)) {
@@ -183,8 +183,8 @@ Task<bool> ServerConnection::greet(int fd, BufferedInput& opening, Io& io) {
   };
   bool speaks_h2 = false;
   std::optional<Result<Bytes>> first;
-  client_.is_tls = tls_ != nullptr;
-  if (tls_ != nullptr && tls_by_first_byte_) {
+  client_.is_tls = tls != nullptr;
+  if (tls != nullptr && tls_by_first_byte) {
     expectBy(helloBy());
     first = co_await sock_.recv();
     expectBy(never_ns);
@@ -193,7 +193,7 @@ Task<bool> ServerConnection::greet(int fd, BufferedInput& opening, Io& io) {
   }
   if (client_.is_tls) {
     first.reset();
-    if (const Status secured = co_await sock_.startTls(*tls_, {}, hello_by_ns, io); !secured) {
+    if (const Status secured = co_await sock_.startTls(*tls, {}, hello_by_ns, io); !secured) {
       const Error& error = secured.error();
       server_.noteFault(client_, error.code == ErrorCode::connect_timeout ? error.as(Fault::handshake_timeout) : error);
       co_await sock_.drain(io.nowNs() + 100 * ns_per_ms, io);
@@ -235,9 +235,9 @@ Task<bool> ServerConnection::greet(int fd, BufferedInput& opening, Io& io) {
   co_return true;
 }
 
-Task<void> ServerConnection::converse(Bytes first, Io& io) {
-  if (H2Server* const h2 = this->h2()) return h2->run(first, io);
-  return h1()->run(first, io);
+Task<void> ServerConnection::converse(BufferedInput&& opening, Io& io) {
+  if (H2Server* const h2 = this->h2()) return h2->run(std::move(opening), io);
+  return h1()->run(std::move(opening), io);
 }
 
 }  // namespace plait
