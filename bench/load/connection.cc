@@ -38,12 +38,11 @@ h2::SessionConfig sessionConfig(const Options& options) {
 
 Shared::Shared(const Options& given, Observer& told)
     : options(given),
-      session_config(sessionConfig(given)),
       observer(told),
       epoll(::epoll_create1(EPOLL_CLOEXEC)),
       blocks(16 * 1024, given.connections * 4 + 64),
       carry_blocks(64 * 1024, 256),
-      scratch(given.connections) {
+      scratch(given.connections, sessionConfig(given), carry_blocks) {
   if (!given.tls) return;
   TlsClientOptions tls_options;
   tls_options.verify = false;
@@ -62,9 +61,7 @@ Shared::~Shared() {
 
 struct Connection::Transport {
   explicit Transport(Shared& shared)
-      : output(shared.blocks),
-        cipher(shared.blocks),
-        session(h2::Role::client, shared.session_config, output, shared.carry_blocks, shared.scratch) {
+      : output(shared.blocks), cipher(shared.blocks), session(h2::Role::client, output, shared.scratch) {
     if (shared.tls) tls.emplace(*shared.tls, cipher, shared.options.server_name);
   }
   ByteQueue output;

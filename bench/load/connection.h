@@ -48,7 +48,6 @@ struct Shared {
   Shared& operator=(const Shared&) = delete;
 
   const Options& options;
-  const h2::SessionConfig session_config;
   Observer& observer;
   int epoll = -1;
   BlockSlab blocks;

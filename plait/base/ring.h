@@ -25,7 +25,10 @@ class Ring {
   }
   T pop() {
     PLAIT_ASSERT(!empty());
-    return items()[head_++ & mask_];
+    const T item = items()[head_++ & mask_];
+    // What is mostly empty uses the same memory again, not all that was reserved.
+    if (empty()) head_ = tail_ = 0;
+    return item;
   }
 
  private:

@@ -120,17 +120,10 @@ class FakeBackend {
     explicit Peer(FakeBackend& owner)
         : backend(owner),
           sock(*owner.world_.io, owner.world_.send_blocks, owner.world_.sock_room, this),
-          config(configOf(owner)),
-          session(h2::Role::server, config, sock.output(), owner.world_.headers.ofClass(2), *owner.scratch_) {}
+          session(h2::Role::server, sock.output(), owner.scratch()) {}
     void onOutputDrained() override {}
-    static h2::SessionConfig configOf(const FakeBackend& owner) {
-      h2::SessionConfig made;
-      made.max_concurrent_streams = owner.behaviour.max_streams;
-      return made;
-    }
     FakeBackend& backend;
     UltraSock sock;
-    const h2::SessionConfig config;
     h2::Session session;
     std::list<h2::Stream> streams;
     uint32_t requests = 0;
@@ -247,8 +240,18 @@ class FakeBackend {
     return true;
   }
 
+  // Made with what `behaviour` says when the first connection comes.
+  h2::SessionScratch& scratch() {
+    if (scratch_ == nullptr) {
+      h2::SessionConfig config;
+      config.max_concurrent_streams = behaviour.max_streams;
+      scratch_ = std::make_unique<h2::SessionScratch>(64, config, world_.headers.ofClass(2));
+    }
+    return *scratch_;
+  }
+
   World& world_;
-  std::unique_ptr<h2::SessionScratch> scratch_ = std::make_unique<h2::SessionScratch>(64);
+  std::unique_ptr<h2::SessionScratch> scratch_;
   sockaddr_storage address_{};
   Op accept_;
   std::list<Peer> peers_;

@@ -167,7 +167,7 @@ h2::SessionConfig H2Connection::sessionConfig(const Limits& limits) {
 
 H2Connection::H2Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock& sock)
     : Connection(pool, backend_idx, sock),
-      session_(h2::Role::client, pool.sessionConfig(), sock.output(), pool.memory().headers.ofClass(2), pool.scratch()),
+      session_(h2::Role::client, sock.output(), pool.scratch()),
       heard_ns_(pool.io().nowNs()),
       resets_refilled_ns_(heard_ns_) {
   sock.setLowWater(pool.limits().send_queue_bytes / 2);
@@ -495,18 +495,18 @@ void H2Connection::onEvent(h2::Event& event) {
 }
 
 bool H2Connection::hasHadItsTurn() const {
-  return work_ >= pool_.limits().work_per_turn;
+  return share_.isUsedUp(pool_.limits().work_per_turn);
 }
 
 Status H2Connection::feed(Bytes& input, Io& io) {
   Status status;
   h2::Event event;
   uint32_t responses = 0;
-  if (std::exchange(turn_ns_, io.nowNs()) != io.nowNs()) work_ = 0;
+  share_.enter(io);
   const size_t input_size = input.size();
   while (true) {
     status = session_.next(input, event, static_cast<uint32_t>(io.nowNs() / ns_per_s));
-    work_ += session_.takeWork();
+    share_.add(session_.takeWork());
     if (!status || event.kind == h2::Event::Kind::none) break;
     if (event.kind != h2::Event::Kind::ping_ack) {
       heard_ns_ = io.nowNs();
@@ -516,7 +516,7 @@ Status H2Connection::feed(Bytes& input, Io& io) {
     if (hasHadItsTurn()) break;
     if (event.kind == h2::Event::Kind::response && ++responses == responses_at_once) break;
   }
-  work_ += static_cast<uint32_t>((input_size - input.size()) / h2::bytes_for_work);
+  share_.add(static_cast<uint32_t>((input_size - input.size()) / h2::bytes_for_work));
   if (!sock_.output().empty()) sock_.flushLater();
   return status;
 }

@@ -8,6 +8,7 @@
 
 #include "plait/client/connection.h"
 #include "plait/h2/session.h"
+#include "plait/io/turn_share.h"
 #include "plait/limits.h"
 
 namespace plait {
@@ -78,8 +79,7 @@ class H2Connection final : public Connection {
   TimeNs heard_ns_;                     // when the backend last said something by itself
   TimeNs pinged_ns_ = never_ns;         // a PING that was not answered left then
   TimeNs ping_after_ns_ = 0;            // no PING before
-  TimeNs turn_ns_ = 0;                  // the turn in which this was last fed,
-  uint32_t work_ = 0;                   // and what was done in it
+  TurnShare share_;
   uint32_t reset_tokens_ = resets_at_once;
   TimeNs resets_refilled_ns_;
 

@@ -20,7 +20,6 @@ ConnectionPool::ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts&
                                BlockSlab& send_blocks, BlockSlab& record_blocks)
     : io_(io),
       limits_(limits),
-      session_config_(H2Connection::sessionConfig(limits_)),
       timeouts_(timeouts),
       memory_(memory),
       send_blocks_(send_blocks),
@@ -30,7 +29,8 @@ ConnectionPool::ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts&
       h1_connections_(limits.upstream_connections),
       h2_streams_(limits.exchanges),
       h1_streams_(limits.exchanges),
-      scratch_(std::make_unique<h2::SessionScratch>(limits.upstream_connections)),
+      scratch_(std::make_unique<h2::SessionScratch>(limits.upstream_connections, H2Connection::sessionConfig(limits),
+                                                    memory.headers.ofClass(2))),
       replay_budget_{limits.replay_bytes},
       unknown_tokens_x100_(uint64_t{limits.unknown_retry_burst} * 100) {
   for (BackendOptions& options : backends) {

@@ -171,7 +171,6 @@ class ConnectionPool {
   }
   const PoolCounters& counters() const { return counters_; }
   const Limits& limits() const { return limits_; }
-  const h2::SessionConfig& sessionConfig() const { return session_config_; }
   const PoolTimeouts& timeouts() const { return timeouts_; }
   Io& io() { return io_; }
   // What a pool with these limits reserves: for connections, and for requests on them.
@@ -280,7 +279,6 @@ class ConnectionPool {
 
   Io& io_;
   Limits limits_;
-  h2::SessionConfig session_config_;
   PoolTimeouts timeouts_;
   UpstreamMemory memory_;
   BlockSlab& send_blocks_;

@@ -184,7 +184,7 @@ uint8_t* HpackEncoder::otherField(uint8_t* out, std::string_view name, std::stri
     const uint32_t found = findField(hash, name, value, id);
     if (found != slots) return writeIndex(out, indexIn(found));
     const auto tag = static_cast<uint8_t>(hash >> 24);
-    if (indexing == Indexing::repeated) insert = std::exchange(seen_[name_hash % seen_count], tag) == tag;
+    if (indexing == Indexing::repeated) insert = std::exchange(seen_[name_hash / 2 % seen_count], tag) == tag;
   } else if (indexing == Indexing::avoid) {
     // Such a field is not looked up by value: a hit would tell a guess from a miss (RFC 7541 §7.1). One of them enters
     // the table all the same, so that those after it need not spell out the name.

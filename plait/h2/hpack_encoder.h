@@ -119,7 +119,7 @@ class HpackEncoder {
   uint32_t namedSlot(uint8_t bucket, std::string_view name, http::FieldName id) const;
 
   // A part of the hash of what came last with Indexing::repeated, by the name's hash.
-  static constexpr uint32_t seen_count = 32;
+  static constexpr uint32_t seen_count = 16;
   uint8_t seen_[seen_count] = {};
   DynamicTable table_;
   uint32_t smallest_pending_ = UINT32_MAX;

@@ -50,14 +50,19 @@ struct SessionConfig {
   bool enable_connect_protocol = false;  // server: announces and admits :protocol (RFC 8441)
 };
 
-// Memory that all sessions of a worker share: what is used only within one call, and what their HPACK tables are lent.
+// What the sessions of one owner share: their configuration, memory that is used only within one call, and what they
+// are lent.
 struct SessionScratch {
-  // So many sessions may exist at once.
-  explicit SessionScratch(size_t sessions);
+  // So many sessions may exist at once. `carry` (64 KiB each) hold a frame that did not arrive whole; they must outlive
+  // this.
+  SessionScratch(size_t sessions, const SessionConfig& shared_config, BlockSlab& carry);
   // What is reserved for as many sessions.
   static size_t lentBytesFor(size_t sessions);
   size_t lentBytes() const;
   void prefault();
+
+  const SessionConfig config;
+  BlockSlab& carry_blocks;
 
   static constexpr size_t header_memory = 64 * 1024;
   static constexpr size_t encode_memory = 128 * 1024;
@@ -138,11 +143,8 @@ inline constexpr size_t bytes_for_work = 2048;
 
 class Session {
  public:
-  // `config` is shared by many sessions and must outlive them. `output` receives what is to be sent. `carry_blocks`
-  // (64 KiB each) hold a frame that did not arrive whole. `scratch` is shared by the worker's sessions.
-  Session(Role role, const SessionConfig& config, ByteQueue& output, BlockSlab& carry_blocks, SessionScratch& scratch);
-  Session(Role role, const SessionConfig&& config, ByteQueue& output, BlockSlab& carry_blocks,
-          SessionScratch& scratch) = delete;
+  // `output` receives what is to be sent. `scratch` is shared with other sessions of the same thread and outlives them.
+  Session(Role role, ByteQueue& output, SessionScratch& scratch);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -226,7 +228,7 @@ class Session {
   uint32_t streamCount() const { return stream_count_; }
   // Little is left of what the guards tolerate: the time to ask for another connection, before this one is cut off.
   bool isNearItsLimits() const {
-    return reset_tokens_ < config_.reset_burst / 4 || frame_tokens_ < config_.idle_frame_burst / 4;
+    return reset_tokens_ < scratch_.config.reset_burst / 4 || frame_tokens_ < scratch_.config.idle_frame_burst / 4;
   }
   // How much of what the peer still sends is worth reading when this is over, so that the end does not become a reset
   // that overtakes our last words: of a peer that has broken the rules only what a first look at GOAWAY may cross.
@@ -234,13 +236,13 @@ class Session {
   // What was done since the last call, in the units of Limits::work_per_turn.
   uint32_t takeWork() { return std::exchange(work_, 0); }
   // The peer has a habit of resetting what it has just begun.
-  bool hasManyResets() const { return reset_tokens_ < config_.reset_burst / 4 * 3; }
+  bool hasManyResets() const { return reset_tokens_ < scratch_.config.reset_burst / 4 * 3; }
   // Too many replies wait to be sent: stop reading until the output has left.
-  bool isControlBacklogged() const { return queued_control_ >= config_.max_queued_control_frames; }
+  bool isControlBacklogged() const { return queued_control_ >= scratch_.config.max_queued_control_frames; }
   void outputFlushed() { queued_control_ = 0; }
   // No DATA can be queued on any stream until output has left.
   bool isQueueFull() const {
-    return output_.size() >= config_.send_queue_limit || output_.bulkRoom() <= frame_header_size;
+    return output_.size() >= scratch_.config.send_queue_limit || output_.bulkRoom() <= frame_header_size;
   }
   // A header block has begun and is not complete: no frame of another stream may come in between (RFC 9113 §6.2).
   bool isReceivingHeaders() const {
@@ -326,9 +328,7 @@ class Session {
   uint32_t frame_left_ = 0;  // payload bytes not taken yet
   uint32_t padding_left_ = 0;
   Stream* data_stream_ = nullptr;
-  const SessionConfig& config_;
   ByteQueue& output_;
-  BlockSlab& carry_blocks_;
   SessionScratch& scratch_;
   HpackDecoder decoder_;
   HpackEncoder encoder_;

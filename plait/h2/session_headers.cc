@@ -35,7 +35,7 @@ Status Session::onHeaders(Bytes payload, Event& event) {
   if (frame_.has(flags::end_headers)) return onHeaderBlock(payload, event);
   continuations_ = 0;
   awaiting_continuation_ = true;
-  if (!takeCarry(carry_blocks_.blockSize()))
+  if (!takeCarry(scratch_.carry_blocks.blockSize()))
     return fail(H2Error::enhance_your_calm, "no memory is left for a header block", Fault::no_memory);
   if (!payload.empty()) std::memmove(carry_, payload.data(), payload.size());
   block_size_ = static_cast<uint32_t>(payload.size());
@@ -43,7 +43,7 @@ Status Session::onHeaders(Bytes payload, Event& event) {
 }
 
 Status Session::onContinuation(Bytes payload, Event& event) {
-  if (++continuations_ > config_.max_continuations) {
+  if (++continuations_ > scratch_.config.max_continuations) {
     return fail(H2Error::enhance_your_calm, "a header block of too many CONTINUATION frames",
                 Fault::continuation_flood);
   }
@@ -89,9 +89,9 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   const auto kind = is_request    ? HeadBuilder::Kind::request
                     : is_trailers ? HeadBuilder::Kind::trailers
                                   : HeadBuilder::Kind::response;
-  HeadBuilder head(kind, {scratch_.fields, SessionScratch::header_memory}, config_.enable_connect_protocol,
+  HeadBuilder head(kind, {scratch_.fields, SessionScratch::header_memory}, scratch_.config.enable_connect_protocol,
                    event.request, event.response);
-  head.limit(config_.max_header_list_size, config_.max_fields, config_.max_cookie_crumbs);
+  head.limit(scratch_.config.max_header_list_size, scratch_.config.max_fields, scratch_.config.max_cookie_crumbs);
   if (block_depends_on_itself_) head.reject("a stream depends on itself (RFC 7540 §5.3.1)");
   HpackDecoder::Cursor cursor(block);
   size_t block_bytes = 0;
@@ -99,8 +99,8 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   for (DecodedField field;;) {
     // Every field is decoded, for the tables' sake, also those of a message that is not wanted (RFC 9113 §4.3). But no
     // honest peer sends so much that it is worth more than the connection (§10.5.1).
-    if (block_bytes > excess * size_t{config_.max_header_list_size} ||
-        block_fields > excess * (config_.max_fields + config_.max_cookie_crumbs)) {
+    if (block_bytes > excess * size_t{scratch_.config.max_header_list_size} ||
+        block_fields > excess * (scratch_.config.max_fields + scratch_.config.max_cookie_crumbs)) {
       return fail(H2Error::enhance_your_calm, "a header block that comes to many times what is allowed",
                   Fault::message_too_large);
     }
@@ -113,7 +113,7 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   }
   work_ += block_fields;
   // Whatever becomes of the block, what it came to has been decoded.
-  if (role_ == Role::server && block_bytes > config_.max_header_list_size) {
+  if (role_ == Role::server && block_bytes > scratch_.config.max_header_list_size) {
     chargeForFields(block_bytes);
     if (reset_tokens_ == 0) return spendReset();
   }
@@ -174,7 +174,7 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   event.response.fields = event.fields;
   if (event.response.status < 200) {
     event.kind = Event::Kind::interim;
-    if (stream->interim_count++ < config_.max_interim_responses) return {};
+    if (stream->interim_count++ < scratch_.config.max_interim_responses) return {};
     const Status status = streamFailed(stream, id, H2Error::enhance_your_calm, "too many interim responses", event);
     event.fault = Fault::interim_flood;
     return status;

@@ -34,7 +34,7 @@ void Session::rememberReset(uint32_t id) {
 // Streams that are over count no longer (RFC 9113 §5.1.2), although their owners may not have let go of them yet; of
 // those there may be as many again.
 bool Session::isAtLimit() {
-  const uint32_t limit = config_.max_concurrent_streams;
+  const uint32_t limit = scratch_.config.max_concurrent_streams;
   if (stream_count_ < limit) return false;
   if (stream_count_ >= 2 * limit) return true;
   uint32_t live = 0;
@@ -64,13 +64,13 @@ void Session::refillTokens(uint32_t now_s) {
   const auto refill = [passed_s](uint32_t& tokens, uint32_t burst, uint32_t per_second) {
     tokens = static_cast<uint32_t>(std::min<uint64_t>(burst, tokens + passed_s * per_second));
   };
-  refill(reset_tokens_, config_.reset_burst, config_.resets_per_second);
-  refill(frame_tokens_, config_.idle_frame_burst, config_.idle_frames_per_second);
+  refill(reset_tokens_, scratch_.config.reset_burst, scratch_.config.resets_per_second);
+  refill(frame_tokens_, scratch_.config.idle_frame_burst, scratch_.config.idle_frames_per_second);
   refilled_s_ = now_s;
 }
 
 void Session::earnFrames(uint32_t count) {
-  frame_tokens_ = std::min(frame_tokens_ + count, config_.idle_frame_burst);
+  frame_tokens_ = std::min(frame_tokens_ + count, scratch_.config.idle_frame_burst);
 }
 
 // The price of the frame whose header was just read.
@@ -220,7 +220,7 @@ Status Session::onFrameHeader() {
   if (awaiting_continuation_ && (frame_.type != FrameType::continuation || id != block_stream_id_)) {
     return fail(H2Error::protocol_error, "a header block is interrupted by another frame (RFC 9113 §6.10)");
   }
-  if (awaiting_continuation_ && size_t{block_size_} + length > carry_blocks_.blockSize()) {
+  if (awaiting_continuation_ && size_t{block_size_} + length > scratch_.carry_blocks.blockSize()) {
     PLAIT_RARE("CONTINUATIONs without end");
     return fail(H2Error::enhance_your_calm, "a header block is too large", Fault::continuation_flood);
   }
@@ -252,7 +252,7 @@ Status Session::onFrameHeader() {
       if (length % 6 != 0 || (frame_.has(flags::ack) && length != 0)) {
         return fail(H2Error::frame_size_error, "SETTINGS has a wrong length (RFC 9113 §6.5)");
       }
-      if (length / 6 > config_.max_settings_entries)
+      if (length / 6 > scratch_.config.max_settings_entries)
         return fail(H2Error::enhance_your_calm, "SETTINGS has too many entries", Fault::settings_size);
       break;
     case FrameType::push_promise:
@@ -486,8 +486,8 @@ Status Session::onSettings(Bytes payload, Event& event) {
 Status Session::onSettingsAcknowledged() {
   if (settings_acknowledged_) return {};
   settings_acknowledged_ = true;
-  if (role_ == Role::client || config_.stream_window >= default_window) return {};
-  const int64_t delta = int64_t{config_.stream_window} - default_window;
+  if (role_ == Role::client || scratch_.config.stream_window >= default_window) return {};
+  const int64_t delta = int64_t{scratch_.config.stream_window} - default_window;
   for (Stream* stream = streams_.front(); stream != nullptr; stream = streams_.next(*stream)) {
     PLAIT_ASSERT(stream->receive_window.grow(delta));
   }
@@ -532,7 +532,7 @@ Status Session::spendReset(Fault fault) {
 }
 
 void Session::chargeForFields(size_t list_size) {
-  reset_tokens_ -= std::min(reset_tokens_, static_cast<uint32_t>(list_size / config_.max_header_list_size));
+  reset_tokens_ -= std::min(reset_tokens_, static_cast<uint32_t>(list_size / scratch_.config.max_header_list_size));
 }
 
 Status Session::onReset(Bytes payload, Event& event) {

@@ -7,8 +7,10 @@
 
 namespace plait::h2 {
 
-SessionScratch::SessionScratch(size_t sessions)
-    : tables(DynamicTable::blocksFor(2 * sessions)),
+SessionScratch::SessionScratch(size_t sessions, const SessionConfig& shared_config, BlockSlab& carry)
+    : config(shared_config),
+      carry_blocks(carry),
+      tables(DynamicTable::blocksFor(2 * sessions)),
       buckets(Session::many_buckets * sizeof(Stream*), sessions),
       resets(Session::remembered_resets * sizeof(uint32_t), sessions),
       small_carries(Session::small_carry_size, sessions) {}
@@ -31,21 +33,18 @@ void SessionScratch::prefault() {
   small_carries.prefault();
 }
 
-Session::Session(Role role, const SessionConfig& config, ByteQueue& output, BlockSlab& carry_blocks,
-                 SessionScratch& scratch)
+Session::Session(Role role, ByteQueue& output, SessionScratch& scratch)
     : role_(role),
       phase_(role == Role::server ? Phase::preface : Phase::header),
-      config_(config),
       output_(output),
-      carry_blocks_(carry_blocks),
       scratch_(scratch),
       decoder_(DynamicTable::max_size, scratch.tables),
       encoder_(scratch.tables),
       receive_window_(default_window),
-      connection_window_(config.connection_window),
+      connection_window_(scratch.config.connection_window),
       next_stream_id_(role == Role::client ? 1 : 2),
-      reset_tokens_(config.reset_burst),
-      frame_tokens_(config.idle_frame_burst) {}
+      reset_tokens_(scratch.config.reset_burst),
+      frame_tokens_(scratch.config.idle_frame_burst) {}
 
 Session::~Session() {
   giveCarry();
@@ -65,14 +64,14 @@ void Session::start() {
   if (role_ == Role::client) {
     add(SettingId::enable_push, 0);
   } else {
-    add(SettingId::max_concurrent_streams, config_.max_concurrent_streams);
+    add(SettingId::max_concurrent_streams, scratch_.config.max_concurrent_streams);
   }
-  add(SettingId::initial_window_size, config_.stream_window);
-  add(SettingId::max_header_list_size, config_.max_header_list_size);
-  if (role_ == Role::server && config_.enable_connect_protocol) add(SettingId::enable_connect_protocol, 1);
+  add(SettingId::initial_window_size, scratch_.config.stream_window);
+  add(SettingId::max_header_list_size, scratch_.config.max_header_list_size);
+  if (role_ == Role::server && scratch_.config.enable_connect_protocol) add(SettingId::enable_connect_protocol, 1);
   appendFrame(FrameType::settings, 0, 0, {payload, size}, false);
-  if (config_.connection_window > default_window) {
-    const uint32_t surplus = config_.connection_window - default_window;
+  if (scratch_.config.connection_window > default_window) {
+    const uint32_t surplus = scratch_.config.connection_window - default_window;
     sendWindowUpdate(0, surplus);
     PLAIT_ASSERT(receive_window_.grow(surplus));
   }
@@ -123,9 +122,9 @@ void Session::link(Stream& stream, uint32_t id) {
   stream.send_window = FlowWindow(peer_.initial_window_size);
   // A client may have sent before it read our SETTINGS. A server cannot: they went ahead of the request it answers.
   const bool knows_window = role_ == Role::client || settings_acknowledged_;
-  stream.receive_window =
-      FlowWindow(knows_window ? config_.stream_window : std::max(config_.stream_window, default_window));
-  stream.receive_window_size = config_.stream_window;
+  stream.receive_window = FlowWindow(knows_window ? scratch_.config.stream_window
+                                                  : std::max(scratch_.config.stream_window, default_window));
+  stream.receive_window_size = scratch_.config.stream_window;
   stream.credit = 0;
   stream.hash_next = buckets_[bucketOf(id)];
   buckets_[bucketOf(id)] = &stream;
@@ -145,7 +144,7 @@ void Session::release(Stream& stream) {
   stream_count_ -= 1;
   if (stream_count_ == 0 && buckets_ != few_) giveBuckets();
   if (data_stream_ == &stream) data_stream_ = nullptr;
-  if (!stream.is_reset && stream.isClosed()) reset_tokens_ = std::min(reset_tokens_ + 1, config_.reset_burst);
+  if (!stream.is_reset && stream.isClosed()) reset_tokens_ = std::min(reset_tokens_ + 1, scratch_.config.reset_burst);
   stream.id = 0;
 }
 
@@ -174,7 +173,7 @@ bool Session::canSendHeaders(size_t fields_bytes, size_t count) const {
 // Heads do not wait for windows, so who sends requests and reads no answers could queue any number of them.
 size_t Session::headLimit() const {
   if (role_ == Role::client) return SIZE_MAX;
-  return output_.isScarce() ? config_.send_queue_limit / 4 : config_.send_queue_limit * 4;
+  return output_.isScarce() ? scratch_.config.send_queue_limit / 4 : scratch_.config.send_queue_limit * 4;
 }
 
 void Session::beginHeaders() {
@@ -212,11 +211,11 @@ void Session::endHeaders(Stream& stream, bool end_stream) {
 }
 
 size_t Session::sendable(const Stream& stream) const {
-  if (stream.local_ended || stream.is_reset || output_.size() >= config_.send_queue_limit) return 0;
+  if (stream.local_ended || stream.is_reset || output_.size() >= scratch_.config.send_queue_limit) return 0;
   const size_t room = output_.bulkRoom();
   if (room <= frame_header_size) return 0;
   return std::min({size_t{stream.send_window.available()}, size_t{send_window_.available()},
-                   config_.send_queue_limit - output_.size(), room - frame_header_size});
+                   scratch_.config.send_queue_limit - output_.size(), room - frame_header_size});
 }
 
 size_t Session::sendData(Stream& stream, Bytes data, bool end_stream) {
@@ -259,7 +258,7 @@ void Session::sendResetById(uint32_t id, H2Error code, const Stream* stream) {
   if (stream != nullptr) {
     if (!stream->remote_ended) window = stream->receive_window.available();
   } else if (role_ == Role::server && id == last_peer_stream_id_ && !block_ends_stream_) {
-    window = std::max(config_.stream_window, default_window);
+    window = std::max(scratch_.config.stream_window, default_window);
   }
   crossing_bytes_ = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{crossing_bytes_} + window, UINT32_MAX));
   uint8_t payload[4];
@@ -342,10 +341,10 @@ void Session::growConnectionWindow(uint32_t size) {
 }
 
 bool Session::takeCarry(size_t needed) {
-  if (needed > carry_blocks_.blockSize()) return false;
+  if (needed > scratch_.carry_blocks.blockSize()) return false;
   const bool is_small = needed <= small_carry_size;
   if (carry_ != nullptr && (is_small || !has_small_carry_)) return true;
-  auto* block = static_cast<uint8_t*>((is_small ? scratch_.small_carries : carry_blocks_).take());
+  auto* block = static_cast<uint8_t*>((is_small ? scratch_.small_carries : scratch_.carry_blocks).take());
   if (block == nullptr) return false;
   if (carry_filled_ != 0) std::memcpy(block, carry_, carry_filled_);
   if (carry_ != nullptr) scratch_.small_carries.give(carry_);
@@ -355,7 +354,7 @@ bool Session::takeCarry(size_t needed) {
 }
 
 void Session::giveCarry() {
-  if (carry_ != nullptr) (has_small_carry_ ? scratch_.small_carries : carry_blocks_).give(carry_);
+  if (carry_ != nullptr) (has_small_carry_ ? scratch_.small_carries : scratch_.carry_blocks).give(carry_);
   carry_ = nullptr;
   carry_filled_ = block_size_ = 0;
 }

@@ -49,8 +49,7 @@ struct Sent {
 
 class Peer {
  public:
-  explicit Peer(Role role, const SessionConfig& given = {})
-      : config(given), session(role, config, output, carry, *scratch) {
+  explicit Peer(Role role, const SessionConfig& given = {}) : config(given), session(role, output, *scratch) {
     session.start();
     sent();
     if (role == Role::server) opening = text(client_preface);
@@ -127,7 +126,7 @@ class Peer {
   BlockSlab blocks{16 * 1024, 256};
   BlockSlab carry{48 * 1024, 8};
   ByteQueue output{blocks};
-  std::unique_ptr<SessionScratch> scratch = std::make_unique<SessionScratch>(1);
+  std::unique_ptr<SessionScratch> scratch = std::make_unique<SessionScratch>(1, config, carry);
   std::vector<std::unique_ptr<Stream>> streams;
   Session session;
   Wire opening;

@@ -48,8 +48,7 @@ struct Sent {
 
 // A session with its memory and its streams. Requests are accepted; data is credited at once when `credits` is on.
 struct End {
-  explicit End(Role role, const SessionConfig& given = {})
-      : config(given), session(role, config, output, carry, *scratch) {}
+  explicit End(Role role, const SessionConfig& given = {}) : config(given), session(role, output, *scratch) {}
 
   // Feeds `bytes` in pieces of `step`; false on a connection error. Each event leaves a line in `log`.
   bool feed(Bytes bytes, size_t step = SIZE_MAX) {
@@ -161,7 +160,7 @@ struct End {
   BlockSlab blocks{16 * 1024, 512};
   BlockSlab carry{48 * 1024, 4};
   ByteQueue output{blocks};
-  std::unique_ptr<SessionScratch> scratch = std::make_unique<SessionScratch>(1);
+  std::unique_ptr<SessionScratch> scratch = std::make_unique<SessionScratch>(1, config, carry);
   std::vector<std::unique_ptr<Stream>> streams;  // outlives the session, which unlinks them
   Session session;
   Event last;

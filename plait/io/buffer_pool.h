@@ -49,22 +49,25 @@ class BufferPool {
   // Half of the buffers are out: whoever does not read at once takes none in advance.
   bool isShort() const { return lent_ >= count_ / 2; }
 
-  // Whoever a recv has told -ENOBUFS waits here instead of asking again and again; on_buffer is called once, first come
-  // first served, when one is back, and returns whether it is wanted. A waiter that later finds that it needs none
+  // Whoever a recv has told -ENOBUFS waits here instead of asking again and again; onBuffer() is called once, first
+  // come first served, when one is back, and returns whether it is wanted. A waiter that later finds that it needs none
   // calls wakeWaiter() for the next one.
-  struct Waiter {
-    ListNode node;
-    bool (*on_buffer)(void* owner) = nullptr;
-    void* owner = nullptr;
+  class Waiter {
+   public:
+    virtual bool onBuffer() = 0;
+    ListNode buffer_node;
+
+   protected:
+    ~Waiter() { buffer_node.unlink(); }
   };
   void wait(Waiter& waiter) {
-    if (!waiter.node.isLinked()) waiters_.pushBack(waiter);
+    if (!waiter.buffer_node.isLinked()) waiters_.pushBack(waiter);
     // Meanwhile some may have come back.
     if (lent_ < count_) wakeWaiter();
   }
   void wakeWaiter() {
     while (Waiter* waiter = waiters_.popFront()) {
-      if (waiter->on_buffer(waiter->owner)) return;
+      if (waiter->onBuffer()) return;
     }
   }
 
@@ -95,7 +98,7 @@ class BufferPool {
   std::unique_ptr<Chained[]> chain_;
   uint32_t returned_count_ = 0;
   uint32_t lent_ = 0;
-  List<Waiter, &Waiter::node> waiters_;
+  List<Waiter, &Waiter::buffer_node> waiters_;
 };
 
 }  // namespace plait

@@ -34,6 +34,8 @@ void Io::runReady() {
     if (ready_head_ != ready_tail_) prefetch(ready_[ready_head_ & (ready_capacity_ - 1)].address(), usual_frame_size);
     handle.resume();
   }
+  // From the start again, so that the same few lines are used and not one after the other of a megabyte.
+  ready_head_ = ready_tail_ = 0;
 }
 
 void Io::turn(TimeNs until_ns) {
@@ -49,6 +51,7 @@ void Io::turn(TimeNs until_ns) {
   // Completions are copied out first and delivered afterwards, so nothing runs while the backend reaps.
   const size_t count = backend_.poll(until, {completions_.get(), completions_per_turn});
   now_ns_ = backend_.now();
+  turn_number_ += 1;
   for (size_t i = 0; i < count; ++i) {
     if (!completions_[i].more) completions_[i].op->reaped = true;
   }
@@ -71,7 +74,7 @@ void Io::turn(TimeNs until_ns) {
   // Flushing can make coroutines ready (a failed send), and those can produce output: until neither is left.
   do {
     runReady();
-    while (FlushNode* node = flush_.popFront()) node->flush(node->owner);
+    while (Flusher* flusher = flush_.popFront()) flusher->flush();
   } while (ready_head_ != ready_tail_);
 }
 

@@ -26,10 +26,13 @@ struct IoConfig {
 class Io {
  public:
   // Work to be done once at the end of this turn, when everything the turn produced is known: sending.
-  struct FlushNode {
-    ListNode node;
-    void (*flush)(void* owner) = nullptr;
-    void* owner = nullptr;
+  class Flusher {
+   public:
+    virtual void flush() = 0;
+    ListNode flush_node;
+
+   protected:
+    ~Flusher() { flush_node.unlink(); }
   };
 
   // `backend` and `buffers` must outlive the Io and belong to the calling thread.
@@ -42,6 +45,8 @@ class Io {
   TimeNs nowNs() const { return now_ns_; }
   // Seconds since 1970 by the wall clock; each call asks it.
   int64_t epochSeconds() { return backend_.epochSeconds(); }
+  // Which turn this is, for whoever has something to do once in each.
+  uint32_t turnNumber() const { return turn_number_; }
   Random& random() { return random_; }
   uint64_t entropy() { return backend_.entropy(); }
   FrameSlab& frames() { return frames_; }
@@ -85,9 +90,9 @@ class Io {
   };
   TurnAwaiter nextTurn() { return TurnAwaiter(*this); }
   void arm(Timer& timer, TimeNs due) { timers_.arm(timer, due); }
-  // Calls node.flush at the end of this turn; a second call in the same turn changes nothing.
-  void flushLater(FlushNode& node) {
-    if (!node.node.isLinked()) flush_.pushBack(node);
+  // Calls flush() at the end of this turn; a second call in the same turn changes nothing.
+  void flushLater(Flusher& flusher) {
+    if (!flusher.flush_node.isLinked()) flush_.pushBack(flusher);
   }
 
   // Turns until stop() is called. A turn waits at most `until_ns`.
@@ -106,13 +111,14 @@ class Io {
   TimeNs now_ns_;
   Random random_;
   TimerWheel timers_;
-  List<FlushNode, &FlushNode::node> flush_;
+  List<Flusher, &Flusher::flush_node> flush_;
   List<TurnAwaiter, &TurnAwaiter::node> next_turn_;
   std::unique_ptr<std::coroutine_handle<>[]> ready_;
   std::unique_ptr<Completion[]> completions_;
   uint32_t ready_capacity_;
   uint32_t ready_head_ = 0;
   uint32_t ready_tail_ = 0;
+  uint32_t turn_number_ = 0;
   bool was_stopped_ = false;
   bool stopped_ = false;
 };

@@ -332,15 +332,14 @@ TEST_P(FewBuffers, WithoutABufferRecvSaysSoAndGoesOnWhenOneIsBack) {
   EXPECT_EQ(recv.last(), -ENOBUFS);
   EXPECT_EQ(buffers.lent(), 2u);
   EXPECT_EQ(recv.text.size(), 2u * 4096);
-  struct Waiter : BufferPool::Waiter {
+  struct Waiter final : BufferPool::Waiter {
     int woken = 0;
+    bool onBuffer() override {
+      woken += 1;
+      return true;
+    }
   } first, second;
   for (Waiter* waiter : {&first, &second}) {
-    waiter->owner = waiter;
-    waiter->on_buffer = [](void* self) {
-      static_cast<Waiter*>(self)->woken += 1;
-      return true;
-    };
     buffers.wait(*waiter);
   }
   EXPECT_EQ(first.woken, 0);

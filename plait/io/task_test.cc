@@ -134,18 +134,16 @@ TEST_P(TaskTest, AConditionWakesTheLongestWaiterOrAllOfThem) {
 }
 
 TEST_P(TaskTest, FlushingHappensOnceATurnAfterEverythingThatWasReady) {
-  struct Flusher {
-    Io::FlushNode node;
-    std::vector<int>* log;
+  struct Flusher final : Io::Flusher {
+    std::vector<int>* log = nullptr;
+    void flush() override { log->push_back(-1); }
   } flusher;
   std::vector<int> log;
   flusher.log = &log;
-  flusher.node.owner = &flusher;
-  flusher.node.flush = [](void* self) { static_cast<Flusher*>(self)->log->push_back(-1); };
   Scope scope;
   for (int i = 0; i < 3; ++i) scope.spawn(append(log, i, io), io);
-  io.flushLater(flusher.node);
-  io.flushLater(flusher.node);
+  io.flushLater(flusher);
+  io.flushLater(flusher);
   io.turn(0);
   EXPECT_EQ(log, (std::vector<int>{0, 1, 2, -1}));
   io.turn(0);

@@ -28,20 +28,15 @@ UltraSock::UltraSock(Io& io, BlockSlab& send_blocks, SockRoom& sock_room, Owner*
   send_op_.on_complete = [](void* self, const Completion& completion) {
     static_cast<UltraSock*>(self)->onSent(completion);
   };
-  flush_node_.owner = this;
-  flush_node_.flush = [](void* self) { static_cast<UltraSock*>(self)->flush(); };
-  buffer_waiter_.owner = this;
-  buffer_waiter_.on_buffer = [](void* self) {
-    auto* sock = static_cast<UltraSock*>(self);
-    sock->armRecv();
-    return sock->recv_op_.armed;
-  };
 }
 
 UltraSock::~UltraSock() {
   PLAIT_ASSERT(fd_ < 0 && !recv_op_.armed && !send_op_.armed && tls_ == nullptr && spilled_ == nullptr);
-  flush_node_.node.unlink();
-  buffer_waiter_.node.unlink();
+}
+
+bool UltraSock::onBuffer() {
+  armRecv();
+  return recv_op_.armed;
 }
 
 Task<Status> UltraSock::connect(const ResolveAnswer& addresses, TimeNs deadline_ns, Io& io) {
@@ -142,7 +137,7 @@ bool UltraSock::isFull() const {
 
 void UltraSock::armRecv() {
   if (discards_ && (output_end_ != OutputEnd::shut || discards_left_ == 0)) return;
-  if (recv_op_.armed || receive_end_ != 1 || fd_ < 0 || isAborted() || buffer_waiter_.node.isLinked()) return;
+  if (recv_op_.armed || receive_end_ != 1 || fd_ < 0 || isAborted() || buffer_node.isLinked()) return;
   if (isFull()) return;
   recv_op_.single = careful_ || io_.buffers().isShort();
   recv_op_.bulk = is_bulk_;
@@ -170,7 +165,6 @@ void UltraSock::stopReading() {
 void UltraSock::onRecv(const Completion& completion) {
   if (completion.buffer_id >= 0) {
     const auto id = static_cast<uint32_t>(completion.buffer_id);
-    bytes_received_ += static_cast<uint64_t>(completion.result);
     if (discards_) {
       io_.buffers().giveBack(id);
       discards_left_ -= std::min(discards_left_, static_cast<uint32_t>(completion.result));
@@ -190,7 +184,7 @@ void UltraSock::onRecv(const Completion& completion) {
     if (completion.more && (isFull() || is_bulk_ != recv_op_.bulk)) io_.cancel(recv_op_);
   } else if (completion.result == -ENOBUFS) {
     PLAIT_RARE("no receive buffer is left");
-    if (!isAborted()) io_.buffers().wait(buffer_waiter_);
+    if (!isAborted()) io_.buffers().wait(*this);
   } else {
     if (completion.result != -ECANCELED && completion.result != -EINTR) receive_end_ = completion.result;
     // Should this socket have been woken for a buffer, it did not need it.
@@ -367,7 +361,7 @@ bool UltraSock::encrypt() {
     if (*taken == 0) break;
     output_.consume(*taken);
     consumed_ += *taken;
-    offered_ = consumed_;
+    offered_ahead_ = 0;
   }
   return true;
 }
@@ -396,7 +390,7 @@ void UltraSock::flush() {
   if (!isTls()) {
     size_t bytes = 0;
     for (size_t i = 0; i < count; ++i) bytes += send_op_.vectors[i].iov_len;
-    offered_ = consumed_ + bytes;
+    offered_ahead_ = static_cast<int32_t>(bytes);
   }
   send_op_.vector_count = static_cast<uint8_t>(count);
   io_.submit(send_op_);
@@ -427,6 +421,7 @@ void UltraSock::onSent(const Completion& completion) {
     // the reader finds the end by itself. Only the output is lost.
     PLAIT_RARE("a send fails");
     consumed_ += output_.size();
+    offered_ahead_ -= static_cast<int32_t>(output_.size());
     output_.clear();
     if (isTls()) tls_->cipher.clear();
     if (first_pending_ < 0 && spilled_ == nullptr) abort(lost(completion.result));
@@ -434,7 +429,10 @@ void UltraSock::onSent(const Completion& completion) {
     return;
   }
   (isTls() ? tls_->cipher : output_).consume(static_cast<size_t>(completion.result));
-  if (!isTls()) consumed_ += static_cast<uint64_t>(completion.result);
+  if (!isTls()) {
+    consumed_ += static_cast<uint64_t>(completion.result);
+    offered_ahead_ -= completion.result;
+  }
   bytes_sent_ += static_cast<uint64_t>(completion.result);
   if (unsent() < low_water_ && owner_ != nullptr) owner_->onOutputDrained();
   flush();
@@ -504,10 +502,10 @@ Task<void> UltraSock::closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, I
 
 Task<void> UltraSock::close(Io& io) {
   if (isTls()) tls_->record_timer.cancel();
-  flush_node_.node.unlink();
+  flush_node.unlink();
   abort(connectionError(ErrorCode::cancelled, "the socket is closed"));
-  if (buffer_waiter_.node.isLinked()) {
-    buffer_waiter_.node.unlink();
+  if (buffer_node.isLinked()) {
+    buffer_node.unlink();
   } else {
     io_.buffers().wakeWaiter();
   }

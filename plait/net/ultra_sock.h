@@ -50,7 +50,7 @@ struct SockRoom {
   Slab<ByteQueue> spilled;
 };
 
-class UltraSock {
+class UltraSock final : Io::Flusher, BufferPool::Waiter {
  public:
   // Told about output by the socket, from the event loop, never from inside a call to the socket.
   class Owner {
@@ -119,16 +119,16 @@ class UltraSock {
   // So many free send blocks are left to sockets that matter more than this one.
   void leaveToOthers(size_t blocks) { output_.leaveToOthers(blocks); }
   // Sends what is in output() at the end of this turn.
-  void flushLater() { io_.flushLater(flush_node_); }
+  void flushLater() { io_.flushLater(*this); }
   // Bytes given to the socket that the kernel has not taken yet.
   size_t unsent() const { return output_.size() + (isTls() ? tls_->cipher.size() : 0); }
   void setLowWater(uint32_t bytes) { low_water_ = bytes; }
   // Positions in the stream of plaintext: where the next byte appended to output() will be, and below which one any may
   // have left this machine. A message that starts at or above offered() was provably never sent.
   uint64_t position() const { return consumed_ + output_.size(); }
-  uint64_t offered() const { return offered_; }
+  uint64_t offered() const { return consumed_ + static_cast<uint64_t>(int64_t{offered_ahead_}); }
   // Takes back what is at or above offered(), so that what counts as never sent never will be.
-  void dropUnoffered() { output_.truncate(offered_ > consumed_ ? static_cast<size_t>(offered_ - consumed_) : 0); }
+  void dropUnoffered() { output_.truncate(static_cast<size_t>(std::max(offered_ahead_, 0))); }
   // Half-closes (with TLS after close_notify) once all output has left; nothing may be appended any more.
   void endOutput();
   // close() will reset the connection, so that nobody takes its end for the end of what was sent.
@@ -158,7 +158,6 @@ class UltraSock {
   int fd() const { return fd_; }
   // The peer's address, asked from the kernel.
   bool peerAddress(sockaddr_storage& address);
-  uint64_t bytesReceived() const { return bytes_received_; }
   uint64_t bytesSent() const { return bytes_sent_; }
   // What of that the peer's machine has acknowledged, asked from the kernel, which may hold megabytes for a slow one
   // and takes more only when a good part of them is gone.
@@ -183,7 +182,8 @@ class UltraSock {
   void armRecv();
   void onRecv(const Completion& completion);
   void onSent(const Completion& completion);
-  void flush();
+  void flush() override;
+  bool onBuffer() override;
   size_t gather(const ByteQueue& wire);
   void giveVectors();
   bool encrypt();
@@ -234,8 +234,6 @@ class UltraSock {
   Op send_op_;
   iovec vector_;              // of a send that has only one,
   iovec* vectors_ = nullptr;  // else this one, lent
-  Io::FlushNode flush_node_;
-  BufferPool::Waiter buffer_waiter_;
 
   RecvAwaiter* receiver_ = nullptr;  // waits in recv()
   std::coroutine_handle<> reader_;   // waits for any change on the receiving side
@@ -244,8 +242,6 @@ class UltraSock {
   Error error_;  // none as long as there is none
 
   uint64_t consumed_ = 0;  // bytes that have left output()
-  uint64_t offered_ = 0;
-  uint64_t bytes_received_ = 0;
   uint64_t bytes_sent_ = 0;
   uint64_t taken_ = 0;  // of those, as far as was asked
 
@@ -258,6 +254,7 @@ class UltraSock {
   int32_t receive_end_ = 1;    // 1 while receiving, then the result that ended it: 0 or -errno
   uint32_t low_water_ = 64 * 1024;
   uint32_t discards_left_ = UINT32_MAX;
+  int32_t offered_ahead_ = 0;  // offered() less consumed_: below zero where output was given up
   bool discards_ = false;  // what still arrives is for nobody
   bool reading_stopped_ = false;
   // Much may wait in the kernel, and all of it would come at once: what was not read in time, or before the first read.

@@ -14,7 +14,7 @@ namespace plait {
 
 // What a server connection knows about its client.
 struct ClientInfo {
-  char address_text[48] = {};
+  char address_text[46] = {};  // INET6_ADDRSTRLEN
   uint8_t address_size = 0;
   bool is_tls = false;
   std::string_view address() const { return {address_text, address_size}; }

@@ -179,8 +179,7 @@ void H2Exchange::end() {
 
 H2Server::H2Server(ServerConnection& connection)
     : connection_(connection),
-      session_(h2::Role::server, connection.server().session_config, connection.sock().output(),
-               connection.server().headers.ofClass(2), *connection.server().scratch),
+      session_(h2::Role::server, connection.sock().output(), *connection.server().scratch),
       window_(h2::default_window) {
   connection.sock().setLowWater(connection.server().limits.send_queue_bytes / 2);
 }
@@ -470,7 +469,7 @@ void H2Server::onEvent(h2::Event& event, Io& io) {
 }
 
 bool H2Server::hasHadItsTurn() const {
-  return work_ >= connection_.server().limits.work_per_turn;
+  return share_.isUsedUp(connection_.server().limits.work_per_turn);
 }
 
 Status H2Server::feed(Bytes& input, Io& io) {
@@ -478,13 +477,13 @@ Status H2Server::feed(Bytes& input, Io& io) {
   Status status;
   uint32_t requests = 0;
   gives_way_ = false;
-  if (std::exchange(turn_ns_, io.nowNs()) != io.nowNs()) work_ = 0;
+  share_.enter(io);
   const size_t input_size = input.size();
   do {
     if (mustPause()) break;
     status = session_.next(input, event, static_cast<uint32_t>(io.nowNs() / ns_per_s));
     if (status && event.kind != h2::Event::Kind::none) onEvent(event, io);
-    work_ += session_.takeWork();
+    share_.add(session_.takeWork());
     if (hasHadItsTurn()) break;
     // Of a client that resets much, what it takes back at once need not even begin.
     if (event.kind == h2::Event::Kind::request && ++requests >= requests_at_once && !session_.hasManyResets()) {
@@ -492,7 +491,7 @@ Status H2Server::feed(Bytes& input, Io& io) {
       break;
     }
   } while (status && event.kind != h2::Event::Kind::none);
-  work_ += static_cast<uint32_t>((input_size - input.size()) / h2::bytes_for_work);
+  share_.add(static_cast<uint32_t>((input_size - input.size()) / h2::bytes_for_work));
   if (!status) connection_.server().noteFault(connection_.client(), status.error());
   // Whoever uses up what the guards tolerate is asked to come again on another connection, before it is cut off.
   if (status && session_.isNearItsLimits()) {

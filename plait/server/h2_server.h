@@ -4,6 +4,7 @@
 #include "plait/base/progress.h"
 #include "plait/h2/session.h"
 #include "plait/io/scope.h"
+#include "plait/io/turn_share.h"
 #include "plait/limits.h"
 #include "plait/net/buffered_input.h"
 #include "plait/server/exchange.h"
@@ -92,8 +93,7 @@ class H2Server {
   Progress window_progress_;  // of the connection's window
   TimeNs idle_by_ns_ = never_ns;
   TimeNs headers_by_ns_ = never_ns;
-  TimeNs turn_ns_ = 0;      // the turn in which this was last fed,
-  uint32_t work_ = 0;       // and what was done in it
+  TurnShare share_;
   bool gives_way_ = false;  // feed() left input, for the handlers to go first
   bool draining_ = false;
   bool goaway_final_ = false;

@@ -12,7 +12,6 @@ Server::Server(Io& server_io, const Limits& server_limits, const ServerTimeouts&
                BlockSlab& server_stream_blocks, http::HeaderSlab& server_headers)
     : io(server_io),
       limits(server_limits),
-      session_config(H2Server::sessionConfig(limits)),
       timeouts(server_timeouts),
       handler(server_handler),
       send_blocks(server_send_blocks),
@@ -20,7 +19,8 @@ Server::Server(Io& server_io, const Limits& server_limits, const ServerTimeouts&
       stream_blocks(server_stream_blocks),
       headers(server_headers),
       upload_blocks(server_limits.stream_block_size, server_limits.uploadBlocks()),
-      scratch(std::make_unique<h2::SessionScratch>(server_limits.client_connections)),
+      scratch(std::make_unique<h2::SessionScratch>(server_limits.client_connections, H2Server::sessionConfig(limits),
+                                                   headers.ofClass(2))),
       h2_exchanges(server_limits.exchanges),
       h1_exchanges(server_limits.exchanges),
       connections_(server_limits.client_connections),

@@ -102,6 +102,7 @@ class ServerConnection final : public UltraSock::Owner {
     friend class Server;
     ServerConnection& connection_;
     std::coroutine_handle<> handle_;
+    TimeNs since_ns_ = 0;
   };
   // Waits until there is memory for request bodies again, or the connection is over: look which. One waiter at a time.
   RoomAwaiter uploadRoom() { return RoomAwaiter(*this); }
@@ -134,7 +135,6 @@ class ServerConnection final : public UltraSock::Owner {
   TimeNs moved_ns_ = 0;      // and when output had last been seen to move
   Progress output_progress_;
   TimeNs idle_since_ns_ = 0;
-  TimeNs paused_since_ns_ = 0;  // waits for upload room; 0 while it does not
   RoomAwaiter* room_waiter_ = nullptr;
   bool had_unsent_ = false;
   bool is_leaving_ = false;  // evicted
@@ -175,7 +175,6 @@ class Server {
 
   Io& io;
   const Limits limits;
-  const h2::SessionConfig session_config;
   const ServerTimeouts timeouts;
   Handler& handler;
   BlockSlab& send_blocks;

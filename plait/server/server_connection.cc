@@ -94,7 +94,7 @@ void ServerConnection::onTimer() {
     server_.counters_.stalled_connections += 1;
     PLAIT_RARE("a client does not read");
     abort(connectionError(ErrorCode::stalled, "the client does not read what is sent to it"));
-  } else if (paused_since_ns_ != 0 && now_ns - paused_since_ns_ >= stall_ns) {
+  } else if (room_waiter_ != nullptr && now_ns - room_waiter_->since_ns_ >= stall_ns) {
     server_.counters_.stalled_connections += 1;
     abort(connectionError(ErrorCode::stalled, "no memory for request bodies became free in time").as(Fault::no_memory));
   } else {
@@ -122,10 +122,8 @@ void ServerConnection::RoomAwaiter::await_suspend(std::coroutine_handle<> handle
   PLAIT_RARE("an upload waits for memory");
   handle_ = handle;
   connection_.room_waiter_ = this;
-  if (connection_.paused_since_ns_ == 0) {
-    connection_.paused_since_ns_ = connection_.server_.io.nowNs();
-    connection_.server_.counters_.upload_pauses += 1;
-  }
+  since_ns_ = connection_.server_.io.nowNs();
+  connection_.server_.counters_.upload_pauses += 1;
   connection_.server_.upload_waiters_.pushBack(*this);
 }
 
@@ -135,7 +133,6 @@ void ServerConnection::RoomAwaiter::await_resume() {
 }
 
 void ServerConnection::wakeForRoom() {
-  paused_since_ns_ = 0;
   if (room_waiter_ == nullptr) return;
   room_waiter_->node.unlink();
   server_.io.ready(std::exchange(room_waiter_, nullptr)->handle_);
