@@ -44,7 +44,7 @@ class Response {
     }
     Result<Bytes> await_resume() {
       pipe_.detach();
-      if (pipe_.isAborted()) return fail(*pipe_.error());
+      if (pipe_.isAborted()) return fail(pipe_.error());
       given_ = pipe_.front().size();
       return pipe_.front();
     }

@@ -18,7 +18,7 @@ void Pipe::consumed(size_t count) {
 }
 
 bool Pipe::push(Bytes bytes, bool last) {
-  if (error_ || finished_) return true;
+  if (isAborted() || finished_) return true;
   PLAIT_ASSERT(!ended_);
   total_ += bytes.size();
   if (replay_budget_ != nullptr) {
@@ -27,7 +27,7 @@ bool Pipe::push(Bytes bytes, bool last) {
       disableReplay();
     } else {
       replay_budget_->available -= bytes.size();
-      replay_charged_ += bytes.size();
+      replay_charged_ += static_cast<uint32_t>(bytes.size());
     }
   }
   ended_ = last;
@@ -37,11 +37,11 @@ bool Pipe::push(Bytes bytes, bool last) {
     pumping_ = true;
     const size_t taken = consumer_->onBody(bytes, last);
     bytes = bytes.subspan(taken);
-    if (bytes.empty() && last && !error_) finish();
+    if (bytes.empty() && last && !isAborted()) finish();
     account(taken);
     pumping_ = false;
     // A consumer that gave up while it was given bytes has cancelled the pipe, or the producer has aborted it.
-    if (error_ || finished_) return true;
+    if (isAborted() || finished_) return true;
   }
   if (!bytes.empty() && !buffered_.append(bytes)) return false;
   pump();
@@ -49,14 +49,15 @@ bool Pipe::push(Bytes bytes, bool last) {
 }
 
 bool Pipe::end(const FieldList* trailers) {
-  if (error_ || finished_) return true;
+  if (isAborted() || finished_) return true;
   PLAIT_ASSERT(!ended_);
   if (trailers != nullptr && trailers->count() != 0) {
     // Entries and bytes together: the list's own size counts 32 for each field, more than an entry takes.
-    if (!trailers_block_.reserve(trailers->listSize() + 64)) return false;
-    trailers_ = FieldList(trailers_block_.memory());
-    if (!trailers_.append(*trailers)) return false;
-    has_trailers_ = true;
+    if (!trailers_block_.reserve(sizeof(FieldList) + trailers->listSize() + 64)) return false;
+    const MutableBytes memory = trailers_block_.memory();
+    auto* own = new (memory.data()) FieldList(memory.subspan(sizeof(FieldList)));
+    if (!own->append(*trailers)) return false;
+    trailers_ = own;
   }
   ended_ = true;
   pump();
@@ -64,7 +65,8 @@ bool Pipe::end(const FieldList* trailers) {
 }
 
 void Pipe::abort(const Error& error) {
-  if (error_ || finished_) return;
+  if (isAborted() || finished_) return;
+  PLAIT_ASSERT(error.code != ErrorCode::none);
   error_ = error;
   producer_ = nullptr;
   disableReplay();
@@ -74,8 +76,8 @@ void Pipe::abort(const Error& error) {
 
 void Pipe::attach(BodyConsumer& consumer) {
   PLAIT_ASSERT(consumer_ == nullptr);
-  if (error_) {
-    consumer.onBodyAborted(*error_);
+  if (isAborted()) {
+    consumer.onBodyAborted(error_);
     return;
   }
   consumer_ = &consumer;
@@ -92,7 +94,7 @@ void Pipe::pump() {
       if (ended_ && consumer_->onBodyEnd(trailers())) finish();
       break;
     }
-    const bool last = ended_ && !has_trailers_ && front.size() == buffered_.size();
+    const bool last = ended_ && trailers_ == nullptr && front.size() == buffered_.size();
     const size_t taken = consumer_->onBody(front, last);
     consumed(taken);
     if (taken != front.size()) break;
@@ -108,19 +110,20 @@ void Pipe::finish() {
 
 void Pipe::cancel(const Error& error) {
   consumer_ = nullptr;
-  if (error_ || finished_) return;
+  if (isAborted() || finished_) return;
+  PLAIT_ASSERT(error.code != ErrorCode::none);
   error_ = error;
   disableReplay();
   buffered_.clear();
   if (BodyProducer* producer = std::exchange(producer_, nullptr)) producer->onConsumerGone(error);
 }
 
-void Pipe::enableReplay(ReplayBudget& budget, size_t limit) {
+void Pipe::enableReplay(ReplayBudget& budget, uint32_t limit) {
   PLAIT_ASSERT(consumed_ == 0 && replay_budget_ == nullptr);
   // What came before anybody asked is still here, whole, and is the first to be held.
-  if (error_ || total_ > limit || total_ > budget.available || buffered_.isScarce()) return;
+  if (isAborted() || total_ > limit || total_ > budget.available || buffered_.isScarce()) return;
   budget.available -= total_;
-  replay_charged_ = total_;
+  replay_charged_ = static_cast<uint32_t>(total_);
   replay_budget_ = &budget;
   replay_limit_ = limit;
   buffered_.retain(true);

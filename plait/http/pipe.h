@@ -9,8 +9,6 @@
 // known, so that a request that was provably not processed can be sent again (RFC 9113 §8.7).
 #pragma once
 
-#include <optional>
-
 #include "plait/base/byte_queue.h"
 #include "plait/base/error.h"
 #include "plait/http/header_block.h"
@@ -75,7 +73,7 @@ class Pipe {
 
   // -- replay
   // Keeps up to `limit` bytes, as long as `budget` has room and most blocks are free, until disableReplay().
-  void enableReplay(ReplayBudget& budget, size_t limit);
+  void enableReplay(ReplayBudget& budget, uint32_t limit);
   void disableReplay();
   // True when every byte the consumer took can be given to another one.
   bool canReplay() const {
@@ -87,13 +85,13 @@ class Pipe {
   // -- what anybody may ask
   bool isEnded() const { return ended_; }        // the producer has said all
   bool isFinished() const { return finished_; }  // the consumer has all
-  bool isAborted() const { return error_.has_value(); }
-  const std::optional<Error>& error() const { return error_; }
+  bool isAborted() const { return error_.code != ErrorCode::none; }
+  const Error& error() const { return error_; }
   size_t bufferedBytes() const { return buffered_.size(); }
   Bytes front() const { return buffered_.front(); }
   // For consumers that read front() by themselves: `count` bytes of it are done with.
   void consumed(size_t count);
-  const FieldList* trailers() const { return has_trailers_ ? &trailers_ : nullptr; }
+  const FieldList* trailers() const { return trailers_; }
   uint64_t totalBytes() const { return total_; }
 
  private:
@@ -102,18 +100,17 @@ class Pipe {
 
   ByteQueue buffered_;
   HeaderBlock trailers_block_;
-  FieldList trailers_;
+  FieldList* trailers_ = nullptr;  // at the start of its block
   BodyProducer* producer_ = nullptr;
   BodyConsumer* consumer_ = nullptr;
   ReplayBudget* replay_budget_ = nullptr;
-  size_t replay_limit_ = 0;
-  size_t replay_charged_ = 0;
-  std::optional<Error> error_;
+  Error error_;
   uint64_t total_ = 0;     // bytes pushed
   uint64_t credited_ = 0;  // bytes for which the producer has been told onConsumed; never twice, also after a rewind
   uint64_t consumed_ = 0;  // bytes the present consumer has taken
+  uint32_t replay_limit_ = 0;
+  uint32_t replay_charged_ = 0;
   bool ended_ = false;
-  bool has_trailers_ = false;
   bool finished_ = false;
   bool pumping_ = false;
 };

@@ -8,7 +8,7 @@ namespace plait {
 
 using http::FieldName;
 
-bool Exchange::adoptRequest(const http::RequestHead& head, const http::FieldList& fields) {
+bool Exchange::adoptRequest(const http::RequestHead& head, const http::FieldList& fields, BlockSlab& body_blocks) {
   started_ns_ = io_.nowNs();
   // HTTP/2's method, path and so on are kept among the fields and come with them.
   const size_t needed = fields.heldBytes() + head.method.size() + head.scheme.size() + head.authority.size() +
@@ -23,6 +23,7 @@ bool Exchange::adoptRequest(const http::RequestHead& head, const http::FieldList
   request_.authority = own.moved(head.authority, fields);
   request_.path = own.moved(head.path, fields);
   request_.protocol = own.moved(head.protocol, fields);
+  if (!head.end_stream) request_pipe_.emplace(body_blocks, headers_).setProducer(this);
   return true;
 }
 
@@ -34,7 +35,7 @@ void Exchange::sendContinue() {
   sendInterim(interim);
 }
 
-void Exchange::bodyDone(std::optional<Error> error) {
+void Exchange::bodyDone(const Error& error) {
   if (body_done_) return;
   body_done_ = true;
   relay_error_ = error;
@@ -42,7 +43,7 @@ void Exchange::bodyDone(std::optional<Error> error) {
 }
 
 void Exchange::clientGone(const Error& error) {
-  request_pipe_.abort(error);
+  if (request_pipe_) request_pipe_->abort(error);
   if (relayed_ != nullptr) std::exchange(relayed_, nullptr)->cancel(error);
   bodyDone(error);
   cancel_.cancel(error);

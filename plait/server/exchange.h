@@ -32,13 +32,14 @@ struct Rejection {
 
 class Exchange : public http::BodyProducer, public http::BodyConsumer {
  public:
-  Exchange(Io& io, const ClientInfo& client, BlockSlab& stream_blocks, http::HeaderSlab& headers)
-      : request_pipe_(stream_blocks, headers), head_block_(headers), io_(io), client_(client) {}
+  Exchange(Io& io, const ClientInfo& client, http::HeaderSlab& headers)
+      : headers_(headers), head_block_(headers), io_(io), client_(client) {}
 
   const http::RequestHead& request() const { return request_; }
   http::RequestHead& mutableRequest() { return request_; }
   // The request's body; null when there is none.
-  http::Pipe* requestBody() { return request_.end_stream ? nullptr : &request_pipe_; }
+  http::Pipe* requestBody() { return request_pipe_ ? &*request_pipe_ : nullptr; }
+  const http::Pipe* requestBody() const { return request_pipe_ ? &*request_pipe_ : nullptr; }
   const ClientInfo& client() const { return client_; }
   TimeNs startedNs() const { return started_ns_; }
 
@@ -64,7 +65,7 @@ class Exchange : public http::BodyProducer, public http::BodyConsumer {
     void await_suspend(std::coroutine_handle<> handle) { exchange_.relay_waiter_ = handle; }
     Status await_resume() {
       exchange_.relayed_ = nullptr;
-      if (exchange_.relay_error_) return fail(*exchange_.relay_error_);
+      if (exchange_.relay_error_.code != ErrorCode::none) return fail(exchange_.relay_error_);
       return {};
     }
 
@@ -97,13 +98,15 @@ class Exchange : public http::BodyProducer, public http::BodyConsumer {
 
   static constexpr size_t hot_size = 640;
   virtual void sendShortBody(std::string_view text) = 0;
-  // Copies a head into this exchange's memory; false when there is none.
-  bool adoptRequest(const http::RequestHead& head, const http::FieldList& fields);
-  void bodyDone(std::optional<Error> error);
+  // Copies a head into this exchange's memory, and makes the pipe of its body, if it has one, over `body_blocks`; false
+  // when there is no memory.
+  bool adoptRequest(const http::RequestHead& head, const http::FieldList& fields, BlockSlab& body_blocks);
+  // `error`: none where it was taken whole.
+  void bodyDone(const Error& error = {});
   void clientGone(const Error& error);
 
   http::RequestHead request_;
-  http::Pipe request_pipe_;
+  http::HeaderSlab& headers_;
   http::HeaderBlock head_block_;
   CancelToken cancel_;
   Io& io_;
@@ -114,8 +117,10 @@ class Exchange : public http::BodyProducer, public http::BodyConsumer {
   bool head_sent_ = false;
   bool body_done_ = false;
   http::Pipe* relayed_ = nullptr;
-  std::optional<Error> relay_error_;
+  Error relay_error_;
   std::coroutine_handle<> relay_waiter_;
+  // Most requests have no body, and its memory is not touched then.
+  std::optional<http::Pipe> request_pipe_;
 };
 
 // What is done with a request. The returned task ends with exchange.end().

@@ -13,11 +13,7 @@ constexpr size_t max_buffered_body = 64 * 1024;
 }  // namespace
 
 H1Exchange::H1Exchange(H1Server& server, ServerConnection& connection)
-    : Exchange(connection.server().io, connection.client(), connection.server().upload_blocks,
-               connection.server().headers),
-      server_(server) {
-  request_pipe_.setProducer(this);
-}
+    : Exchange(connection.server().io, connection.client(), connection.server().headers), server_(server) {}
 
 void H1Exchange::onConsumed(size_t) {
   server_.wake();
@@ -63,7 +59,7 @@ bool H1Exchange::onBodyEnd(const http::FieldList* trailers) {
     return true;
   }
   sock.flushLater();
-  bodyDone(std::nullopt);
+  bodyDone();
   return true;
 }
 
@@ -87,7 +83,7 @@ bool H1Exchange::sendHead(const http::ResponseHead& head, bool end_stream) {
   own.end_stream = end_stream;
   // A request body that nobody reads to its end cannot be told from the next request.
   is_tunnel_ = head.status == 101 && !request_.protocol.empty();
-  const bool unread = !request_.end_stream && request_.protocol.empty() && !request_pipe_.isEnded();
+  const bool unread = !request_.end_stream && request_.protocol.empty() && !request_pipe_->isEnded();
   if (!parse_.keep_alive || unread || server_.connection_.server().isDraining()) server_.close_after_ = true;
   auto framing = h1::writeResponseHead(sock.output(), own,
                                        {.request_method = request_.method,
@@ -107,7 +103,7 @@ bool H1Exchange::sendHead(const http::ResponseHead& head, bool end_stream) {
     if (!writer_.isDone()) {
       if (Status status = writer_.finish(sock.output()); !status) abort(status.error());
     }
-    bodyDone(std::nullopt);
+    bodyDone();
   }
   return true;
 }
@@ -118,7 +114,7 @@ void H1Exchange::sendShortBody(std::string_view text) {
   if (!taken || *taken != text.size() || !writer_.finish(sock.output())) {
     abort(streamError(ErrorCode::no_memory, "no room for the error's text"));
   }
-  bodyDone(std::nullopt);
+  bodyDone();
 }
 
 void H1Exchange::abort(const Error& error) {
@@ -224,7 +220,7 @@ bool H1Server::onDeadline() {
 
 void H1Server::checkBody(TimeNs now_ns) {
   if (!waits_for_body_ || exchange_ == nullptr || exchange_->isHeadSent() ||
-      exchange_->request_pipe_.bufferedBytes() != 0) {
+      exchange_->request_pipe_->bufferedBytes() != 0) {
     return body_progress_.rest();
   }
   const Server& server = connection_.server();
@@ -260,7 +256,7 @@ Task<bool> H1Server::readBody(Io& io) {
       connection_.expectBy(never_ns);
       continue;
     }
-    http::Pipe& pipe = exchange_->request_pipe_;
+    http::Pipe& pipe = *exchange_->request_pipe_;
     const bool wanted = !pipe.isAborted() && !pipe.isFinished();
     if (event->kind == h1::BodyEvent::Kind::end) {
       if (wanted) (void)pipe.end(event->has_trailers ? &trailers : nullptr);
@@ -272,8 +268,8 @@ Task<bool> H1Server::readBody(Io& io) {
       co_return false;
     }
     if (event->last) co_return true;
-    while (exchange_ != nullptr && exchange_->request_pipe_.bufferedBytes() > max_buffered_body &&
-           !exchange_->request_pipe_.isAborted()) {
+    while (exchange_ != nullptr && exchange_->request_pipe_->bufferedBytes() > max_buffered_body &&
+           !exchange_->request_pipe_->isAborted()) {
       input_.park();
       co_await ChangeAwaiter(*this);
     }
@@ -283,7 +279,7 @@ Task<bool> H1Server::readBody(Io& io) {
 
 Task<void> H1Server::readTunnel(Io&) {
   while (exchange_ != nullptr) {
-    http::Pipe& pipe = exchange_->request_pipe_;
+    http::Pipe& pipe = *exchange_->request_pipe_;
     if (!input_.empty()) {
       while (connection_.server().uploadsAreShort() && !connection_.sock().isAborted())
         co_await connection_.uploadRoom();
@@ -377,7 +373,7 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
     }
     // Once a tunnel is open, what it carries to the backend is the request's body.
     head.end_stream = parse.framing == h1::BodyFraming::none && head.protocol.empty();
-    if (exchange_ == nullptr || !exchange_->adoptRequest(head, head.fields)) {
+    if (exchange_ == nullptr || !exchange_->adoptRequest(head, head.fields, server.upload_blocks)) {
       if (exchange_ != nullptr) server.h1_exchanges.destroy(std::exchange(exchange_, nullptr));
       server.counters_.requests_refused += 1;
       refused = 503;

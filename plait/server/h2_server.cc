@@ -40,11 +40,7 @@ h2::SessionConfig H2Server::sessionConfig(const Limits& limits) {
 }
 
 H2Exchange::H2Exchange(H2Server& server, ServerConnection& connection)
-    : Exchange(connection.server().io, connection.client(), connection.server().upload_blocks,
-               connection.server().headers),
-      server_(server) {
-  request_pipe_.setProducer(this);
-}
+    : Exchange(connection.server().io, connection.client(), connection.server().headers), server_(server) {}
 
 void H2Exchange::onConsumed(size_t count) {
   uncredited_ -= count;
@@ -80,7 +76,7 @@ size_t H2Exchange::onBody(Bytes bytes, bool last) {
   if (taken != bytes.size()) {
     server_.block(*this);
   } else if (local_ended) {
-    bodyDone(std::nullopt);
+    bodyDone();
   }
   return taken;
 }
@@ -105,7 +101,7 @@ bool H2Exchange::onBodyEnd(const http::FieldList* trailers) {
     return false;
   }
   server_.connection_.sock().flushLater();
-  bodyDone(std::nullopt);
+  bodyDone();
   return true;
 }
 
@@ -150,7 +146,7 @@ bool H2Exchange::sendHead(const http::ResponseHead& head, bool end_stream) {
   if (head_sent_ || !writeHead(head, end_stream)) return false;
   head_sent_ = true;
   status_ = head.status;
-  if (end_stream) bodyDone(std::nullopt);
+  if (end_stream) bodyDone();
   return true;
 }
 
@@ -158,7 +154,7 @@ void H2Exchange::sendShortBody(std::string_view text) {
   if (server_.session_.sendData(*this, asBytes(text), true) != text.size()) {
     abort(streamError(ErrorCode::no_memory, "no room for the error's text"));
   }
-  bodyDone(std::nullopt);
+  bodyDone();
 }
 
 void H2Exchange::abort(const Error& error) {
@@ -251,8 +247,9 @@ bool H2Server::mustPause() {
   if (!connection_.server().uploadsAreShort()) return false;
   for (h2::Stream* stream = session_.streams().front(); stream != nullptr; stream = session_.streams().next(*stream)) {
     const auto& exchange = *static_cast<H2Exchange*>(stream);
-    const http::Pipe& pipe = exchange.request_pipe_;
-    if (!exchange.remote_ended && !exchange.is_reset && !pipe.isAborted() && !pipe.isFinished()) return true;
+    const http::Pipe* const body = exchange.requestBody();
+    if (body != nullptr && !exchange.remote_ended && !exchange.is_reset && !body->isAborted() && !body->isFinished())
+      return true;
   }
   return false;
 }
@@ -322,7 +319,8 @@ bool H2Server::isWindowStalled(H2Exchange& exchange, TimeNs now_ns, bool is_conn
 bool H2Server::isBodyStalled(H2Exchange& exchange, TimeNs now_ns) {
   // After the response's head both sides may take their time: a stream of messages is silent for as long as it likes.
   const bool client_may_send = exchange.receive_window.available() != 0 && session_.receiveWindow() > 0;
-  if (exchange.remote_ended || exchange.head_sent_ || exchange.request_pipe_.bufferedBytes() != 0 || !client_may_send) {
+  if (exchange.remote_ended || exchange.head_sent_ || exchange.request_pipe_->bufferedBytes() != 0 ||
+      !client_may_send) {
     exchange.body_progress_.rest();
     return false;
   }
@@ -392,7 +390,7 @@ void H2Server::onRequest(h2::Event& event, Io& io) {
   Server& server = connection_.server();
   const bool has_room = leavesBlocksToFragments(server.headers, event.fields.heldBytes());
   H2Exchange* exchange = has_room ? server.h2_exchanges.create(*this, connection_) : nullptr;
-  if (exchange == nullptr || !exchange->adoptRequest(event.request, event.fields)) {
+  if (exchange == nullptr || !exchange->adoptRequest(event.request, event.fields, server.upload_blocks)) {
     if (exchange != nullptr) server.h2_exchanges.destroy(exchange);
     PLAIT_RARE("a request is refused");
     server.counters_.requests_refused += 1;
@@ -427,20 +425,20 @@ void H2Server::onEvent(h2::Event& event, Io& io) {
     case h2::Event::Kind::rejected:
       return onRejected(event);
     case h2::Event::Kind::data:
-      if (exchange->request_pipe_.isAborted() || exchange->request_pipe_.isFinished()) {
+      if (exchange->request_pipe_->isAborted() || exchange->request_pipe_->isFinished()) {
         session_.credit(exchange, event.data.size());
         return;
       }
       exchange->received_ns_ = io.nowNs();
       exchange->received_bytes_ += event.data.size();
       exchange->uncredited_ += event.data.size();
-      if (!exchange->request_pipe_.push(event.data, event.end_stream)) {
+      if (!exchange->request_pipe_->push(event.data, event.end_stream)) {
         session_.sendReset(*exchange, H2Error::enhance_your_calm);
         exchange->clientGone(streamError(ErrorCode::no_memory, "no block is left for the request's body"));
       }
       return;
     case h2::Event::Kind::trailers:
-      if (!exchange->request_pipe_.end(&event.fields)) {
+      if (!exchange->request_pipe_->end(&event.fields)) {
         session_.sendReset(*exchange, H2Error::enhance_your_calm);
         exchange->clientGone(streamError(ErrorCode::no_memory, "no memory is left for the request's trailers"));
       }
