@@ -255,7 +255,7 @@ class UltraSock final : Io::Flusher, BufferPool::Waiter {
   uint32_t low_water_ = 64 * 1024;
   uint32_t discards_left_ = UINT32_MAX;
   int32_t offered_ahead_ = 0;  // offered() less consumed_: below zero where output was given up
-  bool discards_ = false;  // what still arrives is for nobody
+  bool discards_ = false;      // what still arrives is for nobody
   bool reading_stopped_ = false;
   // Much may wait in the kernel, and all of it would come at once: what was not read in time, or before the first read.
   // Then one buffer is asked for at a time, until one is not filled.
