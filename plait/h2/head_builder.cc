@@ -7,7 +7,12 @@ namespace plait::h2 {
 using http::FieldName;
 
 void HeadBuilder::addWithCare(const DecodedField& field) {
-  if (isPseudo(field)) return addPseudo(field);
+  if (isPseudo(field)) {
+    if (isWanted()) addPseudo(field);
+    return;
+  }
+  (field.id == FieldName::cookie ? crumb_count_ : field_count_) += 1;
+  if (!isWanted()) return;
   regular_seen_ = true;
   if (!field.is_sound) {
     const bool is_name = field.id != FieldName::unknown || http::isLowerCaseToken(field.name);

@@ -17,35 +17,28 @@ class HeadBuilder {
               http::ResponseHead& response)
       : kind_(kind), admits_protocol_(admits_protocol), fields_(memory), request_(request), response_(response) {}
   // Bounds on RFC 9113 §6.5.2's measure, on the number of fields, and on that of a cookie's crumbs, which are one field
-  // to whoever sent them. Pseudo-header fields count as none: one that comes twice makes the message malformed.
+  // to whoever sent them. Pseudo-header fields count as none: one that comes twice makes the message malformed. Where
+  // any is exceeded the fields are only counted.
   void limit(size_t list_size, uint32_t fields, uint32_t crumbs) {
     max_list_size_ = list_size;
     max_fields_ = fields;
     max_crumbs_ = crumbs;
   }
 
-  static bool isPseudo(const DecodedField& field) {
-    // Most names are regular ones by their number alone.
-    constexpr http::FieldNameSet candidates = {http::FieldName::unknown,          http::FieldName::pseudo_method,
-                                               http::FieldName::pseudo_scheme,    http::FieldName::pseudo_path,
-                                               http::FieldName::pseudo_authority, http::FieldName::pseudo_status,
-                                               http::FieldName::pseudo_protocol};
-    return candidates.contains(field.id) && !field.name.empty() && field.name[0] == ':';
-  }
+  // Of a message that is not wanted, the fields are only counted.
+  void drop() { is_too_large_ = true; }
 
   void add(const DecodedField& field) {
     list_size_ += field.name.size() + field.value.size() + 32;
-    if (field.id == http::FieldName::cookie) {
-      crumb_count_ += 1;
-    } else if (!isPseudo(field)) {
-      field_count_ += 1;
-    }
-    if (list_size_ > max_list_size_ || field_count_ > max_fields_ || crumb_count_ > max_crumbs_) is_too_large_ = true;
-    if (fault_ != nullptr || is_too_large_) return;
-    if (needs_care.contains(field.id) || !field.is_sound) return addWithCare(field);
-    regular_seen_ = true;
-    if (!fields_.add(field.name, field.value, field.id, field.never_indexed)) is_too_large_ = true;
+    all_count_ += 1;
+    // Most fields are regular ones by the number of their name alone.
+    if (needs_care.contains(field.id) || !field.is_sound) [[unlikely]]
+      return addWithCare(field);
+    addRegular(field);
   }
+  // RFC 9113 §6.5.2's measure of all fields so far, kept or not, and how many they are.
+  size_t listSize() const { return list_size_; }
+  uint32_t allCount() const { return all_count_; }
   // Checks what only the whole can tell. `ends_stream`: the header block carries END_STREAM.
   void finish(bool ends_stream);
 
@@ -63,16 +56,37 @@ class HeadBuilder {
   bool isConnect() const { return request_.method == "CONNECT"; }
 
  private:
-  // Names that mean something to HTTP/2 itself. An unknown one that begins with ':' is not sound, which is care enough.
-  static constexpr http::FieldNameSet needs_care = {
-      http::FieldName::pseudo_method,    http::FieldName::pseudo_scheme,
-      http::FieldName::pseudo_path,      http::FieldName::pseudo_authority,
-      http::FieldName::pseudo_status,    http::FieldName::pseudo_protocol,
-      http::FieldName::content_length,   http::FieldName::host,
-      http::FieldName::connection,       http::FieldName::keep_alive,
-      http::FieldName::proxy_connection, http::FieldName::transfer_encoding,
-      http::FieldName::upgrade,          http::FieldName::te};
+  // Names that mean something to HTTP/2 itself, or are counted apart. An unknown one that begins with ':' is not sound,
+  // which is care enough.
+  static constexpr http::FieldNameSet needs_care = {http::FieldName::pseudo_method,
+                                                    http::FieldName::pseudo_scheme,
+                                                    http::FieldName::pseudo_path,
+                                                    http::FieldName::pseudo_authority,
+                                                    http::FieldName::pseudo_status,
+                                                    http::FieldName::pseudo_protocol,
+                                                    http::FieldName::content_length,
+                                                    http::FieldName::host,
+                                                    http::FieldName::connection,
+                                                    http::FieldName::keep_alive,
+                                                    http::FieldName::proxy_connection,
+                                                    http::FieldName::transfer_encoding,
+                                                    http::FieldName::upgrade,
+                                                    http::FieldName::te,
+                                                    http::FieldName::cookie};
 
+  static bool isPseudo(const DecodedField& field) { return !field.name.empty() && field.name[0] == ':'; }
+  void addRegular(const DecodedField& field) {
+    field_count_ += 1;
+    if (!isWanted()) return;
+    regular_seen_ = true;
+    if (!fields_.add(field.name, field.value, field.id, field.never_indexed)) is_too_large_ = true;
+  }
+  // Nothing is wrong with the message so far, and nothing too large.
+  bool isWanted() {
+    if (list_size_ > max_list_size_ || field_count_ > max_fields_ || crumb_count_ > max_crumbs_) [[unlikely]]
+      is_too_large_ = true;
+    return fault_ == nullptr && !is_too_large_;
+  }
   void addWithCare(const DecodedField& field);
   void addPseudo(const DecodedField& field);
   void addHost(const DecodedField& field);
@@ -84,6 +98,7 @@ class HeadBuilder {
   bool is_too_large_ = false;
   uint32_t pseudo_seen_ = 0;
   uint32_t unsound_ = 0;  // of those, and of Host in place of :authority, which are malformed
+  uint32_t all_count_ = 0;
   uint32_t field_count_ = 0;
   uint32_t max_fields_ = UINT32_MAX;
   uint32_t crumb_count_ = 0;

@@ -173,7 +173,8 @@ uint8_t* HpackEncoder::otherField(uint8_t* out, std::string_view name, std::stri
   }
   const uint32_t name_hash = hashOfName(id, name);
   const uint32_t slots = table_.slotCount();
-  const uint32_t named = findName(name_hash, name, id);
+  // A name of the static table is not looked for: field() has seen that its last value is another one.
+  const uint32_t named = entries.name_index == 0 ? findName(name_hash, name, id) : slots;
   const auto indexIn = [&](uint32_t slot) { return static_table_size + 1 + table_.entryIn(slot); };
   uint32_t name_index = entries.name_index;
   if (name_index == 0 && named != slots) name_index = indexIn(named);

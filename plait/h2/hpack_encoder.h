@@ -103,8 +103,8 @@ class HpackEncoder {
   static constexpr uint16_t index_share = 4;
   // Chosen so that names that often come together have buckets of their own.
   static constexpr uint32_t hashOfId(http::FieldName id) { return static_cast<uint32_t>(id) * 11 >> 3; }
-  uint8_t* fieldBuckets() const { return table_.index(); }
-  uint8_t* nameBuckets() const { return table_.index() + 2 * table_.slotCount(); }
+  uint8_t* nameBuckets() const { return table_.index(); }
+  uint8_t* fieldBuckets() const { return table_.index() + 2 * table_.slotCount(); }
   uint32_t placeOf(uint32_t hash) const { return hash & (2 * table_.slotCount() - 1); }
   // A slot, if it is one, has that name, which has a number. Its entry may be gone.
   bool isOfName(uint32_t slot, http::FieldName id) const {

@@ -266,6 +266,7 @@ class Session {
   Status onHeaders(Bytes payload, Event& event);
   Status onContinuation(Bytes payload, Event& event);
   Status onHeaderBlock(Bytes block, Event& event);
+  bool comesToExcess(const HeadBuilder& head) const;
   Status onWindowUpdate(Bytes payload, Event& event);
   Status onReset(Bytes payload, Event& event);
   Status onGoaway(Bytes payload, Event& event);

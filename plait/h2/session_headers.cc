@@ -55,6 +55,12 @@ Status Session::onContinuation(Bytes payload, Event& event) {
   return onHeaderBlock(block, event);
 }
 
+bool Session::comesToExcess(const HeadBuilder& head) const {
+  const SessionConfig& config = scratch_.config;
+  return head.listSize() > excess * size_t{config.max_header_list_size} ||
+         head.allCount() > excess * (config.max_fields + config.max_cookie_crumbs);
+}
+
 Status Session::onHeaderBlock(Bytes block, Event& event) {
   const uint32_t id = block_stream_id_;
   Stream* stream = find(id);
@@ -92,29 +98,25 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
   HeadBuilder head(kind, {scratch_.fields, SessionScratch::header_memory}, scratch_.config.enable_connect_protocol,
                    event.request, event.response);
   head.limit(scratch_.config.max_header_list_size, scratch_.config.max_fields, scratch_.config.max_cookie_crumbs);
+  if (is_dropped) head.drop();
   if (block_depends_on_itself_) head.reject("a stream depends on itself (RFC 7540 §5.3.1)");
   HpackDecoder::Cursor cursor(block);
-  size_t block_bytes = 0;
-  uint32_t block_fields = 0;
   for (DecodedField field;;) {
     // Every field is decoded, for the tables' sake, also those of a message that is not wanted (RFC 9113 §4.3). But no
     // honest peer sends so much that it is worth more than the connection (§10.5.1).
-    if (block_bytes > excess * size_t{scratch_.config.max_header_list_size} ||
-        block_fields > excess * (scratch_.config.max_fields + scratch_.config.max_cookie_crumbs)) {
+    if (head.isTooLarge() && comesToExcess(head)) {
       return fail(H2Error::enhance_your_calm, "a header block that comes to many times what is allowed",
                   Fault::message_too_large);
     }
     const auto more = decoder_.next(cursor, field, scratch_.hpack);
     if (!more) return fail(static_cast<H2Error>(more.error().detail), more.error().reason);
     if (!*more) break;
-    block_fields += 1;
-    block_bytes += field.name.size() + field.value.size() + 32;
-    if (!is_dropped) head.add(field);
+    head.add(field);
   }
-  work_ += block_fields;
+  work_ += head.allCount();
   // Whatever becomes of the block, what it came to has been decoded.
-  if (role_ == Role::server && block_bytes > scratch_.config.max_header_list_size) {
-    chargeForFields(block_bytes);
+  if (role_ == Role::server && head.listSize() > scratch_.config.max_header_list_size) {
+    chargeForFields(head.listSize());
     if (reset_tokens_ == 0) return spendReset();
   }
   if (is_request) work_ += work_for_request;

@@ -38,7 +38,11 @@ std::string_view FieldList::keep(std::string_view text) {
   if (memory_ == nullptr) return {};
   auto* kept = reinterpret_cast<char*>(memory_) + used_;
   // A decoder may keep text that it has just written into freeBytes(), so the two may overlap.
-  if (!text.empty()) std::memmove(kept, text.data(), text.size());
+  if (text.size() <= 32) {
+    copyShort(kept, text.data(), text.size());
+  } else {
+    std::memmove(kept, text.data(), text.size());
+  }
   used_ += static_cast<uint32_t>(text.size());
   return {kept, text.size()};
 }

@@ -30,14 +30,11 @@ class FrameSlab {
   // Never null: the number of coroutines is bounded by the slabs of connections and exchanges, for which this one is
   // dimensioned, so running out is a bug and stops the process.
   void* take(size_t size) {
-    for (size_t i = 0; i < class_sizes.size(); ++i) {
-      if (size + header_size > class_sizes[i]) continue;
-      void* block = slabs_[i]->take();
-      if (block == nullptr) continue;
-      *static_cast<BlockSlab**>(block) = &*slabs_[i];
-      return static_cast<uint8_t*>(block) + header_size;
-    }
-    PLAIT_UNREACHABLE();
+    // The size of a coroutine's frame is a constant, and so is its class.
+    PLAIT_ASSERT(size + header_size <= class_sizes.back());
+    size_t index = 0;
+    while (index + 1 < class_sizes.size() && size + header_size > class_sizes[index]) index += 1;
+    return takeFrom(index);
   }
   static void give(void* frame) {
     auto* block = static_cast<uint8_t*>(frame) - header_size;
@@ -69,6 +66,19 @@ class FrameSlab {
  private:
   // Few coroutines are large: the upper classes are for connections' and start-up's, not for requests'.
   static size_t countOf(size_t index, uint32_t count) { return class_sizes[index] <= 2048 ? count : count / 8 + 16; }
+
+  // From that class, or, where it is used up, from a larger one.
+  void* takeFrom(size_t index) {
+    for (; index < class_sizes.size(); ++index) {
+      BlockSlab& slab = *slabs_[index];
+      void* block = slab.take();
+      if (block == nullptr) [[unlikely]]
+        continue;
+      *static_cast<BlockSlab**>(block) = &slab;
+      return static_cast<uint8_t*>(block) + header_size;
+    }
+    PLAIT_UNREACHABLE();
+  }
 
   static constexpr size_t header_size = 16;
   std::array<std::optional<BlockSlab>, class_sizes.size()> slabs_;

@@ -10,7 +10,7 @@ INSTANTIATE_TEST_SUITE_P(Backends, IoTest, testing::Values(IoKind::uring, IoKind
 
 // Two connected sockets: `client` was connected by an op, `server` accepted by one.
 struct ConnectionTest : IoTest {
-  explicit ConnectionTest(uint32_t buffer_count = 8) : IoTest(buffer_count) {
+  explicit ConnectionTest(uint32_t buffer_count = 8, uint32_t buffer_size = 4096) : IoTest(buffer_count, buffer_size) {
     listener = listenOn(address);
     EXPECT_GE(listener, 0);
     accept.emplace(io, OpKind::accept, listener);
@@ -184,6 +184,30 @@ TEST_P(ManyBuffers, WhatHasPiledUpArrivesWholeAndInOrderWithTheEndBehindIt) {
     EXPECT_EQ(recv.last(), 0);
     synchronous(OpKind::close, both[1]);
   }
+}
+
+struct SmallBuffers : ConnectionTest {
+  SmallBuffers() : ConnectionTest(512, 128) {}
+};
+INSTANTIATE_TEST_SUITE_P(Backends, SmallBuffers, testing::Values(IoKind::uring, IoKind::epoll), backendName);
+
+// More buffers than there are completions in a turn.
+TEST_P(SmallBuffers, BulkThatHasPiledUpArrivesWholeAndNoRecvTakesMostBuffers) {
+  const std::string sent(300 * 128 + 64, 'b');
+  ASSERT_EQ(::send(client, sent.data(), sent.size(), MSG_DONTWAIT), static_cast<ssize_t>(sent.size()));
+  Recorder recv(io, OpKind::recv, server);
+  recv.op.bulk = true;
+  recv.keeps = true;
+  recv.submit();
+  ASSERT_TRUE(turnUntil([&] {
+    EXPECT_LE(buffers.lent(), buffers.count() / 4);
+    if (buffers.lent() >= 64) recv.giveBack();
+    if (recv.wantsBuffers()) recv.resume();
+    return recv.text.size() == sent.size();
+  }));
+  EXPECT_EQ(recv.text, sent);
+  recv.giveBack();
+  if (!recv.ended) cancelAndWait(recv);
 }
 
 TEST_P(ConnectionTest, AGatheredSendKeepsItsOrder) {

@@ -19,8 +19,8 @@
 namespace plait::io_test {
 
 struct IoTest : testing::TestWithParam<IoKind> {
-  explicit IoTest(uint32_t buffer_count = 8)
-      : buffers(buffer_count, 4096),
+  explicit IoTest(uint32_t buffer_count = 8, uint32_t buffer_size = 4096)
+      : buffers(buffer_count, buffer_size),
         backend(std::move(*makeBackend(GetParam(), buffers, mailbox, nullptr))),
         io(*backend, buffers, {.frame_count = 256, .ready_count = 4096}) {}
   ~IoTest() override {

@@ -3,7 +3,6 @@
 // when bytes are there. One io_uring_enter a turn submits everything and reaps everything.
 #include <liburing.h>
 #include <poll.h>
-#include <sys/mman.h>
 
 #include <array>
 #include <cerrno>
@@ -11,6 +10,7 @@
 
 #include "plait/io/backend.h"
 #include "plait/io/mailbox.h"
+#include "plait/io/provided_buffers.h"
 #include "plait/io/socket_backend.h"
 
 namespace plait {
@@ -18,14 +18,16 @@ namespace {
 
 constexpr uint32_t submission_entries = 2048;
 constexpr uint32_t completion_entries = 16384;
-constexpr uint16_t buffer_group = 0;
-constexpr uint32_t most_ring_entries = 32768;
 
 // Newer than the distribution's liburing (Linux 6.10): one recv fills as many buffers as it has bytes for. It prepares
-// all that it may fill, so only bulk is received so.
+// all that it may fill, so only bulk is received so. It may fill more than its length says (6.18 tries once more
+// without a bound where the length is used up), so bulk has provided buffers of its own, and what one recv takes of
+// the worker's buffers is bounded by them.
 constexpr uint32_t recv_bundle = 1u << 4;           // IORING_RECVSEND_BUNDLE
 constexpr uint32_t recv_bundle_feature = 1u << 14;  // IORING_FEAT_RECVSEND_BUNDLE
-constexpr uint32_t buffers_at_once = 16;
+constexpr uint32_t bulk_provided = 32;
+// With fewer buffers than that nothing is set aside for bulk.
+constexpr uint32_t fewest_for_bulk = 4 * bulk_provided;
 
 // So few buffers are with the kernel at least, and after so many turns fewer are, if fewer are enough.
 constexpr uint32_t fewest_provided = 16;
@@ -38,11 +40,14 @@ constexpr uint64_t ignored_tag = 2;
 class UringBackend final : public IoBackend {
  public:
   UringBackend(BufferPool& buffers, Mailbox& mailbox, ResolveService* resolver)
-      : buffers_(buffers), mailbox_(mailbox), resolver_(resolver), position_of_(new uint16_t[buffers.count()]) {}
+      : buffers_(buffers),
+        mailbox_(mailbox),
+        resolver_(resolver),
+        common_(buffers, 0, buffers.count()),
+        bulk_(buffers, 1, bulk_provided) {}
 
   ~UringBackend() override {
     if (ring_ready_) io_uring_queue_exit(&ring_);
-    if (buffer_ring_ != nullptr) ::munmap(buffer_ring_, bufferRingSize());
   }
 
   // 0 or -errno.
@@ -55,17 +60,11 @@ class UringBackend final : public IoBackend {
     ring_ready_ = true;
     constexpr uint32_t needed = IORING_FEAT_EXT_ARG | IORING_FEAT_SUBMIT_STABLE;
     if ((params.features & needed) != needed) return -ENOSYS;
-    receives_bundles_ = (params.features & recv_bundle_feature) != 0;
+    receives_bundles_ = (params.features & recv_bundle_feature) != 0 && buffers_.count() >= fewest_for_bulk;
     io_uring_register_ring_fd(&ring_);
-    void* memory = ::mmap(nullptr, bufferRingSize(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return -ENOMEM;
-    buffer_ring_ = static_cast<io_uring_buf_ring*>(memory);
-    io_uring_buf_reg registration{};
-    registration.ring_addr = reinterpret_cast<uint64_t>(buffer_ring_);
-    registration.ring_entries = ringEntries();
-    registration.bgid = buffer_group;
-    if (const int result = io_uring_register_buf_ring(&ring_, &registration, 0); result < 0) return result;
-    io_uring_buf_ring_init(buffer_ring_);
+    for (ProvidedBuffers* provided : {&common_, &bulk_}) {
+      if (const int result = provided->registerAt(ring_); result < 0) return result;
+    }
     provideBuffers();
     armMailbox();
     return 0;
@@ -101,16 +100,18 @@ class UringBackend final : public IoBackend {
       }
       case OpKind::recv: {
         io_uring_sqe* sqe = entry(&op);
+        const bool is_bundle = isBundle(op);
         if (op.single) {
           io_uring_prep_recv(sqe, op.fd, nullptr, buffers_.bufferSize(), 0);
-        } else if (op.bulk && receives_bundles_) {
-          io_uring_prep_recv(sqe, op.fd, nullptr, size_t{buffers_at_once} * buffers_.bufferSize(), 0);
+        } else if (is_bundle) {
+          // Behind the sends of this turn: what they bring about may have come by then.
+          io_uring_prep_recv(sqe, op.fd, nullptr, size_t{bulk_provided} * buffers_.bufferSize(), 0);
           sqe->ioprio |= recv_bundle | IORING_RECVSEND_POLL_FIRST;
         } else {
           io_uring_prep_recv_multishot(sqe, op.fd, nullptr, 0, 0);
         }
         sqe->flags |= IOSQE_BUFFER_SELECT;
-        sqe->buf_group = buffer_group;
+        sqe->buf_group = (is_bundle ? bulk_ : common_).group();
         setData(sqe, &op);
         return;
       }
@@ -173,7 +174,7 @@ class UringBackend final : public IoBackend {
       io_uring_submit_and_get_events(&ring_);
     }
     forgetMessages();
-    const uint32_t provided_before = provided_;
+    const uint32_t provided_before = common_.provided();
     unsigned head = 0;
     unsigned seen = 0;
     io_uring_cqe* cqe = nullptr;
@@ -184,7 +185,7 @@ class UringBackend final : public IoBackend {
       count += take(*cqe, left);
     }
     io_uring_cq_advance(&ring_, seen);
-    adaptProvided(provided_before - provided_);
+    adaptProvided(provided_before - common_.provided());
     while (mailbox_ready_ && count < completions.size()) {
       Op* op = mailbox_.take();
       if (op == nullptr) {
@@ -201,10 +202,6 @@ class UringBackend final : public IoBackend {
   uint64_t entropy() override { return socket_backend::entropy(); }
 
  private:
-  // More than there are buffers: where one is remembered must not be written over before its completion has been seen.
-  uint32_t ringEntries() const { return std::min(buffers_.count() * 2, most_ring_entries); }
-  size_t bufferRingSize() const { return ringEntries() * sizeof(io_uring_buf); }
-
   static void setData(io_uring_sqe* sqe, Op* op) { sqe->user_data = reinterpret_cast<uint64_t>(op); }
 
   io_uring_sqe* entry(Op*) {
@@ -243,20 +240,13 @@ class UringBackend final : public IoBackend {
     return count;
   }
 
-  // The kernel fills buffers in the order in which they were provided. With few of them it comes back to one soon,
-  // while its memory is still in the caches; the rest wait in the pool, the last that was used in front.
+  bool isBundle(const Op& op) const { return op.bulk && !op.single && receives_bundles_; }
+
+  // With few buffers the kernel comes back to one soon, while its memory is still in the caches; the rest wait in the
+  // pool, the last that was used in front.
   void provideBuffers() {
-    int added = 0;
-    const int mask = io_uring_buf_ring_mask(ringEntries());
-    while (provided_ < wanted_) {
-      const int32_t id = buffers_.takeFree();
-      if (id < 0) break;
-      position_of_[id] = static_cast<uint16_t>(buffer_ring_->tail + added);
-      io_uring_buf_ring_add(buffer_ring_, buffers_.data(static_cast<uint32_t>(id)), buffers_.bufferSize(),
-                            static_cast<uint16_t>(id), mask, added++);
-      provided_ += 1;
-    }
-    if (added != 0) io_uring_buf_ring_advance(buffer_ring_, added);
+    common_.provide(wanted_);
+    if (receives_bundles_) bulk_.provide(bulk_provided);
   }
 
   // `filled` of the provided buffers came back in this turn. The kernel should never be left without: a recv that finds
@@ -308,18 +298,18 @@ class UringBackend final : public IoBackend {
   // The kernel names the first buffer that it filled; it goes through them in the order in which they were provided.
   size_t takeReceived(const io_uring_cqe& cqe, Op& op, std::span<Completion> completions) {
     const bool more = (cqe.flags & IORING_CQE_F_MORE) != 0;
-    const uint32_t mask = ringEntries() - 1;
-    const uint32_t first = position_of_[cqe.flags >> IORING_CQE_BUFFER_SHIFT];
+    const uint32_t first = cqe.flags >> IORING_CQE_BUFFER_SHIFT;
     const size_t filled = completionsOf(cqe);
-    provided_ -= static_cast<uint32_t>(filled);
+    ProvidedBuffers& provided = isBundle(op) ? bulk_ : common_;
+    provided.noteTaken(static_cast<uint32_t>(filled));
     if (cqe.res <= 0) {
-      buffers_.untake(cqe.flags >> IORING_CQE_BUFFER_SHIFT);
+      buffers_.untake(first);
       completions.front() = {.op = &op, .result = cqe.res, .buffer_id = -1, .more = more};
       return 1;
     }
     auto left = static_cast<uint32_t>(cqe.res);
     for (uint32_t i = 0; i < filled; ++i) {
-      const uint16_t id = buffer_ring_->bufs[(first + i) & mask].bid;
+      const uint16_t id = provided.behind(first, i);
       const uint32_t size = std::min(left, buffers_.bufferSize());
       left -= size;
       buffers_.markLent(id);
@@ -344,9 +334,8 @@ class UringBackend final : public IoBackend {
   // Of the sends that the kernel has not been told about yet.
   std::array<msghdr, submission_entries> messages_;
   uint32_t message_count_ = 0;
-  io_uring_buf_ring* buffer_ring_ = nullptr;
-  uint32_t provided_ = 0;                    // buffers that the kernel has and has not filled
-  std::unique_ptr<uint16_t[]> position_of_;  // of each buffer in the ring
+  ProvidedBuffers common_;
+  ProvidedBuffers bulk_;
   uint32_t wanted_ = fewest_provided;
   uint32_t most_filled_ = 0;  // in one turn, since wanted_ was looked at
   uint32_t turns_ = 0;
