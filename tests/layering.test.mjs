@@ -27,7 +27,7 @@ function violations(layer, file, text) {
     if (include.startsWith('openssl/') && layer !== 'net') found.push(`${file}: only net names OpenSSL`);
     const kernel = /^(liburing\.h|sys\/(epoll|eventfd|socket)\.h|poll\.h)$/.test(include);
     const mayNameKernel = /_backend\.cc$|\/op\.h$/.test(file) || (layer === 'net' && (file.endsWith('resolver.cc') || include === 'sys/socket.h'));
-    if (kernel && !mayNameKernel && !/_test\.(cc|h)$/.test(file)) found.push(`${file}: only io/*_backend.cc names the kernel (${include})`);
+    if (kernel && !mayNameKernel && !/_test\.(cc|h)$/.test(file)) found.push(`${file}: only io/*_backend.cc and io/uring_buffers.h name the kernel (${include})`);
   }
   return found;
 }

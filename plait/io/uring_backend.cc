@@ -10,8 +10,8 @@
 
 #include "plait/io/backend.h"
 #include "plait/io/mailbox.h"
-#include "plait/io/provided_buffers.h"
 #include "plait/io/socket_backend.h"
+#include "plait/io/uring_buffers.h"
 
 namespace plait {
 namespace {

@@ -424,6 +424,7 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
 }
 
 Task<void> H1Server::run(BufferedInput opening, Io& io) {
+  connection_.begin(opening);
   input_.start(opening.bytes());
   while (co_await serveOne(io) == Outcome::next) connection_.setIdle();
   co_await connection_.scope().join();

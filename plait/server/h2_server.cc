@@ -502,6 +502,7 @@ Status H2Server::feed(Bytes& input, Io& io) {
 }
 
 Task<void> H2Server::run(BufferedInput opening, Io& io) {
+  connection_.begin(opening);
   Bytes& first = opening.bytes();
   session_.start();
   connection_.sock().flushLater();

@@ -70,6 +70,11 @@ class ServerConnection final : public UltraSock::Owner {
   Task<bool> greet(int fd, TlsContext* tls, bool tls_by_first_byte, BufferedInput& opening, Io& io);
   // Serves from those bytes on until the connection is over, and then ends it (Server::ended).
   Task<void> converse(BufferedInput&& opening, Io& io);
+  // The protocol's task runs. What was read before counts for nothing where the connection has been aborted since.
+  void begin(BufferedInput& opening) {
+    has_begun_ = true;
+    if (sock_.isAborted()) opening.bytes() = {};
+  }
   void onOutputDrained() override;
   void onStarved() override { lookSoon(); }
   void onPeerClosed() override;
@@ -121,8 +126,9 @@ class ServerConnection final : public UltraSock::Owner {
   bool isOutputMoving(TimeNs now_ns);
   void evict();
   void wakeForRoom();
-  H2Server* h2() { return std::get_if<H2Server>(&protocol_); }
-  H1Server* h1() { return std::get_if<H1Server>(&protocol_); }
+  // Null as long as the conversation has not begun: nothing may be said on it before its first words.
+  H2Server* h2() { return has_begun_ ? std::get_if<H2Server>(&protocol_) : nullptr; }
+  H1Server* h1() { return has_begun_ ? std::get_if<H1Server>(&protocol_) : nullptr; }
 
   Server& server_;
   UltraSock sock_;
@@ -138,6 +144,7 @@ class ServerConnection final : public UltraSock::Owner {
   RoomAwaiter* room_waiter_ = nullptr;
   bool had_unsent_ = false;
   bool is_leaving_ = false;  // evicted
+  bool has_begun_ = false;
   std::variant<std::monostate, H2Server, H1Server> protocol_;
 };
 

@@ -233,8 +233,8 @@ Task<bool> ServerConnection::greet(int fd, TlsContext* tls, bool tls_by_first_by
 }
 
 Task<void> ServerConnection::converse(BufferedInput&& opening, Io& io) {
-  if (H2Server* const h2 = this->h2()) return h2->run(std::move(opening), io);
-  return h1()->run(std::move(opening), io);
+  if (auto* const h2 = std::get_if<H2Server>(&protocol_)) return h2->run(std::move(opening), io);
+  return std::get_if<H1Server>(&protocol_)->run(std::move(opening), io);
 }
 
 }  // namespace plait
