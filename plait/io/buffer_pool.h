@@ -1,6 +1,6 @@
 // The worker's receive buffers (512 x 16 KiB to start with). A buffer is lent when bytes arrive and counted until its
 // last user gives it back, so an idle connection holds none. Returned ids are picked up by the backend on its next
-// poll(): io_uring puts them back into the kernel's ring, the others hand them out again.
+// poll(): io_uring puts them back into the kernel's rings, the others hand them out again.
 #pragma once
 
 #include <memory>
@@ -62,8 +62,9 @@ class BufferPool {
   };
   void wait(Waiter& waiter) {
     if (!waiter.buffer_node.isLinked()) waiters_.pushBack(waiter);
-    // Meanwhile some may have come back.
-    if (lent_ < count_) wakeWaiter();
+    // Meanwhile some may have come back. Those that a backend keeps ready are of no use to whoever was told that there
+    // are none.
+    if (returned_count_ != 0) wakeWaiter();
   }
   void wakeWaiter() {
     while (Waiter* waiter = waiters_.popFront()) {

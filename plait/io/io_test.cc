@@ -210,6 +210,36 @@ TEST_P(SmallBuffers, BulkThatHasPiledUpArrivesWholeAndNoRecvTakesMostBuffers) {
   if (!recv.ended) cancelAndWait(recv);
 }
 
+// Buffers that one kind of recv had all for a while come back to the other.
+TEST_P(SmallBuffers, BulkGoesOnBehindManyBuffersOfTheOtherKind) {
+  const std::string sent(200 * 128, 'm');
+  Recorder common(io, OpKind::recv, server);
+  common.submit();
+  for (size_t round = 1; round <= 8; ++round) {
+    ASSERT_EQ(::send(client, sent.data(), sent.size(), MSG_DONTWAIT), static_cast<ssize_t>(sent.size()));
+    ASSERT_TRUE(turnUntil([&] {
+      if (common.wantsBuffers()) common.resume();
+      return common.text.size() == round * sent.size();
+    }));
+  }
+  int both[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, both), 0);
+  Recorder bulk(io, OpKind::recv, both[1]);
+  bulk.op.bulk = true;
+  bulk.submit();
+  for (size_t round = 1; round <= 8; ++round) {
+    ASSERT_EQ(::write(both[0], sent.data(), sent.size()), static_cast<ssize_t>(sent.size()));
+    ASSERT_TRUE(turnUntil([&] {
+      if (bulk.wantsBuffers()) bulk.resume();
+      return bulk.text.size() == round * sent.size();
+    })) << round;
+  }
+  if (!bulk.ended) cancelAndWait(bulk);
+  if (!common.ended) cancelAndWait(common);
+  ::close(both[0]);
+  synchronous(OpKind::close, both[1]);
+}
+
 TEST_P(ConnectionTest, AGatheredSendKeepsItsOrder) {
   Recorder recv(io, OpKind::recv, server);
   recv.submit();

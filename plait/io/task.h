@@ -4,8 +4,8 @@
 // awaited task begins at once, and its end goes straight on in its caller, while what both use is still in the caches.
 //
 // Rules that keep the frames safe: parameters are integers, spans, what is moved in, or references to objects that
-// outlive the task; no
-// capturing coroutine lambdas; a Task that takes references to its caller's locals is awaited in the same expression.
+// outlive the task; no capturing coroutine lambdas; a Task that takes references to its caller's locals is awaited in
+// the same expression.
 #pragma once
 
 #include <coroutine>

@@ -1,6 +1,7 @@
 // io_uring: one ring per worker, created and polled by the worker's thread (SINGLE_ISSUER), completions run when we ask
-// for them (DEFER_TASKRUN). accept and recv are multishot; recv takes its buffer from a ring of provided buffers only
-// when bytes are there. One io_uring_enter a turn submits everything and reaps everything.
+// for them (DEFER_TASKRUN). accept and recv are multishot, but for bulk, which is received in bundles; recv takes its
+// buffers from a ring of provided ones only when bytes are there. One io_uring_enter a turn submits everything and
+// reaps everything.
 #include <liburing.h>
 #include <poll.h>
 
@@ -25,9 +26,9 @@ constexpr uint32_t completion_entries = 16384;
 // the worker's buffers is bounded by them.
 constexpr uint32_t recv_bundle = 1u << 4;           // IORING_RECVSEND_BUNDLE
 constexpr uint32_t recv_bundle_feature = 1u << 14;  // IORING_FEAT_RECVSEND_BUNDLE
-constexpr uint32_t bulk_provided = 32;
-// With fewer buffers than that nothing is set aside for bulk.
-constexpr uint32_t fewest_for_bulk = 4 * bulk_provided;
+constexpr uint32_t bulk_provided = 16;
+// With fewer buffers than that none are set aside for bulk.
+constexpr uint32_t fewest_for_bulk = 8 * bulk_provided;
 
 // So few buffers are with the kernel at least, and after so many turns fewer are, if fewer are enough.
 constexpr uint32_t fewest_provided = 16;
@@ -80,7 +81,7 @@ class UringBackend final : public IoBackend {
     op.cancelled = false;
     switch (op.kind) {
       case OpKind::accept: {
-        io_uring_sqe* sqe = entry(&op);
+        io_uring_sqe* sqe = entry();
         io_uring_prep_multishot_accept(sqe, op.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
         setData(sqe, &op);
         return;
@@ -92,14 +93,14 @@ class UringBackend final : public IoBackend {
           fail(op);
           return;
         }
-        io_uring_sqe* sqe = entry(&op);
+        io_uring_sqe* sqe = entry();
         io_uring_prep_connect(sqe, op.fd, reinterpret_cast<sockaddr*>(op.address),
                               socket_backend::addressSize(*op.address));
         setData(sqe, &op);
         return;
       }
       case OpKind::recv: {
-        io_uring_sqe* sqe = entry(&op);
+        io_uring_sqe* sqe = entry();
         const bool is_bundle = isBundle(op);
         if (op.single) {
           io_uring_prep_recv(sqe, op.fd, nullptr, buffers_.bufferSize(), 0);
@@ -116,7 +117,7 @@ class UringBackend final : public IoBackend {
         return;
       }
       case OpKind::send: {
-        io_uring_sqe* sqe = entry(&op);
+        io_uring_sqe* sqe = entry();
         if (op.vector_count == 1) {
           io_uring_prep_send(sqe, op.fd, op.vectors[0].iov_base, op.vectors[0].iov_len, MSG_NOSIGNAL);
         } else {
@@ -150,7 +151,7 @@ class UringBackend final : public IoBackend {
       mailbox_.post(op, -ECANCELED);
       return;
     }
-    io_uring_sqe* sqe = entry(nullptr);
+    io_uring_sqe* sqe = entry();
     io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(&op), 0);
     sqe->user_data = ignored_tag;
   }
@@ -204,7 +205,7 @@ class UringBackend final : public IoBackend {
  private:
   static void setData(io_uring_sqe* sqe, Op* op) { sqe->user_data = reinterpret_cast<uint64_t>(op); }
 
-  io_uring_sqe* entry(Op*) {
+  io_uring_sqe* entry() {
     io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
     while (sqe == nullptr) {
       io_uring_submit(&ring_);
@@ -220,7 +221,7 @@ class UringBackend final : public IoBackend {
   }
 
   void armMailbox() {
-    io_uring_sqe* sqe = entry(nullptr);
+    io_uring_sqe* sqe = entry();
     io_uring_prep_poll_multishot(sqe, mailbox_.wakeFd(), POLLIN);
     sqe->user_data = mailbox_tag;
   }
@@ -245,11 +246,13 @@ class UringBackend final : public IoBackend {
   // With few buffers the kernel comes back to one soon, while its memory is still in the caches; the rest wait in the
   // pool, the last that was used in front.
   void provideBuffers() {
-    common_.provide(wanted_);
-    if (receives_bundles_) bulk_.provide(bulk_provided);
+    // Those for bulk come first, or they would all end in the other ring, which gives none back. Where buffers are
+    // short nobody receives in bundles, and who waits for one needs it there.
+    if (receives_bundles_ && !buffers_.isShort()) bulk_.provide(bulk_provided);
+    common_.provide(std::min(wanted_, buffers_.count() - (receives_bundles_ ? bulk_provided : 0)));
   }
 
-  // `filled` of the provided buffers came back in this turn. The kernel should never be left without: a recv that finds
+  // `filled` of the common buffers came back in this turn. The kernel should never be left without: a recv that finds
   // none has to be submitted again.
   void adaptProvided(uint32_t filled) {
     most_filled_ = std::max(most_filled_, filled);
@@ -317,14 +320,6 @@ class UringBackend final : public IoBackend {
           .op = &op, .result = static_cast<int32_t>(size), .buffer_id = int32_t{id}, .more = more || left != 0};
     }
     return filled;
-  }
-
-  static int close(int fd) {
-    Op op;
-    op.kind = OpKind::close;
-    op.fd = fd;
-    socket_backend::runSynchronous(op);
-    return op.result;
   }
 
   BufferPool& buffers_;

@@ -184,6 +184,8 @@ void UltraSock::onRecv(const Completion& completion) {
     if (completion.more && (isFull() || is_bulk_ != recv_op_.bulk)) io_.cancel(recv_op_);
   } else if (completion.result == -ENOBUFS) {
     PLAIT_RARE("no receive buffer is left");
+    // Those for bulk are few, and others may have them: whoever found none takes what everybody takes.
+    endBulk();
     if (!isAborted()) io_.buffers().wait(*this);
   } else {
     if (completion.result != -ECANCELED && completion.result != -EINTR) receive_end_ = completion.result;
@@ -198,6 +200,7 @@ void UltraSock::onRecv(const Completion& completion) {
   if (!completion.more) {
     // Whoever reads has taken everything by the turn after; the others are given no more than they ask for.
     if (pending_count_ > 1 && completion.buffer_id < 0) careful_ = true;
+    if (pending_count_ > max_pending_buffers) endBulk();
     armRecv();
   }
   if (receive_end_ <= 0 && owner_ != nullptr) owner_->onPeerClosed();
@@ -210,6 +213,11 @@ void UltraSock::noteFilled(bool is_filled) {
   bulk_score_ = static_cast<uint8_t>(std::clamp(bulk_score_ + (is_filled ? 1 : -2), 0, most_bulk_score));
   if (bulk_score_ == 0) is_bulk_ = false;
   if (bulk_score_ == most_bulk_score) is_bulk_ = true;
+}
+
+void UltraSock::endBulk() {
+  is_bulk_ = false;
+  bulk_score_ = 0;
 }
 
 void UltraSock::wakeReader() {

@@ -5,8 +5,9 @@
 //
 // Everything that a turn appends to output() leaves in one send at the end of the turn (flushLater). Receiving is armed
 // once and completes many times; a socket nobody reads from stops after a few buffers, and at once where half of the
-// worker's buffers are out: that is back-pressure, and no number of slow readers can take the buffers of the others.
-// Any failure, from either side or from abort(), is remembered once and reported by every later call.
+// worker's buffers are out (one that was in bulk may have some more by then): that is back-pressure, and no number of
+// slow readers can take the buffers of the others. Any failure, from either side or from abort(), is remembered once
+// and reported by every later call.
 #pragma once
 
 #include <optional>
@@ -188,6 +189,7 @@ class UltraSock final : Io::Flusher, BufferPool::Waiter {
   void giveVectors();
   bool encrypt();
   void noteFilled(bool is_filled);
+  void endBulk();
   void wakeReader();
   void wakeDrainer();
   void endTls();

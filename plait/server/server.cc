@@ -212,7 +212,7 @@ void Server::admitWaiting() {
   if (accepted_.empty()) resumeAccepting();
 }
 
-// What only the greeting needs is not held any more when the conversation has begun.
+// What only the greeting needs is not held any more when the conversation has begun, but for what was read.
 Task<void> Server::serve(ServerConnection& connection, Listener& listener, int fd, Io& task_io) {
   BufferedInput opening(connection.sock(), headers.classes());
   if (co_await connection.greet(fd, listener.tls, listener.tls_by_first_byte, opening, task_io)) {
