@@ -63,8 +63,9 @@ class UringBackend final : public IoBackend {
     if ((params.features & needed) != needed) return -ENOSYS;
     receives_bundles_ = (params.features & recv_bundle_feature) != 0 && buffers_.count() >= fewest_for_bulk;
     io_uring_register_ring_fd(&ring_);
-    for (ProvidedBuffers* provided : {&common_, &bulk_}) {
-      if (const int result = provided->registerAt(ring_); result < 0) return result;
+    if (const int result = common_.registerAt(ring_); result < 0) return result;
+    if (receives_bundles_) {
+      if (const int result = bulk_.registerAt(ring_); result < 0) return result;
     }
     provideBuffers();
     armMailbox();

@@ -404,6 +404,8 @@ void UltraSock::flush() {
   io_.submit(send_op_);
 }
 
+static_assert(Io::max_vectors <= UINT8_MAX, "Op::vector_count has a byte");
+
 size_t UltraSock::gather(const ByteQueue& wire) {
   send_op_.vectors = &vector_;
   const size_t count = wire.gather({&vector_, 1});
