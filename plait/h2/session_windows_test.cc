@@ -6,7 +6,7 @@ namespace {
 
 using namespace rules;
 
-TEST(SessionRules, AClientMayUseTheDefaultWindowUntilItKnowsOurs) {
+TEST(SessionWindows, AClientMayUseTheDefaultWindowUntilItKnowsOurs) {
   SessionConfig config;
   config.stream_window = 20'000;
   Peer peer(Role::server, config);
@@ -22,7 +22,7 @@ TEST(SessionRules, AClientMayUseTheDefaultWindowUntilItKnowsOurs) {
   EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::flow_control_error);
 }
 
-TEST(SessionRules, DataThatCrossesAResetKeepsWithinTheStreamsWindow) {
+TEST(SessionWindows, DataThatCrossesAResetKeepsWithinTheStreamsWindow) {
   Peer peer(Role::server);
   ASSERT_TRUE(peer.request(1, post_block, end_headers) && peer.request(3, post_block, end_headers));
   ASSERT_TRUE(peer.feed(frame(FrameType::data, 0, 1, Wire(5535))));
@@ -36,7 +36,7 @@ TEST(SessionRules, DataThatCrossesAResetKeepsWithinTheStreamsWindow) {
   EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::flow_control_error);
 }
 
-TEST(SessionRules, NothingMayCrossTheResetOfAStreamThatHadEnded) {
+TEST(SessionWindows, NothingMayCrossTheResetOfAStreamThatHadEnded) {
   // As a client: a fault on a stream that is gone is answered by a reset, again and again, and opens no window.
   Peer peer(Role::client);
   Stream& first = peer.open(true);
@@ -59,7 +59,7 @@ TEST(SessionRules, NothingMayCrossTheResetOfAStreamThatHadEnded) {
   ASSERT_TRUE(other.feed(frame(FrameType::data, 0, 1, Wire(16'383))));
 }
 
-TEST(SessionRules, WhoExceedsAStreamsWindowAndGoesOnLosesTheConnection) {
+TEST(SessionWindows, WhoExceedsAStreamsWindowAndGoesOnLosesTheConnection) {
   Peer peer(Role::server);
   peer.credits = false;
   peer.session.growConnectionWindow(1 << 20);
@@ -70,7 +70,7 @@ TEST(SessionRules, WhoExceedsAStreamsWindowAndGoesOnLosesTheConnection) {
   EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::flow_control_error);
 }
 
-TEST(SessionRules, DataBeyondTheConnectionsWindowEndsTheConnection) {
+TEST(SessionWindows, DataBeyondTheConnectionsWindowEndsTheConnection) {
   Peer peer(Role::server);
   peer.credits = false;
   ASSERT_TRUE(peer.request(1, post_block, end_headers) && peer.request(3, post_block, end_headers));
@@ -80,7 +80,7 @@ TEST(SessionRules, DataBeyondTheConnectionsWindowEndsTheConnection) {
   EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::flow_control_error);
 }
 
-TEST(SessionRules, GrownWindowsAreAnnouncedWithTheCreditThatWaited) {
+TEST(SessionWindows, GrownWindowsAreAnnouncedWithTheCreditThatWaited) {
   Peer peer(Role::server);
   ASSERT_TRUE(peer.request(1, post_block, end_headers) && peer.feed(frame(FrameType::data, 0, 1, Wire(1000))));
   Stream& stream = *peer.streams[0];
@@ -96,7 +96,7 @@ TEST(SessionRules, GrownWindowsAreAnnouncedWithTheCreditThatWaited) {
   EXPECT_EQ(peer.session.receiveWindow(), 1 << 20);
 }
 
-TEST(SessionRules, PaddingIsCreditedByTheSessionItself) {
+TEST(SessionWindows, PaddingIsCreditedByTheSessionItself) {
   Peer peer(Role::server);
   peer.credits = false;
   ASSERT_TRUE(peer.request(1, post_block, end_headers));
@@ -106,7 +106,7 @@ TEST(SessionRules, PaddingIsCreditedByTheSessionItself) {
   EXPECT_TRUE(peer.log.ends_with("data 1 |end\n")) << peer.log;
 }
 
-TEST(SessionRules, ASettingThatOverflowsAStreamsWindowEndsTheConnection) {
+TEST(SessionWindows, ASettingThatOverflowsAStreamsWindowEndsTheConnection) {
   Peer peer(Role::client);
   peer.open(false);
   ASSERT_TRUE(peer.feed(frame(FrameType::window_update, 0, 1, be32(0x7fffffff - 65'535))));
@@ -114,7 +114,7 @@ TEST(SessionRules, ASettingThatOverflowsAStreamsWindowEndsTheConnection) {
   EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::flow_control_error);
 }
 
-TEST(SessionRules, AWindowUpdateThatOverflowsAStreamResetsItAlone) {
+TEST(SessionWindows, AWindowUpdateThatOverflowsAStreamResetsItAlone) {
   Peer peer(Role::client);
   peer.open(false);
   peer.open(false);
@@ -125,7 +125,7 @@ TEST(SessionRules, AWindowUpdateThatOverflowsAStreamResetsItAlone) {
   EXPECT_EQ(peer.log, "error 1 3\nresponse 3 200 |end\n");
 }
 
-TEST(SessionRules, ASettingOverflowsNoWindowOfAStreamThatIsOver) {
+TEST(SessionWindows, ASettingOverflowsNoWindowOfAStreamThatIsOver) {
   Peer peer(Role::server);
   ASSERT_TRUE(peer.request(1, get_block));
   ASSERT_TRUE(peer.feed(frame(FrameType::window_update, 0, 1, be32(0x7fffffff - 65'535)) +
