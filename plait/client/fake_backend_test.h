@@ -108,6 +108,13 @@ class FakeBackend {
     for (Peer& peer : peers_) peer.sock.abort(connectionError(ErrorCode::shutting_down, "the test hangs up"));
   }
 
+  // In the order in which the connections came.
+  std::vector<uint32_t> requestsByConnection() const {
+    std::vector<uint32_t> counts;
+    for (const Peer& peer : peers_) counts.push_back(peer.requests);
+    return counts;
+  }
+
   Behaviour behaviour;
   uint32_t connections = 0;  // ever
   uint32_t open = 0;         // now

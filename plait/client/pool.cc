@@ -13,6 +13,10 @@ namespace {
 // Connections that may be dialled at once for requests that each need one of their own.
 constexpr uint32_t max_parallel_dials = 32;
 
+// So many requests of one turn go to the same connection before the least loaded is looked for again: what comes in
+// together leaves in one send, and is mostly answered in one.
+constexpr uint32_t longest_run = 32;
+
 }  // namespace
 
 ConnectionPool::ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts& timeouts,
@@ -77,12 +81,20 @@ void ConnectionPool::prefault() {
 
 // The least loaded; among equals the one that has been ready longest, so that the choice can be replayed.
 Connection* ConnectionPool::pick(Lane& lane) {
+  if (lane.run_left != 0 && lane.picked_in_turn == io_.turnNumber() && lane.picked->hasRoom() &&
+      !lane.picked->isCrowded()) {
+    lane.run_left -= 1;
+    return lane.picked;
+  }
   Connection* best = nullptr;
   for (Connection* connection = lane.ready.front(); connection != nullptr; connection = lane.ready.next(*connection)) {
     if (!connection->hasRoom()) continue;
     if (best == nullptr || connection->load() < best->load()) best = connection;
     if (best->load() == 0) break;
   }
+  lane.picked = best;
+  lane.picked_in_turn = io_.turnNumber();
+  lane.run_left = best == nullptr ? 0 : longest_run - 1;
   return best;
 }
 
@@ -358,6 +370,7 @@ void ConnectionPool::onRetired(Connection& connection) {
   Lane& lane = laneOf(connection);
   connection.node_.unlink();
   lane.ready_count -= 1;
+  if (lane.picked == &connection) lane.run_left = 0;
   if (lane.queue.empty()) return;
   Backend& backend = *backends_[connection.backendIdx()];
   dialIfNeeded(backend, lane);

@@ -142,10 +142,10 @@ class ConnectionPool {
     Result<Connection*> result_ = fail({});
     std::optional<Waiting> waiting_;
   };
-  // A stream on the least loaded ready connection of that backend; dials where there is none and waits in line where
-  // all are full. Errors: connect_failed, connect_timeout, resolve_failed, tls_failed (the backend cannot be reached,
-  // or was tried a moment ago and is left alone), pool_exhausted (no room before the queue's deadline), the token's
-  // error.
+  // A stream on the least loaded ready connection of that backend, or on the one that a request of the same turn has
+  // just been given; dials where there is none and waits in line where all are full. Errors: connect_failed,
+  // connect_timeout, resolve_failed, tls_failed (the backend cannot be reached, or was tried a moment ago and is left
+  // alone), pool_exhausted (no room before the queue's deadline), the token's error.
   LeaseAwaiter getOrCreate(uint32_t backend_idx, Io& io, CancelToken* cancel = nullptr) {
     return LeaseAwaiter(*this, backend_idx, cancel, io);
   }
@@ -225,6 +225,10 @@ class ConnectionPool {
     uint32_t ready_count = 0;
     List<RequestOp, &RequestOp::queue_node> queue;
     uint32_t dialling = 0;
+    // Who was picked last, in which turn of the loop, and how many more requests of that turn go there.
+    Connection* picked = nullptr;
+    uint32_t picked_in_turn = 0;
+    uint32_t run_left = 0;
   };
   struct Backend {
     BackendOptions options;

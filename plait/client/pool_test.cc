@@ -111,6 +111,41 @@ TEST_P(PoolTest, AnotherConnectionIsOpenedBeforeTheFirstIsFull) {
   EXPECT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
 }
 
+TEST_P(PoolTest, WhatComesInOneTurnLeavesByOneConnectionAndTheNextTurnsByAnother) {
+  backend->behaviour.max_streams = 8;
+  world.limits.h2_connections_per_backend = 2;
+  open();
+  expectOk();
+  backend->behaviour.answers = false;
+  CancelToken warmed_up;
+  CancelToken ended;
+  std::list<Answer> answers;
+  const auto startSome = [&](uint32_t count, CancelToken& cancel) {
+    for (uint32_t i = 0; i < count; ++i) {
+      answers.emplace_back().options.cancel = &cancel;
+      start(answers.back());
+    }
+  };
+  startSome(6, warmed_up);
+  ASSERT_TRUE(world.runUntil([&] { return backend->requests == 7 && pool->readyConnections(0) == 2; }));
+  warmed_up.cancel(streamError(ErrorCode::cancelled, "both are idle again"));
+  ASSERT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
+  ASSERT_EQ(backend->requestsByConnection(), (std::vector<uint32_t>{7, 0}));
+
+  startSome(4, ended);
+  ASSERT_TRUE(world.runUntil([&] { return backend->requests == 11; }));
+  EXPECT_EQ(backend->requestsByConnection(), (std::vector<uint32_t>{11, 0})) << "one send could carry all four";
+  startSome(3, ended);
+  ASSERT_TRUE(world.runUntil([&] { return backend->requests == 14; }));
+  EXPECT_EQ(backend->requestsByConnection(), (std::vector<uint32_t>{11, 3})) << "the least loaded of this turn";
+  // Three quarters full ends the run: the fourth goes to the first again.
+  startSome(4, ended);
+  ASSERT_TRUE(world.runUntil([&] { return backend->requests == 18; }));
+  EXPECT_EQ(backend->requestsByConnection(), (std::vector<uint32_t>{12, 6})) << "the second has six of eight now";
+  ended.cancel(streamError(ErrorCode::cancelled, "the test is over"));
+  EXPECT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
+}
+
 TEST_P(PoolTest, ARequestWaitsForRoomWhenAllConnectionsAreFull) {
   backend->behaviour.max_streams = 1;
   backend->behaviour.answers = false;

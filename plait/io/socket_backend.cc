@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <string_view>
 
 #include "plait/base/assert.h"
 
@@ -19,6 +20,27 @@ int setInt(int fd, int level, int option, int value) {
   return ::setsockopt(fd, level, option, &value, sizeof(value));
 }
 
+bool isLoopback(const sockaddr_storage& address) {
+  if (address.ss_family == AF_INET6) {
+    return IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6&>(address).sin6_addr);
+  }
+  return ntohl(reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
+// BBR spreads what it sends over time, with a timer for each piece, and cuts it smaller the slower it goes. Within the
+// machine there is no path whose rate could be found out by that. Where the system has BBR for a default, such a
+// connection gets the algorithm that every Linux allows.
+void leaveUnpaced(int fd, const sockaddr_storage& address) {
+  if (!isLoopback(address)) return;
+  char name[16] = {};
+  socklen_t size = sizeof(name);
+  if (::getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &size) != 0 ||
+      !std::string_view(name, size).starts_with("bbr"))
+    return;
+  constexpr std::string_view unpaced = "reno";
+  ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, unpaced.data(), unpaced.size());
+}
+
 int32_t listenOn(Op& op) {
   const int fd = ::socket(op.address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
@@ -26,6 +48,7 @@ int32_t listenOn(Op& op) {
   setInt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   setInt(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   if (op.address->ss_family == AF_INET6) setInt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  leaveUnpaced(fd, *op.address);  // what is accepted inherits it
   socklen_t size = addressSize(*op.address);
   if (::bind(fd, reinterpret_cast<const sockaddr*>(op.address), size) != 0 || ::listen(fd, 4096) != 0) {
     const int error = errno;
@@ -47,6 +70,7 @@ int makeSocket(const Op& op) {
   const int fd = ::socket(op.address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
   prepareAccepted(fd);
+  leaveUnpaced(fd, *op.address);
   return fd;
 }
 
