@@ -4,6 +4,7 @@
 // byte, the program ends with an error. Prints Markdown.
 //
 //   node bench/run.mjs [--only W1,W8] [--rounds N] [--requests N] [--peers plait,nginx] [--out FILE]
+//        [--pgo FILE]                   W1 to W8 of a second build of plait: what ./dev pgo has made
 //   node bench/run.mjs --sweep clients,streams,backends,fields,bodies    cost as work grows; plots in docs/plots/
 //   node bench/run.mjs --latency       added latency at fixed rates, open loop
 //   node bench/run.mjs --handshakes    TLS handshakes for each second of CPU, full and resumed, on both sides
@@ -22,6 +23,7 @@ const { values: options } = parseArgs({
     io: { type: 'string', default: 'auto' },
     out: { type: 'string' },
     plait: { type: 'string', default: 'build/dist/plait' },
+    pgo: { type: 'string' },
     load: { type: 'string', default: 'build/release/plait_load' },
     sweep: { type: 'string' },
     latency: { type: 'boolean', default: false },
@@ -33,9 +35,10 @@ const { values: options } = parseArgs({
     plots: { type: 'string', default: 'docs/plots' },
   },
 });
-const names = options.peers === undefined ? allNames : allNames.filter((name) => options.peers.split(',').some((peer) => name === peer || name.startsWith(`${peer},`)));
+const possible = allNames.filter((name) => name !== 'plait, pgo' || options.pgo !== undefined);
+const names = options.peers === undefined ? possible : possible.filter((name) => options.peers.split(',').some((peer) => name === peer || name.startsWith(`${peer},`)));
 if (names.length === 0) {
-  console.error(`--peers names some of ${allNames.join(', ')}`);
+  console.error(`--peers names some of ${possible.join(', ')}`);
   process.exit(2);
 }
 const settings = {

@@ -5,7 +5,7 @@ import net from 'node:net';
 import path from 'node:path';
 import { freePort, listening, proxyCore, start } from './processes.mjs';
 
-export const allNames = ['plait', 'plait, epoll', 'HAProxy', 'HAProxy, tuned', 'nghttpx', 'nginx'];
+export const allNames = ['plait', 'plait, epoll', 'plait, pgo', 'HAProxy', 'HAProxy, tuned', 'nghttpx', 'nginx'];
 export const isPlait = (name) => name.startsWith('plait');
 
 function haproxyProtocol({ tls, isHttp1 }) {
@@ -13,17 +13,17 @@ function haproxyProtocol({ tls, isHttp1 }) {
   return isHttp1 ? '' : 'proto h2';
 }
 
-// `binary`: plait's. `origins`: HTTP/2 ones. `h1Origins`: what nginx uses, because the distribution's speaks no HTTP/2 to
+// `binary`: plait's, `pgo`: the same with profile-guided optimisation. `origins`: HTTP/2 ones. `h1Origins`: what nginx uses, because the distribution's speaks no HTTP/2 to
 // a backend; without them there is no nginx. Resolves with { child, plain, plainH1, tls, admin?, succeeded? }.
-export async function startProxy(name, { dir, certificate, origins, h1Origins = [], binary, io = 'auto', core = proxyCore, args = [], workers = 1 }) {
+export async function startProxy(name, { dir, certificate, origins, h1Origins = [], binary, pgo, io = 'auto', core = proxyCore, args = [], workers = 1 }) {
   const [plain, plainH1, tls, admin] = [await freePort(), await freePort(), await freePort(), await freePort()];
   const id = `${name.replace(/\W+/g, '-')}-${plain}`;
   const ports = { name, plain, plainH1, tls };
   let made;
   if (isPlait(name)) {
-    const chosen = name === 'plait' ? io : name.split(', ')[1];
+    const chosen = name === 'plait, epoll' ? 'epoll' : io;
     const backends = origins.flatMap((origin) => ['-b', `${origin.tls ? 'https' : 'h2c'}://localhost:${origin.port}`]);
-    const child = start(core, binary, [...backends, ...(origins[0].tls ? ['--insecure'] : []), '--listen', `127.0.0.1:${plain}`, '--listen',
+    const child = start(core, name === 'plait, pgo' ? pgo : binary, [...backends, ...(origins[0].tls ? ['--insecure'] : []), '--listen', `127.0.0.1:${plain}`, '--listen',
       `tls:127.0.0.1:${tls}`, '--tls-cert', certificate.cert, '--tls-key', certificate.key, '--io', chosen, '--admin', `127.0.0.1:${admin}`,
       '--workers', String(workers), ...args]);
     made = { ...ports, plainH1: plain, child, admin };

@@ -4,8 +4,9 @@ import { makeCertificate, makeDirectory, stop } from './processes.mjs';
 import { startProxy } from './proxies.mjs';
 
 export class Rig {
-  constructor({ binary, io, files = {} }) {
+  constructor({ binary, pgo, io, files = {} }) {
     this.binary = binary;
+    this.pgo = pgo;
     this.io = io;
     this.dir = makeDirectory();
     this.certificate = makeCertificate(this.dir);
@@ -35,7 +36,7 @@ export class Rig {
   }
 
   async freshProxy(name, kind, options = {}) {
-    return startProxy(name, { dir: this.dir, certificate: this.certificate, binary: this.binary, io: this.io, ...await this.origins(kind), ...options });
+    return startProxy(name, { dir: this.dir, certificate: this.certificate, binary: this.binary, pgo: this.pgo, io: this.io, ...await this.origins(kind), ...options });
   }
 
   async stopAll() {

@@ -8,17 +8,18 @@ import { countOf, workloads } from '../lib/workloads.mjs';
 
 const idleClients = 5000;
 
-export default async function measureWorkloads({ only, names, rounds, requests, binary, tool, io, progress }) {
+export default async function measureWorkloads({ only, names, rounds, requests, binary, pgo, tool, io, progress }) {
   const wanted = only?.split(',');
   const isWanted = (id) => wanted === undefined || wanted.includes(id);
-  const rig = new Rig({ binary, io });
+  const rig = new Rig({ binary, pgo, io });
   const rows = [];
   const proxies = async (kind) => Object.fromEntries(await Promise.all(names.map(async (name) => [name, await rig.proxy(name, kind)])));
   const peers = names.filter((name) => !isPlait(name));
+  const ours = names.filter(isPlait);
 
   const add = (title, figures, format) => {
     const ratio = (name) => (figures[name] && peers.length > 0 ? ratioToBest(figures, name, peers).toFixed(2) : '–');
-    rows.push([title, ...names.map((name) => format(figures[name])), ratio('plait'), ratio('plait, epoll')]);
+    rows.push([title, ...names.map((name) => format(figures[name])), ...ours.map(ratio)]);
     progress(rows.at(-1).join(' | '));
   };
   const microseconds = (values) => (values ? `${median(values).toFixed(2)} µs` : '–');
@@ -41,15 +42,15 @@ export default async function measureWorkloads({ only, names, rounds, requests, 
         (values) => `${(median(values) / 1024).toFixed(2)} KiB`);
     }
   }
-  if (connections) rows.push(['Connections to the backend in W1 (1,024 requests in flight)', ...names.map((name) => String(connections[name])), '', '']);
+  if (connections) rows.push(['Connections to the backend in W1 (1,024 requests in flight)', ...names.map((name) => String(connections[name])), ...ours.map(() => '')]);
   const calls = {};
   for (const [key, proxy] of rig.made) {
     const { name } = await proxy;
     if (key.startsWith('proxy plait')) calls[name] = (calls[name] ?? 0) + await plaitMetric(await proxy, 'plait_serving_allocations_total');
   }
-  if (Object.keys(calls).length > 0) rows.push(['malloc calls while serving all of that', ...names.map((name) => (name in calls ? String(calls[name]) : '')), '', '']);
+  if (Object.keys(calls).length > 0) rows.push(['malloc calls while serving all of that', ...names.map((name) => (name in calls ? String(calls[name]) : '')), ...ours.map(() => '')]);
   await rig.stopAll();
-  return markdown(['workload', ...names.map((name) => (name === 'nginx' ? 'nginx, HTTP/1.1 to the backend' : name)), 'plait / best peer', 'epoll / best peer'], rows);
+  return markdown(['workload', ...names.map((name) => (name === 'nginx' ? 'nginx, HTTP/1.1 to the backend' : name)), ...ours.map((name) => `${name} / best peer`)], rows);
 }
 
 // The most connections that each proxy had to its backend during one run.

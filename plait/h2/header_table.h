@@ -86,6 +86,11 @@ class DynamicTable {
     const uint32_t offset = id == http::FieldName::unknown ? uint32_t{entry.offset} + entry.name_size : entry.offset;
     return entry.value_size == value.size() && equalShort(block_ + offset, value.data(), value.size());
   }
+  // The same for a name that has a number.
+  bool hasKnownValue(uint32_t slot, std::string_view value) const {
+    const Slot& entry = slots()[slot];
+    return entry.value_size == value.size() && equalShort(block_ + entry.offset, value.data(), value.size());
+  }
   uint8_t* index() const { return block_ + slot_count_ * sizeof(Slot); }
   // Changes when entries have other slots than before.
   uint32_t epoch() const { return epoch_; }

@@ -165,6 +165,10 @@ uint8_t* HpackEncoder::writeLongIndex(uint8_t* out, uint32_t index) {
   return writeInteger(out, 0x80, 7, index);
 }
 
+uint8_t* HpackEncoder::otherKnownField(uint8_t* out, std::string_view value, FieldName id, Indexing indexing) {
+  return otherField(out, http::nameOf(id), value, id, indexing);
+}
+
 uint8_t* HpackEncoder::otherField(uint8_t* out, std::string_view name, std::string_view value, FieldName id,
                                   Indexing indexing) {
   const StaticEntries entries = static_entries[static_cast<size_t>(id)];

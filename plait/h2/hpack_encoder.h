@@ -53,19 +53,28 @@ class HpackEncoder {
   // Each returns the end of what it wrote.
   uint8_t* begin(uint8_t* out);
   uint8_t* field(uint8_t* out, std::string_view name, std::string_view value, http::FieldName id, Indexing indexing) {
+    if (id != http::FieldName::unknown) [[likely]]
+      return knownField(out, value, id, indexing);
+    return otherField(out, name, value, id, indexing);
+  }
+  // A field whose name has a number.
+  uint8_t* knownField(uint8_t* out, std::string_view value, http::FieldName id, Indexing indexing) {
     // The value that the name had last.
-    if (indexing <= Indexing::repeated && id != http::FieldName::unknown && table_.slotCount() != 0) [[likely]] {
+    if (indexing <= Indexing::repeated && table_.slotCount() != 0) [[likely]] {
       const uint32_t place = placeOf(hashOfId(id));
       uint32_t slot = nameBuckets()[place] - 1u;
-      if (!isOfName(slot, id)) [[unlikely]]
+      bool is_of_name = isOfName(slot, id);
+      if (!is_of_name) [[unlikely]] {
         slot = nameBuckets()[place ^ 1] - 1u;
-      if (isOfName(slot, id)) [[likely]] {
+        is_of_name = isOfName(slot, id);
+      }
+      if (is_of_name) [[likely]] {
         const uint32_t entry = table_.entryIn(slot);
-        if (entry < table_.count() && table_.hasValue(slot, value, id)) [[likely]]
+        if (entry < table_.count() && table_.hasKnownValue(slot, value)) [[likely]]
           return writeIndex(out, static_table_size + 1 + entry);
       }
     }
-    return otherField(out, name, value, id, indexing);
+    return otherKnownField(out, value, id, indexing);
   }
   // A pseudo-header field. Made for a constant `id`.
   uint8_t* pseudoField(uint8_t* out, http::FieldName id, std::string_view value, Indexing indexing) {
@@ -80,7 +89,7 @@ class HpackEncoder {
       if (isStatic(first)) return writeIndex(out, first);
       if (isStatic(first + 1)) return writeIndex(out, first + 1);
     }
-    return field(out, http::nameOf(id), value, id, indexing);
+    return knownField(out, value, id, indexing);
   }
 
   const DynamicTable& table() const { return table_; }
@@ -94,6 +103,7 @@ class HpackEncoder {
   }
   static uint8_t* writeLongIndex(uint8_t* out, uint32_t index);
   // Whatever the last value of its name does not tell.
+  uint8_t* otherKnownField(uint8_t* out, std::string_view value, http::FieldName id, Indexing indexing);
   uint8_t* otherField(uint8_t* out, std::string_view name, std::string_view value, http::FieldName id,
                       Indexing indexing);
 

@@ -79,7 +79,8 @@ struct SessionScratch {
 
   HpackScratch hpack;
   alignas(8) uint8_t fields[header_memory];
-  alignas(8) uint8_t encoded[encode_memory];
+  // Names that have a number count as long as they may be where the bound is looked at.
+  alignas(8) uint8_t encoded[encode_memory + http::longest_field_name];
 };
 
 // A stream's engine side; owners derive their slots from it.
@@ -168,14 +169,15 @@ class Session {
   // call. The whole is one HEADERS frame and as many CONTINUATIONs as it takes; nothing is queued when it has no room.
   void beginHeaders();
   void addField(std::string_view name, std::string_view value, http::FieldName id, Indexing indexing) {
-    PLAIT_ASSERT(scratch_.encode_position + HpackEncoder::bound(name.size(), value.size()) <=
-                 scratch_.encoded + SessionScratch::encode_memory);
+    const size_t name_size = id == http::FieldName::unknown ? name.size() : http::longest_field_name;
+    PLAIT_ASSERT(scratch_.encode_position + HpackEncoder::bound(name_size, value.size()) <=
+                 scratch_.encoded + sizeof(scratch_.encoded));
     scratch_.encode_position = encoder_.field(scratch_.encode_position, name, value, id, indexing);
   }
   // A pseudo-header field: the method has to be known to tell how the response ends.
   void addField(http::FieldName id, std::string_view value, Indexing indexing = Indexing::allow) {
-    PLAIT_ASSERT(scratch_.encode_position + HpackEncoder::bound(http::nameOf(id).size(), value.size()) <=
-                 scratch_.encoded + SessionScratch::encode_memory);
+    PLAIT_ASSERT(scratch_.encode_position + HpackEncoder::bound(http::longest_field_name, value.size()) <=
+                 scratch_.encoded + sizeof(scratch_.encoded));
     scratch_.encode_position = encoder_.pseudoField(scratch_.encode_position, id, value, indexing);
     if (id == http::FieldName::pseudo_method) {
       scratch_.encodes_head_method = value == "HEAD";

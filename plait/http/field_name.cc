@@ -12,7 +12,6 @@ constexpr std::array<std::string_view, field_name_count> names = {"",
 };
 
 constexpr size_t shortest = 2;  // "te"
-constexpr size_t longest = 27;  // "access-control-allow-origin"
 
 constexpr uint32_t load4(const char* p) {
   return static_cast<uint32_t>(static_cast<uint8_t>(p[0])) | static_cast<uint32_t>(static_cast<uint8_t>(p[1])) << 8 |
@@ -51,7 +50,7 @@ constexpr auto slots = [] {
 
 static_assert([] {
   for (size_t i = 1; i < field_name_count; ++i) {
-    if (names[i].size() < shortest || names[i].size() > longest) return false;
+    if (names[i].size() < shortest || names[i].size() > longest_field_name) return false;
     for (const char c : names[i]) {
       if (c >= 'A' && c <= 'Z') return false;
     }
@@ -64,7 +63,7 @@ static_assert([] {
 constinit const std::array<std::string_view, field_name_count> field_name_texts = names;
 
 FieldName fieldNameOf(std::string_view lower_case) {
-  if (lower_case.size() < shortest || lower_case.size() > longest) return FieldName::unknown;
+  if (lower_case.size() < shortest || lower_case.size() > longest_field_name) return FieldName::unknown;
   for (size_t slot = slotOf(lower_case);; slot = (slot + 1) % slot_count) {
     const uint8_t candidate = slots[slot];
     if (candidate == 0) return FieldName::unknown;

@@ -112,6 +112,7 @@ inline constexpr size_t field_name_count = 1
     PLAIT_FIELD_NAMES(PLAIT_FIELD_NAME_ONE)
 #undef PLAIT_FIELD_NAME_ONE
     ;
+inline constexpr size_t longest_field_name = 27;  // access-control-allow-origin
 static_assert(field_name_count <= 256);
 
 // The name's number; `unknown` when it is not listed or contains upper-case letters. Constant time: one hash of the
