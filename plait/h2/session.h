@@ -77,6 +77,11 @@ struct SessionScratch {
   bool encodes_head_method = false;     // it is a request, and its method is HEAD
   bool encodes_connect_method = false;  // … or CONNECT
 
+  // Of the request that some session's next() has just reported, until it is accepted.
+  uint64_t pending_content_length = http::unknown_length;
+  bool pending_request_ended = false;
+  bool pending_request_is_tunnel = false;
+
   HpackScratch hpack;
   alignas(8) uint8_t fields[header_memory];
   // Names that have a number count as long as they may be where the bound is looked at.
@@ -344,7 +349,9 @@ class Session {
   Stream** buckets_ = few_;
   Stream* few_[few_buckets] = {};
   StreamList streams_;
-  uint32_t bucket_count_ = few_buckets;
+  uint8_t bucket_count_ = few_buckets;
+  uint8_t recent_reset_next_ = 0;
+  uint16_t queued_control_ = 0;
   uint32_t stream_count_ = 0;
   uint32_t next_stream_id_;
   uint32_t last_peer_stream_id_ = 0;
@@ -357,8 +364,6 @@ class Session {
 
   // A request that next() has reported, and that is neither accepted nor refused.
   uint32_t pending_request_id_ = 0;
-  bool pending_request_ended_ = false;
-  bool pending_request_is_tunnel_ = false;
 
   bool failed_ = false;
   bool settings_received_ = false;
@@ -370,17 +375,15 @@ class Session {
   bool awaiting_continuation_ = false;
   bool block_ends_stream_ = false;
   bool block_depends_on_itself_ = false;
-  uint64_t pending_content_length_ = http::unknown_length;
+  uint16_t continuations_ = 0;
+  uint32_t block_stream_id_ = 0;
   uint8_t* carry_ = nullptr;
   uint32_t carry_filled_ = 0;
   uint32_t block_size_ = 0;  // bytes of the header block at the start of carry_
-  uint32_t block_stream_id_ = 0;
-  uint32_t continuations_ = 0;
 
   Settings peer_;
   uint32_t goaway_last_id_ = max_stream_id;
   uint32_t goaway_sent_id_ = max_stream_id;
-  uint32_t queued_control_ = 0;
   uint32_t reset_tokens_;
   uint32_t frame_tokens_;
   uint32_t work_ = 0;
@@ -388,9 +391,8 @@ class Session {
   // How much DATA may still come on streams that we have reset: what the windows of all of them allowed then. What
   // their peer did not use stays.
   uint32_t crossing_bytes_ = 0;
+  uint32_t forgotten_reset_ = 0;       // the highest id that has left recent_resets_
   uint32_t* recent_resets_ = nullptr;  // from the first one on
-  uint32_t recent_reset_next_ = 0;
-  uint32_t forgotten_reset_ = 0;  // the highest id that has left recent_resets_
 };
 
 }  // namespace plait::h2

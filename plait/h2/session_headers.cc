@@ -189,9 +189,9 @@ Status Session::onHeaderBlock(Bytes block, Event& event) {
 
 void Session::onRequest(const HeadBuilder& head, Event& event) {
   pending_request_id_ = block_stream_id_;
-  pending_request_ended_ = block_ends_stream_;
-  pending_request_is_tunnel_ = head.isConnect();
-  pending_content_length_ = head.contentLength();
+  scratch_.pending_request_ended = block_ends_stream_;
+  scratch_.pending_request_is_tunnel = head.isConnect();
+  scratch_.pending_content_length = head.contentLength();
   event.kind = Event::Kind::request;
   event.stream_id = block_stream_id_;
   event.end_stream = block_ends_stream_;

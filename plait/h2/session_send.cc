@@ -152,9 +152,9 @@ void Session::accept(Stream& stream) {
   PLAIT_ASSERT(pending_request_id_ != 0);
   link(stream, pending_request_id_);
   stream.head_received = true;
-  stream.remote_ended = pending_request_ended_;
-  stream.content_left = pending_content_length_;
-  stream.is_tunnel = pending_request_is_tunnel_;
+  stream.remote_ended = scratch_.pending_request_ended;
+  stream.content_left = scratch_.pending_content_length;
+  stream.is_tunnel = scratch_.pending_request_is_tunnel;
   pending_request_id_ = 0;
 }
 

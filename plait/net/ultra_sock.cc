@@ -23,15 +23,10 @@ UltraSock::UltraSock(Io& io, BlockSlab& send_blocks, SockRoom& sock_room, Owner*
   recv_op_.on_complete = [](void* self, const Completion& completion) {
     static_cast<UltraSock*>(self)->onRecv(completion);
   };
-  send_op_.kind = OpKind::send;
-  send_op_.owner = this;
-  send_op_.on_complete = [](void* self, const Completion& completion) {
-    static_cast<UltraSock*>(self)->onSent(completion);
-  };
 }
 
 UltraSock::~UltraSock() {
-  PLAIT_ASSERT(fd_ < 0 && !recv_op_.armed && !send_op_.armed && tls_ == nullptr && spilled_ == nullptr);
+  PLAIT_ASSERT(fd_ < 0 && isLetGo() && tls_ == nullptr && spilled_ == nullptr);
 }
 
 bool UltraSock::onBuffer() {
@@ -76,7 +71,7 @@ Task<Status> UltraSock::connect(const ResolveAnswer& addresses, TimeNs deadline_
 
 void UltraSock::adopt(int fd) {
   PLAIT_ASSERT(fd_ < 0);
-  fd_ = recv_op_.fd = send_op_.fd = fd;
+  fd_ = recv_op_.fd = fd;
   armRecv();
 }
 
@@ -104,7 +99,7 @@ Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_na
         co_return fail(error_);
       }
       if (receive_end_ <= 0) co_return fail(lost(receive_end_));
-      co_await ReceiveWait(*this);
+      co_await Wait(*this, WaitsFor::received);
     }
     tls_->session.feed(currentBytes());
   }
@@ -126,9 +121,8 @@ void UltraSock::endTls() {
 }
 
 uint32_t UltraSock::pendingLimit() const {
-  const bool is_read = receiver_ != nullptr || reader_;
-  if (careful_) return is_read ? 1 : 0;
-  return is_read || !io_.buffers().isShort() ? max_pending_buffers : 0;
+  if (careful_) return isBeingRead() ? 1 : 0;
+  return isBeingRead() || !io_.buffers().isShort() ? max_pending_buffers : 0;
 }
 
 bool UltraSock::isFull() const {
@@ -174,9 +168,12 @@ void UltraSock::onRecv(const Completion& completion) {
       }
     } else if (!spill(id, static_cast<size_t>(completion.result))) {
       io_.buffers().chained(id) = {static_cast<uint32_t>(completion.result), -1};
-      (last_pending_ < 0 ? first_pending_ : io_.buffers().chained(static_cast<uint32_t>(last_pending_)).next) =
-          completion.buffer_id;
-      last_pending_ = completion.buffer_id;
+      if (last_pending_ < 0) {
+        first_pending_ = static_cast<int16_t>(id);
+      } else {
+        io_.buffers().chained(static_cast<uint32_t>(last_pending_)).next = completion.buffer_id;
+      }
+      last_pending_ = static_cast<int16_t>(id);
       pending_count_ += 1;
     }
     noteFilled(static_cast<uint32_t>(completion.result) == io_.buffers().bufferSize());
@@ -188,12 +185,13 @@ void UltraSock::onRecv(const Completion& completion) {
     endBulk();
     if (!isAborted()) io_.buffers().wait(*this);
   } else {
-    if (completion.result != -ECANCELED && completion.result != -EINTR) receive_end_ = completion.result;
+    if (completion.result != -ECANCELED && completion.result != -EINTR)
+      receive_end_ = static_cast<int16_t>(completion.result);
     // Should this socket have been woken for a buffer, it did not need it.
     io_.buffers().wakeWaiter();
   }
-  if (closer_) {
-    if (!recv_op_.armed && !send_op_.armed) io_.ready(std::exchange(closer_, nullptr));
+  if (waits_for_ == WaitsFor::let_go) {
+    if (isLetGo()) wakeWaiter(WaitsFor::let_go);
     return;
   }
   wakeReader();
@@ -223,16 +221,11 @@ void UltraSock::endBulk() {
 void UltraSock::wakeReader() {
   // A part of a TLS record is nothing to read yet: the receiver is woken only with its result in hand.
   if (receiver_ != nullptr && tryRecv(receiver_->result_)) io_.ready(std::exchange(receiver_, nullptr)->handle_);
-  if (reader_) io_.ready(std::exchange(reader_, nullptr));
-}
-
-void UltraSock::wakeDrainer() {
-  if (drainer_) io_.ready(std::exchange(drainer_, nullptr));
+  wakeWaiter(WaitsFor::received);
 }
 
 bool UltraSock::spill(uint32_t buffer_id, size_t size) {
-  const bool is_read = receiver_ != nullptr || reader_;
-  if (spilled_ == nullptr && (is_read || !io_.buffers().isShort())) return false;
+  if (spilled_ == nullptr && (isBeingRead() || !io_.buffers().isShort())) return false;
   if (!appendSpilled({io_.buffers().data(buffer_id), size})) {
     // Behind what is spilled nothing can be kept but here: the stream would have a gap.
     if (spilled_ == nullptr) return false;
@@ -286,7 +279,7 @@ bool UltraSock::nextBuffer() {
     return lendSpilled() != 0;
   }
   current_ = first_pending_;
-  first_pending_ = io_.buffers().chained(static_cast<uint32_t>(current_)).next;
+  first_pending_ = static_cast<int16_t>(io_.buffers().chained(static_cast<uint32_t>(current_)).next);
   if (first_pending_ < 0) last_pending_ = -1;
   pending_count_ -= 1;
   armRecv();
@@ -375,15 +368,14 @@ bool UltraSock::encrypt() {
 }
 
 void UltraSock::flush() {
-  if (send_op_.armed || isAborted() || fd_ < 0) return;
+  if (sending_ != nullptr || isAborted() || fd_ < 0) return;
   if (isTls() && !encrypt()) return;
   if (output_end_ == OutputEnd::wanted && output_.empty()) {
     if (isTls()) tls_->session.closeNotify();
     output_end_ = OutputEnd::notified;
   }
-  ByteQueue& wire = isTls() ? tls_->cipher : output_;
-  const size_t count = gather(wire);
-  if (count == 0) {
+  const size_t bytes = send(isTls() ? tls_->cipher : output_);
+  if (bytes == 0) {
     if (output_end_ == OutputEnd::notified) {
       output_end_ = OutputEnd::shut;
       Op op;
@@ -392,38 +384,47 @@ void UltraSock::flush() {
       io_.submit(op);
     }
     if (!output_.empty() && owner_ != nullptr) owner_->onStarved();
-    wakeDrainer();
+    wakeWaiter(WaitsFor::drained);
     return;
   }
-  if (!isTls()) {
-    size_t bytes = 0;
-    for (size_t i = 0; i < count; ++i) bytes += send_op_.vectors[i].iov_len;
-    offered_ahead_ = static_cast<int32_t>(bytes);
-  }
-  send_op_.vector_count = static_cast<uint8_t>(count);
-  io_.submit(send_op_);
+  if (!isTls()) offered_ahead_ = static_cast<int32_t>(bytes);
 }
 
 static_assert(Io::max_vectors <= UINT8_MAX, "Op::vector_count has a byte");
 
-size_t UltraSock::gather(const ByteQueue& wire) {
-  send_op_.vectors = &vector_;
-  const size_t count = wire.gather({&vector_, 1});
-  if (count == 0 || vector_.iov_len == wire.size()) return count;
-  vectors_ = static_cast<iovec*>(io_.vectorArrays().take());
-  if (vectors_ == nullptr) return count;
-  send_op_.vectors = vectors_;
-  return wire.gather({vectors_, Io::max_vectors});
+// Begins to send what is in `wire`, as far as one send takes it, and returns how much that is.
+size_t UltraSock::send(const ByteQueue& wire) {
+  if (wire.empty()) return 0;
+  Sending& sending = *(sending_ = sock_room_.sendings.create());  // there is one for every socket
+  Op& op = sending.op;
+  op.kind = OpKind::send;
+  op.fd = fd_;
+  op.owner = this;
+  op.on_complete = [](void* self, const Completion& completion) { static_cast<UltraSock*>(self)->onSent(completion); };
+  op.vectors = &sending.vector;
+  size_t count = wire.gather({&sending.vector, 1});
+  size_t bytes = sending.vector.iov_len;
+  if (bytes != wire.size()) sending.vectors = static_cast<iovec*>(io_.vectorArrays().take());
+  if (sending.vectors != nullptr) {
+    op.vectors = sending.vectors;
+    count = wire.gather({sending.vectors, Io::max_vectors});
+    bytes = 0;
+    for (size_t i = 0; i < count; ++i) bytes += sending.vectors[i].iov_len;
+  }
+  op.vector_count = static_cast<uint8_t>(count);
+  io_.submit(op);
+  return bytes;
 }
 
-void UltraSock::giveVectors() {
-  if (vectors_ != nullptr) io_.vectorArrays().give(std::exchange(vectors_, nullptr));
+void UltraSock::endSend() {
+  if (sending_->vectors != nullptr) io_.vectorArrays().give(sending_->vectors);
+  sock_room_.sendings.destroy(std::exchange(sending_, nullptr));
 }
 
 void UltraSock::onSent(const Completion& completion) {
-  giveVectors();
-  if (closer_) {
-    if (!recv_op_.armed && !send_op_.armed) io_.ready(std::exchange(closer_, nullptr));
+  endSend();
+  if (waits_for_ == WaitsFor::let_go) {
+    if (isLetGo()) wakeWaiter(WaitsFor::let_go);
     return;
   }
   if (completion.result < 0) {
@@ -435,7 +436,7 @@ void UltraSock::onSent(const Completion& completion) {
     output_.clear();
     if (isTls()) tls_->cipher.clear();
     if (first_pending_ < 0 && spilled_ == nullptr) abort(lost(completion.result));
-    wakeDrainer();
+    wakeWaiter(WaitsFor::drained);
     return;
   }
   (isTls() ? tls_->cipher : output_).consume(static_cast<size_t>(completion.result));
@@ -457,7 +458,7 @@ void UltraSock::endOutput() {
 void UltraSock::abort(const Error& error) {
   if (!isAborted()) error_ = error;
   wakeReader();
-  wakeDrainer();
+  wakeWaiter(WaitsFor::drained);
 }
 
 bool UltraSock::peerAddress(sockaddr_storage& address) {
@@ -485,7 +486,7 @@ Task<void> UltraSock::drain(TimeNs deadline_ns, Io& io) {
   deadline.arm(deadline_ns);
   while (unsent() != 0 && !isAborted() && io.nowNs() < deadline_ns) {
     flushLater();
-    co_await DrainWait(*this);
+    co_await Wait(*this, WaitsFor::drained);
   }
   if (unsent() != 0 && !isAborted()) abort(connectionError(ErrorCode::deadline_exceeded, "the deadline passed"));
 }
@@ -502,10 +503,10 @@ Task<void> UltraSock::closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, I
     deadline.arm(drained_by_ns);
     while (!isAborted() && output_end_ != OutputEnd::shut) {
       flushLater();
-      co_await DrainWait(*this);
+      co_await Wait(*this, WaitsFor::drained);
     }
     deadline.arm(io.nowNs() + linger_ms * ns_per_ms);
-    while (!isAborted() && receive_end_ == 1) co_await ReceiveWait(*this);
+    while (!isAborted() && receive_end_ == 1) co_await Wait(*this, WaitsFor::received);
   }
   co_await close(io);
 }
@@ -519,24 +520,14 @@ Task<void> UltraSock::close(Io& io) {
   } else {
     io_.buffers().wakeWaiter();
   }
-  if (notifies_on_close_ && isTls() && receive_end_ == 1 && !send_op_.armed && unsent() == 0) {
+  if (notifies_on_close_ && isTls() && receive_end_ == 1 && sending_ == nullptr && unsent() == 0) {
     tls_->session.closeNotify();
-    send_op_.vector_count = static_cast<uint8_t>(gather(tls_->cipher));
     // A socket that has room takes it before it hears of the cancellation.
-    if (send_op_.vector_count != 0) io.submit(send_op_);
+    send(tls_->cipher);
   }
   io.cancel(recv_op_);
-  io.cancel(send_op_);
-  if (recv_op_.armed || send_op_.armed) {
-    struct Wait {
-      UltraSock& sock;
-      explicit Wait(UltraSock& waited) : sock(waited) {}
-      bool await_ready() const { return false; }
-      void await_suspend(std::coroutine_handle<> handle) { sock.closer_ = handle; }
-      void await_resume() const {}
-    };
-    co_await Wait(*this);
-  }
+  if (sending_ != nullptr) io.cancel(sending_->op);
+  if (!isLetGo()) co_await Wait(*this, WaitsFor::let_go);
   releaseCurrent();
   while (nextBuffer()) releaseCurrent();
   output_.clear();

@@ -32,23 +32,35 @@ struct TlsPart {
   Timer record_timer;
 };
 
+// What a socket has beside while a send is under way.
+struct Sending {
+  Op op;
+  iovec vector;              // where there is only one,
+  iovec* vectors = nullptr;  // else these, lent
+};
+
 // What only some of one owner's sockets have at a time, lent to them from here, so that an idle one is small.
 struct SockRoom {
   // `blocks` (at least 16 KiB) hold one decrypted record each while it is being read, and must outlive this. There is
   // enough of everything else for as many `sockets`.
-  SockRoom(BlockSlab& blocks, size_t sockets) : record_blocks(blocks), tls_parts(sockets), spilled(sockets) {}
+  SockRoom(BlockSlab& blocks, size_t sockets)
+      : record_blocks(blocks), tls_parts(sockets), spilled(sockets), sendings(sockets) {}
   static size_t bytesFor(size_t sockets) {
-    return Slab<TlsPart>::bytesFor(sockets) + Slab<ByteQueue>::bytesFor(sockets);
+    return Slab<TlsPart>::bytesFor(sockets) + Slab<ByteQueue>::bytesFor(sockets) + Slab<Sending>::bytesFor(sockets);
   }
-  size_t reservedBytes() const { return tls_parts.reservedBytes() + spilled.reservedBytes(); }
+  size_t reservedBytes() const {
+    return tls_parts.reservedBytes() + spilled.reservedBytes() + sendings.reservedBytes();
+  }
   void prefault() {
     tls_parts.prefault();
     spilled.prefault();
+    sendings.prefault();
   }
 
   BlockSlab& record_blocks;
   Slab<TlsPart> tls_parts;
   Slab<ByteQueue> spilled;
+  Slab<Sending> sendings;
 };
 
 class UltraSock final : Io::Flusher, BufferPool::Waiter {
@@ -95,7 +107,7 @@ class UltraSock final : Io::Flusher, BufferPool::Waiter {
     explicit RecvAwaiter(UltraSock& sock) : sock_(sock) {}
     bool await_ready() { return sock_.tryRecv(result_); }
     void await_suspend(std::coroutine_handle<> handle) {
-      PLAIT_ASSERT(sock_.receiver_ == nullptr && !sock_.reader_);
+      PLAIT_ASSERT(sock_.receiver_ == nullptr && sock_.waits_for_ != WaitsFor::received);
       handle_ = handle;
       sock_.receiver_ = this;
       sock_.armRecv();
@@ -185,13 +197,15 @@ class UltraSock final : Io::Flusher, BufferPool::Waiter {
   void onSent(const Completion& completion);
   void flush() override;
   bool onBuffer() override;
-  size_t gather(const ByteQueue& wire);
-  void giveVectors();
+  size_t send(const ByteQueue& wire);
+  void endSend();
+  bool isBeingRead() const { return receiver_ != nullptr || waits_for_ == WaitsFor::received; }
+  // Nothing of this socket's is with the kernel.
+  bool isLetGo() const { return !recv_op_.armed && sending_ == nullptr; }
   bool encrypt();
   void noteFilled(bool is_filled);
   void endBulk();
   void wakeReader();
-  void wakeDrainer();
   void endTls();
   // While it lives, in the frame of whoever waits: aborts the socket when its time is over.
   struct Deadline {
@@ -201,25 +215,27 @@ class UltraSock final : Io::Flusher, BufferPool::Waiter {
     explicit Deadline(UltraSock& limited);
     void arm(TimeNs due_ns) { sock.io_.arm(timer, due_ns); }
   };
-  // Waits until no output is left, or none can leave any more.
-  struct DrainWait {
+  // What the one who waits here, but for those in recv(), waits for: any change on the receiving side; that no output
+  // is left, or none can leave any more; or, in close(), that the kernel lets go.
+  enum class WaitsFor : uint8_t { nothing, received, drained, let_go };
+  struct Wait {
     UltraSock& sock;
-    explicit DrainWait(UltraSock& waited) : sock(waited) {}
-    bool await_ready() const { return false; }
-    void await_suspend(std::coroutine_handle<> handle) { sock.drainer_ = handle; }
-    void await_resume() const {}
-  };
-  // Waits for any change on the receiving side.
-  struct ReceiveWait {
-    UltraSock& sock;
-    explicit ReceiveWait(UltraSock& waited) : sock(waited) {}
+    WaitsFor what;
+    Wait(UltraSock& waited, WaitsFor wanted) : sock(waited), what(wanted) {}
     bool await_ready() const { return false; }
     void await_suspend(std::coroutine_handle<> handle) {
-      sock.reader_ = handle;
-      sock.armRecv();
+      PLAIT_ASSERT(sock.waits_for_ == WaitsFor::nothing);
+      sock.waits_for_ = what;
+      sock.waiter_ = handle;
+      if (what == WaitsFor::received) sock.armRecv();
     }
     void await_resume() const {}
   };
+  void wakeWaiter(WaitsFor what) {
+    if (waits_for_ != what) return;
+    waits_for_ = WaitsFor::nothing;
+    io_.ready(waiter_);
+  }
 
   enum class OutputEnd : uint8_t { open, wanted, notified, shut };
 
@@ -233,27 +249,25 @@ class UltraSock final : Io::Flusher, BufferPool::Waiter {
   ByteQueue* spilled_ = nullptr;
 
   Op recv_op_;
-  Op send_op_;
-  iovec vector_;              // of a send that has only one,
-  iovec* vectors_ = nullptr;  // else this one, lent
+  Sending* sending_ = nullptr;  // lent while a send is under way
 
   RecvAwaiter* receiver_ = nullptr;  // waits in recv()
-  std::coroutine_handle<> reader_;   // waits for any change on the receiving side
-  std::coroutine_handle<> drainer_;
-  std::coroutine_handle<> closer_;
-  Error error_;  // none as long as there is none
+  std::coroutine_handle<> waiter_;   // waits for what waits_for_ says
+  Error error_;                      // none as long as there is none
 
   uint64_t consumed_ = 0;  // bytes that have left output()
   uint64_t bytes_sent_ = 0;
   uint64_t taken_ = 0;  // of those, as far as was asked
 
   int fd_ = -1;
-  int32_t current_ = -1;        // the buffer whose bytes the reader has
-  int32_t first_pending_ = -1;  // buffers that arrived and were not read yet
-  int32_t last_pending_ = -1;
-  uint32_t pending_count_ = 0;
+  // Numbers of buffers, which are below 32,768; -1 for none.
+  int16_t current_ = -1;        // whose bytes the reader has
+  int16_t first_pending_ = -1;  // those that arrived and were not read yet
+  int16_t last_pending_ = -1;
+  uint16_t pending_count_ = 0;
+  int16_t receive_end_ = 1;  // 1 while receiving, then the result that ended it: 0 or -errno
+  WaitsFor waits_for_ = WaitsFor::nothing;
   uint32_t spilled_lent_ = 0;  // the reader has so much of spilled_, instead of a buffer
-  int32_t receive_end_ = 1;    // 1 while receiving, then the result that ended it: 0 or -errno
   uint32_t low_water_ = 64 * 1024;
   uint32_t discards_left_ = UINT32_MAX;
   int32_t offered_ahead_ = 0;  // offered() less consumed_: below zero where output was given up

@@ -29,7 +29,7 @@ Server::Server(Io& server_io, const Limits& server_limits, const ServerTimeouts&
       room_timer_(this, [](void* self) { static_cast<Server*>(self)->makeRoom(); }) {}
 
 Server::~Server() {
-  PLAIT_ASSERT(all_.empty());
+  PLAIT_ASSERT(busy_.empty() && idle_.empty());
 }
 
 size_t Server::connectionBytes(const Limits& limits) {
@@ -134,7 +134,7 @@ void Server::makeRoom() {
 
 int64_t Server::lostCredit() {
   int64_t lost = 0;
-  for (ServerConnection* one = all_.front(); one != nullptr; one = all_.next(*one)) lost += one->lostCredit();
+  forEach([&](ServerConnection& one) { lost += one.lostCredit(); });
   return lost;
 }
 
@@ -157,7 +157,7 @@ void Server::adopt(Listener& listener, int fd) {
     return accepted_.push({fd, &listener});
   }
   counters_.connections_total += 1;
-  all_.pushBack(*connection);
+  busy_.pushBack(*connection);
   connection->setIdle();
   scope_.spawn(serve(*connection, listener, fd, io), io);
   if (connections_.available() == 0) pauseAccepting();
@@ -224,7 +224,6 @@ Task<void> Server::serve(ServerConnection& connection, Listener& listener, int f
 
 void Server::ended(ServerConnection& connection) {
   connection.node.unlink();
-  connection.idle_node.unlink();
   if (connection.is_leaving_) leaving_ -= 1;
   connections_.destroy(&connection);
   admitWaiting();
@@ -245,20 +244,20 @@ Task<void> Server::drain(Io& drain_io) {
     for (io.submit(waiting); waiting.result >= 0; io.submit(waiting)) adopt(*listener, waiting.result);
     closeNow(listener->op.fd);
   }
-  for (ServerConnection* connection = all_.front(); connection != nullptr; connection = all_.next(*connection))
-    connection->drain();
+  forEach([](ServerConnection& connection) { connection.drain(); });
   const TimeNs deadline_ns = drain_io.nowNs() + timeouts.drain_ms * ns_per_ms;
   Timer deadline(this, [](void* self) {
     auto* server = static_cast<Server*>(self);
     server->changed_.notifyAll(server->io);
   });
   drain_io.arm(deadline, deadline_ns);
-  while (!(all_.empty() && accepted_.empty()) && drain_io.nowNs() < deadline_ns) co_await changed_.wait();
+  while (!(busy_.empty() && idle_.empty() && accepted_.empty()) && drain_io.nowNs() < deadline_ns)
+    co_await changed_.wait();
   deadline.cancel();
   while (!accepted_.empty()) closeNow(accepted_.pop().fd);
-  for (ServerConnection* connection = all_.front(); connection != nullptr; connection = all_.next(*connection)) {
-    connection->abort(connectionError(ErrorCode::shutting_down, "the drain deadline has passed"));
-  }
+  forEach([](ServerConnection& connection) {
+    connection.abort(connectionError(ErrorCode::shutting_down, "the drain deadline has passed"));
+  });
   co_await scope_.join();
 }
 

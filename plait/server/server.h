@@ -116,8 +116,7 @@ class ServerConnection final : public UltraSock::Owner {
   void setIdle();
   void setBusy();
 
-  ListNode node;
-  ListNode idle_node;
+  ListNode node;  // among the server's busy or idle ones
 
  private:
   friend class Server;
@@ -143,6 +142,7 @@ class ServerConnection final : public UltraSock::Owner {
   TimeNs idle_since_ns_ = 0;
   RoomAwaiter* room_waiter_ = nullptr;
   bool had_unsent_ = false;
+  bool is_idle_ = false;
   bool is_leaving_ = false;  // evicted
   bool has_begun_ = false;
   std::variant<std::monostate, H2Server, H1Server> protocol_;
@@ -232,15 +232,26 @@ class Server {
   // Idle connections leave, the longest idle first, so that some are free again.
   void makeRoom();
   Task<void> serve(ServerConnection& connection, Listener& listener, int fd, Io& task_io);
+  // `use` may move the connection it is called with to the other list.
+  template <class Use>
+  void forEach(Use use) {
+    for (auto* list : {&busy_, &idle_}) {
+      for (ServerConnection *one = list->front(), *next; one != nullptr; one = next) {
+        next = list->next(*one);
+        use(*one);
+      }
+    }
+  }
 
   char date_[http::imf_date_size];
   TimeNs date_until_ns_ = 0;
   Slab<ServerConnection> connections_;
   Ring<Accepted> accepted_;  // accepted while every connection was in use
   List<ServerConnection::RoomAwaiter, &ServerConnection::RoomAwaiter::node> upload_waiters_;
-  List<ServerConnection, &ServerConnection::node> all_;
-  List<ServerConnection, &ServerConnection::idle_node> idle_;  // the longest idle first
-  size_t leaving_ = 0;                                         // evicted, and not gone yet
+  // Every connection is in one of them.
+  List<ServerConnection, &ServerConnection::node> busy_;
+  List<ServerConnection, &ServerConnection::node> idle_;  // the longest idle first
+  size_t leaving_ = 0;                                    // evicted, and not gone yet
   ServerObserver* observer_ = nullptr;
   std::vector<std::unique_ptr<Listener>> listeners_;
   Scope scope_;

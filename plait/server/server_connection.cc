@@ -50,19 +50,24 @@ bool ServerConnection::isOutputMoving(TimeNs now_ns) {
 }
 
 void ServerConnection::setIdle() {
-  if (is_leaving_ || idle_node.isLinked()) return;
+  if (is_leaving_ || is_idle_) return;
+  is_idle_ = true;
   idle_since_ns_ = server_.io.nowNs();
+  node.unlink();
   server_.idle_.pushBack(*this);
   if (server_.accept_paused_) server_.makeRoom();
 }
 
 void ServerConnection::setBusy() {
-  idle_node.unlink();
+  if (!is_idle_) return;
+  is_idle_ = false;
+  node.unlink();
+  server_.busy_.pushBack(*this);
 }
 
 void ServerConnection::evict() {
   PLAIT_RARE("an idle client has to go");
-  idle_node.unlink();
+  setBusy();
   is_leaving_ = true;
   server_.leaving_ += 1;
   server_.counters_.connections_evicted += 1;
