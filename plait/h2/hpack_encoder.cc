@@ -42,24 +42,6 @@ uint8_t* writeInteger(uint8_t* out, uint8_t pattern, uint32_t prefix_bits, uint3
   return out;
 }
 
-uint8_t* writeString(uint8_t* out, std::string_view text) {
-  // A size below 127 takes one byte, so a short text is encoded in one pass behind it, and over it if that is no gain.
-  constexpr size_t short_size = 127;
-  if (text.size() <= short_size) [[likely]] {
-    const size_t size = huffmanEncode(text, out + 1, text.size());
-    if (size < text.size()) {
-      *out = static_cast<uint8_t>(0x80 | size);
-      return out + 1 + size;
-    }
-  } else if (const size_t size = huffmanSize(text); size < text.size()) {
-    out = writeInteger(out, 0x80, 7, static_cast<uint32_t>(size));
-    return out + huffmanEncode(text, out, text.size());
-  }
-  out = writeInteger(out, 0, 7, static_cast<uint32_t>(text.size()));
-  copyShort(out, text.data(), text.size());
-  return out + text.size();
-}
-
 // What the static table has for each name that has a number: its first entry, 0 for none, and how many entries with
 // values there are to choose from. FieldName starts in the static table's order, but four names have several entries.
 struct StaticEntries {
@@ -91,6 +73,26 @@ uint32_t staticFieldIndex(StaticEntries entries, std::string_view value) {
 }
 
 }  // namespace
+
+uint8_t* HpackEncoder::writeString(uint8_t* out, std::string_view text) const {
+  if (coding_ == StringCoding::huffman) {
+    // A size below 127 takes one byte, so a short text is encoded in one pass behind it, and over it if that is no gain.
+    constexpr size_t short_size = 127;
+    if (text.size() <= short_size) [[likely]] {
+      const size_t size = huffmanEncode(text, out + 1, text.size());
+      if (size < text.size()) {
+        *out = static_cast<uint8_t>(0x80 | size);
+        return out + 1 + size;
+      }
+    } else if (const size_t size = huffmanSize(text); size < text.size()) {
+      out = writeInteger(out, 0x80, 7, static_cast<uint32_t>(size));
+      return out + huffmanEncode(text, out, text.size());
+    }
+  }
+  out = writeInteger(out, 0, 7, static_cast<uint32_t>(text.size()));
+  copyShort(out, text.data(), text.size());
+  return out + text.size();
+}
 
 uint32_t HpackEncoder::hashOfName(FieldName id, std::string_view name) {
   return id != FieldName::unknown ? hashOfId(id) : hashOf(name, 1);
@@ -144,20 +146,20 @@ uint32_t HpackEncoder::namedSlot(uint8_t bucket, std::string_view name, FieldNam
 
 void HpackEncoder::setPeerTableSize(uint32_t size) {
   size = std::min(size, DynamicTable::max_size);
-  if (size == table_.limit() && pending_ == UINT32_MAX) return;
-  smallest_pending_ = std::min(smallest_pending_, size);
-  pending_ = size;
+  if (size == table_.limit() && pending_ == none_pending) return;
+  pending_ = static_cast<uint16_t>(size);
+  smallest_pending_ = std::min(smallest_pending_, pending_);
 }
 
 uint8_t* HpackEncoder::begin(uint8_t* out) {
-  if (pending_ == UINT32_MAX) return out;
+  if (pending_ == none_pending) return out;
   if (smallest_pending_ < pending_) {
     out = writeInteger(out, 0x20, 5, smallest_pending_);
     table_.setLimit(smallest_pending_);
   }
   out = writeInteger(out, 0x20, 5, pending_);
   table_.setLimit(pending_);
-  smallest_pending_ = pending_ = UINT32_MAX;
+  smallest_pending_ = pending_ = none_pending;
   return out;
 }
 

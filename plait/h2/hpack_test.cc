@@ -95,6 +95,20 @@ TEST(HpackEncoder, NeverIndexedStaysSoAndEntersNoTable) {
   EXPECT_TRUE(field.never_indexed);
 }
 
+TEST(HpackEncoder, WritesStringsAsTheyAreWhereItIsToldTo) {
+  ClassedSlab memory(4);
+  HpackEncoder encoder(memory, StringCoding::plain);
+  for (const size_t size : {size_t{0}, size_t{5}, size_t{126}, size_t{127}, size_t{128}, size_t{5000}}) {
+    const std::string value(size, 'a');
+    std::vector<uint8_t> out(HpackEncoder::bound(3, size));
+    out.resize(static_cast<size_t>(encoder.field(out.data(), "x-a", value, http::FieldName::unknown, Indexing::avoid) -
+                                   out.data()));
+    EXPECT_GE(out.size(), 3 + size);
+    HpackDecoder decoder(4096, memory);
+    EXPECT_EQ(*decode(decoder, out), (Fields{{"x-a", value}})) << size;
+  }
+}
+
 TEST(HpackEncoder, AFieldThatVariesEntersTheTableWhenItComesASecondTime) {
   ClassedSlab memory(DynamicTable::blocksFor(1));
   HpackEncoder encoder(memory);

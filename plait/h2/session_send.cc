@@ -39,7 +39,8 @@ Session::Session(Role role, ByteQueue& output, SessionScratch& scratch)
       output_(output),
       scratch_(scratch),
       decoder_(DynamicTable::max_size, scratch.tables),
-      encoder_(scratch.tables),
+      // Backends are near: bytes on the way to them cost less than the work at both ends.
+      encoder_(scratch.tables, role == Role::client ? StringCoding::plain : StringCoding::huffman),
       receive_window_(default_window),
       connection_window_(scratch.config.connection_window),
       next_stream_id_(role == Role::client ? 1 : 2),

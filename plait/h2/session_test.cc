@@ -297,6 +297,29 @@ TEST(Session, AClientSeesInterimAndFinalHeadsAndGoaway) {
   EXPECT_FALSE(peer.session.canOpenStream());
 }
 
+TEST(Session, StringsGoToServersAsTheyAreAndToClientsInHuffmansCode) {
+  const std::string value(40, '1');  // five bits each
+  const auto isPlain = [&](Peer& peer) {
+    const auto sent = peer.sent();
+    EXPECT_EQ(sent.size(), 1u);
+    return std::string(sent[0].payload.begin(), sent[0].payload.end()).find(value) != std::string::npos;
+  };
+  Peer client(Role::client);
+  client.streams.push_back(std::make_unique<Stream>());
+  client.session.beginHeaders();
+  client.session.addField(http::FieldName::pseudo_method, "GET");
+  client.session.addField(http::FieldName::pseudo_path, value, Indexing::avoid);
+  client.session.endHeaders(*client.streams.back(), true);
+  EXPECT_TRUE(isPlain(client));
+  Peer server(Role::server);
+  ASSERT_TRUE(server.say(frame(FrameType::headers, end_both, 1, get_block)));
+  server.session.beginHeaders();
+  server.session.addField(http::FieldName::pseudo_status, "200");
+  server.session.addField("etag", value, http::FieldName::etag, Indexing::avoid);
+  server.session.endHeaders(*server.streams.back(), true);
+  EXPECT_FALSE(isPlain(server));
+}
+
 TEST(Session, AResponseToHeadMayNameALengthButHasNoData) {
   Peer peer(Role::client);
   Stream& stream = peer.open(true);
