@@ -5,6 +5,7 @@ namespace {
 
 constexpr size_t completions_per_turn = 256;
 constexpr size_t usual_frame_size = 448;  // of the coroutines that requests have
+constexpr size_t usual_owner_size = 832;  // of a client's socket and what lies behind it
 
 }  // namespace
 
@@ -57,6 +58,9 @@ void Io::turn(TimeNs until_ns) {
   }
   runReady();
   for (size_t i = 0; i < count; ++i) {
+    // Of thousands of connections none is in the caches: what comes next is fetched while this one is served.
+    if (i + 2 < count) prefetch(completions_[i + 2].op, sizeof(Op));
+    if (i + 1 < count) prefetch(completions_[i + 1].op->owner, usual_owner_size);
     const Completion completion = completions_[i];
     if (!completion.more) completion.op->armed = completion.op->reaped = false;
     completion.op->on_complete(completion.op->owner, completion);
