@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "plait/base/byte_queue.h"
 #include "plait/base/list.h"
@@ -221,6 +223,75 @@ TEST(ByteQueue, GathersWhatIsUnread) {
   EXPECT_EQ(text, "hijklmnopqrstuvwxyz");
   EXPECT_EQ(queue.gather(std::span(vectors, 1)), 1u);
   EXPECT_EQ(blocks.used(), 2u);
+}
+
+struct Lender final : ByteLender {
+  bool lend(const uint8_t* start) override {
+    if (lent.size() == most) return false;
+    lent.push_back(start);
+    return true;
+  }
+  void takeBack(const uint8_t* start) override {
+    const auto found = std::ranges::find(lent, start);
+    ASSERT_NE(found, lent.end());
+    lent.erase(found);
+  }
+  std::vector<const uint8_t*> lent;
+  size_t most = SIZE_MAX;
+};
+
+TEST(ByteQueue, LongBytesThatAreLentAreNotCopiedAndComeInTheirPlace) {
+  BlockSlab slab(8192, 16);
+  Lender lender;
+  const std::string first(5000, 'x');
+  const std::string second(4096, 'y');
+  ByteQueue queue(slab);
+  EXPECT_TRUE(queue.append(asBytes("head"), &lender));
+  EXPECT_TRUE(queue.append(asBytes(first), &lender));
+  EXPECT_TRUE(queue.append(asBytes("tail"), &lender)) << "which goes behind it, not into what was lent";
+  EXPECT_TRUE(queue.append(asBytes(second), &lender));
+  EXPECT_EQ(lender.lent, (std::vector<const uint8_t*>{asBytes(first).data(), asBytes(second).data()}));
+  EXPECT_EQ(queue.size(), 4 + 5000 + 4 + 4096u);
+  iovec vectors[8];
+  ASSERT_EQ(queue.gather(vectors), 4u);
+  EXPECT_EQ(vectors[1].iov_base, first.data());
+  EXPECT_EQ(vectors[1].iov_len, 5000u);
+  queue.consume(5003);
+  EXPECT_EQ(lender.lent.size(), 2u) << "a byte of it is still to be sent";
+  EXPECT_EQ(queue.front().data(), asBytes(first).data() + 4999);
+  queue.consume(1);
+  EXPECT_EQ(lender.lent, (std::vector<const uint8_t*>{asBytes(second).data()}));
+  queue.truncate(104);
+  EXPECT_EQ(asText(queue.front()), "tail");
+  queue.consume(4);
+  EXPECT_EQ(asText(queue.front()), second.substr(0, 100));
+  EXPECT_TRUE(queue.append(asBytes("end")));
+  queue.consume(100);
+  EXPECT_TRUE(lender.lent.empty());
+  EXPECT_EQ(asText(queue.front()), "end");
+  EXPECT_TRUE(queue.append(asBytes(first), &lender));
+  queue.clear();
+  EXPECT_TRUE(lender.lent.empty());
+  EXPECT_EQ(slab.used(), 0u);
+}
+
+TEST(ByteQueue, CopiesWhatIsShortOrNotLentAndEverythingWhereBlocksAreScarce) {
+  BlockSlab slab(8192, 16);
+  Lender lender;
+  const std::string bytes(5000, 'x');
+  ByteQueue queue(slab);
+  EXPECT_TRUE(queue.append(asBytes(bytes).first(4095), &lender));
+  EXPECT_TRUE(queue.append(asBytes(bytes), nullptr));
+  lender.most = 0;
+  EXPECT_TRUE(queue.append(asBytes(bytes), &lender));
+  EXPECT_TRUE(lender.lent.empty());
+  EXPECT_EQ(queue.size(), 4095 + 5000 + 5000u);
+  lender.most = SIZE_MAX;
+  std::vector<void*> taken;
+  while (!slab.isScarce()) taken.push_back(slab.take());
+  EXPECT_TRUE(queue.append(asBytes(bytes), &lender));
+  EXPECT_TRUE(lender.lent.empty()) << "a block for each piece is more than copies need";
+  for (void* block : taken) slab.give(block);
 }
 
 TEST(ByteQueue, RewindsToTheFirstRetainedByte) {

@@ -6,7 +6,9 @@ ByteQueue::Block* ByteQueue::grow() {
   auto* block = static_cast<Block*>(blocks_->take());
   if (block == nullptr) return nullptr;
   block->next = nullptr;
-  block->begin = block->end = 0;
+  block->begin = 0;
+  block->end = 0;
+  block->is_lent = 0;
   if (tail_ != nullptr) {
     tail_->next = block;
   } else {
@@ -19,15 +21,29 @@ ByteQueue::Block* ByteQueue::grow() {
   return block;
 }
 
+void ByteQueue::give(Block* block) {
+  if (block->is_lent) block->lent().lender->takeBack(block->lent().start);
+  blocks_->give(block);
+}
+
+void ByteQueue::appendLent(Bytes bytes, ByteLender& lender) {
+  Block* block = grow();
+  PLAIT_ASSERT(block != nullptr && !retain_);  // most of the slab is free
+  block->lent() = {bytes.data(), &lender};
+  block->is_lent = 1;
+  block->end = static_cast<uint32_t>(bytes.size()) & INT32_MAX;
+  size_ += block->end;
+}
+
 bool ByteQueue::appendSlow(Bytes bytes) {
   if (bytes.size() > roomBeyond(left_to_others_ / 2)) return false;
   while (!bytes.empty()) {
-    if (tail_ == nullptr || tail_->end == payload()) {
+    if (tailRoom() == 0) {
       Block* block = grow();
       PLAIT_ASSERT(block != nullptr);
     }
-    const size_t count = std::min(bytes.size(), payload() - tail_->end);
-    std::memcpy(tail_->data() + tail_->end, bytes.data(), count);
+    const size_t count = std::min(bytes.size(), tailRoom());
+    std::memcpy(tail_->own() + tail_->end, bytes.data(), count);
     tail_->end += static_cast<uint32_t>(count);
     size_ += static_cast<uint32_t>(count);
     bytes = bytes.subspan(count);
@@ -36,17 +52,17 @@ bool ByteQueue::appendSlow(Bytes bytes) {
 }
 
 Bytes ByteQueue::front() const {
-  const Block* block = read_;
+  Block* block = read_;
   while (block != nullptr && block->begin == block->end) block = block->next;
   if (block == nullptr) return {};
-  return {block->data() + block->begin, block->end - block->begin};
+  return {block->text() + block->begin, block->end - block->begin};
 }
 
 size_t ByteQueue::gather(std::span<iovec> vectors) const {
   size_t count = 0;
   for (Block* block = read_; block != nullptr && count < vectors.size(); block = block->next) {
     if (block->begin == block->end) continue;
-    vectors[count++] = {block->data() + block->begin, block->end - block->begin};
+    vectors[count++] = {const_cast<uint8_t*>(block->text()) + block->begin, block->end - block->begin};
   }
   return count;
 }
@@ -75,7 +91,7 @@ void ByteQueue::truncate(size_t size) {
   }
   last->end = last->begin + static_cast<uint32_t>(size - kept);
   for (Block* block = std::exchange(last->next, nullptr); block != nullptr; block_count_ -= 1) {
-    blocks_->give(std::exchange(block, block->next));
+    give(std::exchange(block, block->next));
   }
   tail_ = last;
   size_ = static_cast<uint32_t>(size);
@@ -86,7 +102,7 @@ void ByteQueue::freeConsumed() {
   while (head_ != nullptr && head_->begin == head_->end) {
     Block* next = head_->next;
     if (read_ == head_) read_ = next;
-    blocks_->give(head_);
+    give(head_);
     block_count_ -= 1;
     head_ = next;
   }
@@ -113,7 +129,7 @@ void ByteQueue::rewind() {
 void ByteQueue::clear() {
   while (head_ != nullptr) {
     Block* next = head_->next;
-    blocks_->give(head_);
+    give(head_);
     head_ = next;
   }
   read_ = tail_ = nullptr;

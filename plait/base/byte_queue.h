@@ -1,5 +1,6 @@
 // A FIFO of bytes in fixed-size blocks from a slab: send buffers (16 KiB blocks) and stream bodies (4 KiB blocks).
-// Appending coalesces into the last block. Nothing is moved once written, so a gathered write can point into it.
+// Appending coalesces into the last block. Nothing is moved once written, so a gathered write can point into it. Bytes
+// of somebody's who lends them (ByteLender) are not even copied: a block then only says where they are.
 //
 //   appended ->  [ retained | unread ] -> read through front()/gather(), consume()
 //
@@ -14,6 +15,18 @@
 #include "plait/base/slab.h"
 
 namespace plait {
+
+// Whose bytes others may keep for a while where they are.
+class ByteLender {
+ public:
+  // `start` of bytes that the caller may read now. True: they stay as they are until takeBack(start). False where they
+  // are not this lender's, or enough of them are lent.
+  virtual bool lend(const uint8_t* start) = 0;
+  virtual void takeBack(const uint8_t* start) = 0;
+
+ protected:
+  ~ByteLender() = default;
+};
 
 class ByteQueue {
  public:
@@ -49,13 +62,20 @@ class ByteQueue {
   // any price may use half of what is left to others.
   bool append(Bytes bytes) {
     if (bytes.empty()) return true;  // its data may be null, which memcpy must not be given
-    if (tail_ != nullptr && bytes.size() <= payload() - tail_->end) [[likely]] {
-      std::memcpy(tail_->data() + tail_->end, bytes.data(), bytes.size());
+    if (bytes.size() <= tailRoom()) [[likely]] {
+      std::memcpy(tail_->own() + tail_->end, bytes.data(), bytes.size());
       tail_->end += static_cast<uint32_t>(bytes.size());
       size_ += static_cast<uint32_t>(bytes.size());
       return true;
     }
     return appendSlow(bytes);
+  }
+  // The same, and long bytes that `lender` (null for none) lends stay where they are. Not while retaining.
+  bool append(Bytes bytes, ByteLender* lender) {
+    if (bytes.size() < fewest_lent || lender == nullptr || blocks_->isScarce() || !lender->lend(bytes.data()))
+      return append(bytes);
+    appendLent(bytes, *lender);
+    return true;
   }
   // Appends as much as fits below `limit` more bytes and the slab's end; returns how much.
   size_t appendSome(Bytes bytes, size_t limit) {
@@ -84,21 +104,33 @@ class ByteQueue {
  private:
   static constexpr size_t max_size = size_t{1} << 31;
 
+  // Fewer bytes are copied sooner than another block and another piece of a gathered write are made.
+  static constexpr size_t fewest_lent = 4096;
+
+  // What is in a block whose bytes are lent, instead of bytes.
+  struct Lent {
+    const uint8_t* start;
+    ByteLender* lender;
+  };
   struct Block {
     Block* next;
-    uint32_t begin;  // first unread byte
-    uint32_t end;    // one past the last byte
-    uint8_t* data() { return reinterpret_cast<uint8_t*>(this + 1); }
-    const uint8_t* data() const { return reinterpret_cast<const uint8_t*>(this + 1); }
+    uint32_t begin;     // first unread byte
+    uint32_t end : 31;  // one past the last byte
+    uint32_t is_lent : 1;
+    uint8_t* own() { return reinterpret_cast<uint8_t*>(this + 1); }
+    Lent& lent() { return *reinterpret_cast<Lent*>(this + 1); }
+    const uint8_t* text() { return is_lent ? lent().start : own(); }
   };
   size_t payload() const { return blocks_->blockSize() - sizeof(Block); }
-  size_t tailRoom() const { return tail_ == nullptr ? 0 : payload() - tail_->end; }
+  size_t tailRoom() const { return tail_ == nullptr || tail_->is_lent ? 0 : payload() - tail_->end; }
   size_t roomBeyond(size_t kept) const {
     const size_t available = blocks_->available();
     return std::min(tailRoom() + (available > kept ? available - kept : 0) * payload(), max_size - size_);
   }
   bool appendSlow(Bytes bytes);
+  void appendLent(Bytes bytes, ByteLender& lender);
   Block* grow();
+  void give(Block* block);
   void freeConsumed();
 
   BlockSlab* blocks_;

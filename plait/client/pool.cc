@@ -37,6 +37,7 @@ ConnectionPool::ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts&
                                                     memory.headers.ofClass(2))),
       replay_budget_{limits.replay_bytes},
       unknown_tokens_x100_(uint64_t{limits.unknown_retry_burst} * 100) {
+  scratch_->lender = &io_.buffers();
   for (BackendOptions& options : backends) {
     auto backend = std::make_unique<Backend>();
     backend->options = std::move(options);

@@ -63,6 +63,8 @@ struct SessionScratch {
 
   const SessionConfig config;
   BlockSlab& carry_blocks;
+  // Whose bytes DATA may be sent from without being copied; null for none. Must outlive the sessions.
+  ByteLender* lender = nullptr;
 
   static constexpr size_t header_memory = 64 * 1024;
   static constexpr size_t encode_memory = 128 * 1024;

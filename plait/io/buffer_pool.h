@@ -1,17 +1,18 @@
 // The worker's receive buffers (512 x 16 KiB to start with). A buffer is lent when bytes arrive and counted until its
 // last user gives it back, so an idle connection holds none. Returned ids are picked up by the backend on its next
-// poll(): io_uring puts them back into the kernel's rings, the others hand them out again.
+// poll(): io_uring puts them back into the kernel's rings, the others hand them out again. What is sent on as it came
+// stays in them until it has left (ByteLender).
 #pragma once
 
 #include <memory>
 
-#include "plait/base/bytes.h"
+#include "plait/base/byte_queue.h"
 #include "plait/base/list.h"
 #include "plait/base/slab.h"
 
 namespace plait {
 
-class BufferPool {
+class BufferPool final : public ByteLender {
  public:
   // `count` must be a power of two of at most 32768.
   BufferPool(uint32_t count, uint32_t buffer_size)
@@ -44,6 +45,19 @@ class BufferPool {
     lent_ -= 1;
     returned_[returned_count_++] = static_cast<uint16_t>(id);
     wakeWaiter();
+  }
+
+  // A quarter of the buffers' number of pieces: whoever is slow to take them must not keep all others from receiving.
+  bool lend(const uint8_t* start) override {
+    if (start < memory_.data() || start >= memory_.data() + memory_.size() || pieces_lent_ == count_ / 4) return false;
+    const auto id = static_cast<uint32_t>(static_cast<size_t>(start - memory_.data()) / buffer_size_);
+    reference(id);
+    pieces_lent_ += 1;
+    return true;
+  }
+  void takeBack(const uint8_t* start) override {
+    pieces_lent_ -= 1;
+    giveBack(static_cast<uint32_t>(static_cast<size_t>(start - memory_.data()) / buffer_size_));
   }
 
   // Half of the buffers are out: whoever does not read at once takes none in advance.
@@ -99,6 +113,7 @@ class BufferPool {
   std::unique_ptr<Chained[]> chain_;
   uint32_t returned_count_ = 0;
   uint32_t lent_ = 0;
+  uint32_t pieces_lent_ = 0;
   List<Waiter, &Waiter::buffer_node> waiters_;
 };
 

@@ -195,5 +195,25 @@ TEST_F(TurnTest, AnOpWhoseLastCompletionIsOnItsWayCannotBeCancelled) {
   EXPECT_EQ(backend.cancels, 1u);
 }
 
+TEST(BufferPool, LendsPiecesOfABufferThatStaysUntilTheLastIsBackAndOnlySoMany) {
+  BufferPool pool(8, 64);
+  const auto taken = static_cast<uint32_t>(pool.takeFree());
+  pool.markLent(taken);
+  const uint8_t* bytes = pool.data(taken);
+  const uint8_t elsewhere = 0;
+  EXPECT_FALSE(pool.lend(&elsewhere));
+  EXPECT_TRUE(pool.lend(bytes));
+  EXPECT_TRUE(pool.lend(bytes + 63));
+  EXPECT_FALSE(pool.lend(bytes + 1)) << "a quarter of eight";
+  pool.giveBack(taken);
+  EXPECT_EQ(pool.lent(), 1u) << "its reader is done, but what it sent on has not left";
+  pool.takeBack(bytes + 63);
+  EXPECT_EQ(pool.lent(), 1u);
+  EXPECT_TRUE(pool.lend(bytes + 1));
+  pool.takeBack(bytes);
+  pool.takeBack(bytes + 1);
+  EXPECT_EQ(pool.lent(), 0u);
+}
+
 }  // namespace
 }  // namespace plait

@@ -26,7 +26,9 @@ Server::Server(Io& server_io, const Limits& server_limits, const ServerTimeouts&
       connections_(server_limits.client_connections),
       accepted_(max_accepted_waiting),
       accept_timer_(this, [](void* self) { static_cast<Server*>(self)->resumeAccepting(); }),
-      room_timer_(this, [](void* self) { static_cast<Server*>(self)->makeRoom(); }) {}
+      room_timer_(this, [](void* self) { static_cast<Server*>(self)->makeRoom(); }) {
+  scratch->lender = &io.buffers();
+}
 
 Server::~Server() {
   PLAIT_ASSERT(busy_.empty() && idle_.empty());
