@@ -87,7 +87,7 @@ export const mutants = [
   { name: 'what counts as never sent leaves with the last GOAWAY', file: 'plait/client/h2_connection.cc',
     find: 'failAll(ended, !status);', replace: 'failAll(ended, false);' },
   { name: 'readers that stop keep all receive buffers', file: 'plait/net/ultra_sock.cc',
-    find: 'if (spilled_ == nullptr && (is_read || !io_.buffers().isShort())) return false;', replace: '(void)is_read;\n  return false;' },
+    find: 'if (spilled_ == nullptr && (isBeingRead() || !io_.buffers().isShort())) return false;', replace: 'return false;' },
   { name: 'a backend of HTTP/2 alone counts as down when it has no HTTP/1.1', file: 'plait/client/pool.cc',
     find: 'status.error().code == ErrorCode::tls_failed &&', replace: 'status.error().code == ErrorCode::cancelled &&' },
   { name: 'one request is missing in the access log', file: 'plait/proxy/handler.cc',
