@@ -9,7 +9,7 @@
 //   node bench/run.mjs --latency       added latency at fixed rates, open loop
 //   node bench/run.mjs --handshakes    TLS handshakes for each second of CPU, full and resumed, on both sides
 //   node bench/run.mjs --cores         two workers against one
-//   node bench/run.mjs --memory        bytes for each connection and stream; --churn MILLIONS: RSS over a long run
+//   node bench/run.mjs --memory        bytes for each connection and stream; --churn MILLIONS [--prefault]: RSS over a long run
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { allNames } from './lib/proxies.mjs';
@@ -31,6 +31,7 @@ const { values: options } = parseArgs({
     cores: { type: 'boolean', default: false },
     memory: { type: 'boolean', default: false },
     churn: { type: 'string' },
+    prefault: { type: 'boolean', default: false },
     seconds: { type: 'string', default: '10' },
     plots: { type: 'string', default: 'docs/plots' },
   },

@@ -76,7 +76,8 @@ uint32_t staticFieldIndex(StaticEntries entries, std::string_view value) {
 
 uint8_t* HpackEncoder::writeString(uint8_t* out, std::string_view text) const {
   if (coding_ == StringCoding::huffman) {
-    // A size below 127 takes one byte, so a short text is encoded in one pass behind it, and over it if that is no gain.
+    // A size below 127 takes one byte, so a short text is encoded in one pass behind it, and over it if that is no
+    // gain.
     constexpr size_t short_size = 127;
     if (text.size() <= short_size) [[likely]] {
       const size_t size = huffmanEncode(text, out + 1, text.size());
