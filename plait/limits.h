@@ -89,10 +89,11 @@ static_assert(Limits().stream_block_size * 9 > Limits().upstream_stream_window,
               "a window that is promised has its blocks");
 static_assert(Limits().send_queue_bytes >= 4 * Limits().send_block_size, "a connection's output fills whole blocks");
 // While three quarters of the send blocks are free a client that does not read may fill its queue, later it holds one
-// block (ByteQueue::bulkRoom): there is one for every client even if none reads, and then one for every backend's.
+// block (ByteQueue::bulkRoom): there is one for every client even if none reads, and then one for every backend's. A
+// piece that is sent from its receive buffer takes two blocks, and there are a quarter as many of them as of those.
 static_assert(Limits().send_blocks / 4 * 3 - Limits().blocksLeftByClients() >=
-                  Limits().client_connections -
-                      Limits().send_blocks / 4 / (Limits().send_queue_bytes / Limits().send_block_size),
+                  Limits().client_connections - (Limits().send_blocks / 4 - Limits().receive_buffers / 4 * 2) /
+                                                    (Limits().send_queue_bytes / Limits().send_block_size),
               "clients that do not read leave a block to each other");
 static_assert(Limits().blocksLeftByClients() / 2 >= Limits().upstream_connections,
               "clients that do not read leave a block to each connection to a backend");

@@ -241,24 +241,24 @@ struct Lender final : ByteLender {
 };
 
 TEST(ByteQueue, LongBytesThatAreLentAreNotCopiedAndComeInTheirPlace) {
-  BlockSlab slab(8192, 16);
+  BlockSlab slab(16384, 16);
   Lender lender;
-  const std::string first(5000, 'x');
-  const std::string second(4096, 'y');
+  const std::string first(9000, 'x');
+  const std::string second(8192, 'y');
   ByteQueue queue(slab);
   EXPECT_TRUE(queue.append(asBytes("head"), &lender));
   EXPECT_TRUE(queue.append(asBytes(first), &lender));
   EXPECT_TRUE(queue.append(asBytes("tail"), &lender)) << "which goes behind it, not into what was lent";
   EXPECT_TRUE(queue.append(asBytes(second), &lender));
   EXPECT_EQ(lender.lent, (std::vector<const uint8_t*>{asBytes(first).data(), asBytes(second).data()}));
-  EXPECT_EQ(queue.size(), 4 + 5000 + 4 + 4096u);
+  EXPECT_EQ(queue.size(), 4 + 9000 + 4 + 8192u);
   iovec vectors[8];
   ASSERT_EQ(queue.gather(vectors), 4u);
   EXPECT_EQ(vectors[1].iov_base, first.data());
-  EXPECT_EQ(vectors[1].iov_len, 5000u);
-  queue.consume(5003);
+  EXPECT_EQ(vectors[1].iov_len, 9000u);
+  queue.consume(9003);
   EXPECT_EQ(lender.lent.size(), 2u) << "a byte of it is still to be sent";
-  EXPECT_EQ(queue.front().data(), asBytes(first).data() + 4999);
+  EXPECT_EQ(queue.front().data(), asBytes(first).data() + 8999);
   queue.consume(1);
   EXPECT_EQ(lender.lent, (std::vector<const uint8_t*>{asBytes(second).data()}));
   queue.truncate(104);
@@ -276,16 +276,16 @@ TEST(ByteQueue, LongBytesThatAreLentAreNotCopiedAndComeInTheirPlace) {
 }
 
 TEST(ByteQueue, CopiesWhatIsShortOrNotLentAndEverythingWhereBlocksAreScarce) {
-  BlockSlab slab(8192, 16);
+  BlockSlab slab(16384, 16);
   Lender lender;
-  const std::string bytes(5000, 'x');
+  const std::string bytes(9000, 'x');
   ByteQueue queue(slab);
-  EXPECT_TRUE(queue.append(asBytes(bytes).first(4095), &lender));
+  EXPECT_TRUE(queue.append(asBytes(bytes).first(8191), &lender));
   EXPECT_TRUE(queue.append(asBytes(bytes), nullptr));
   lender.most = 0;
   EXPECT_TRUE(queue.append(asBytes(bytes), &lender));
   EXPECT_TRUE(lender.lent.empty());
-  EXPECT_EQ(queue.size(), 4095 + 5000 + 5000u);
+  EXPECT_EQ(queue.size(), 8191 + 9000 + 9000u);
   lender.most = SIZE_MAX;
   std::vector<void*> taken;
   while (!slab.isScarce()) taken.push_back(slab.take());

@@ -105,7 +105,7 @@ class ByteQueue {
   static constexpr size_t max_size = size_t{1} << 31;
 
   // Fewer bytes are copied sooner than another block and another piece of a gathered write are made.
-  static constexpr size_t fewest_lent = 4096;
+  static constexpr size_t fewest_lent = 8192;
 
   // What is in a block whose bytes are lent, instead of bytes.
   struct Lent {

@@ -173,6 +173,7 @@ H2Connection::H2Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock
   sock.setLowWater(pool.limits().send_queue_bytes / 2);
   // Until its SETTINGS are there the backend is taken for what it was last time.
   allowStreams(pool.rememberedStreams(backend_idx));
+  if (sock.isTls()) session_.copyData();
   session_.start();
   sock.flushLater();
 }

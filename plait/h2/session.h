@@ -197,6 +197,8 @@ class Session {
   // Client: opens `stream`, giving it the next id. Server: a head or trailers on an accepted stream.
   void endHeaders(Stream& stream, bool end_stream);
 
+  // DATA is not sent from where it lies (SessionScratch::lender): it would be copied all the same, as by TLS.
+  void copyData() { copies_data_ = true; }
   // Queues as much of `data` as windows and the queue permit and returns how much; END_STREAM goes with the last byte.
   // With no data at all `stream.local_ended` tells whether the end was queued, as sendEnd() would.
   size_t sendData(Stream& stream, Bytes data, bool end_stream);
@@ -378,6 +380,7 @@ class Session {
   bool block_ends_stream_ = false;
   bool block_depends_on_itself_ = false;
   uint16_t continuations_ = 0;
+  bool copies_data_ = false;
   uint32_t block_stream_id_ = 0;
   uint8_t* carry_ = nullptr;
   uint32_t carry_filled_ = 0;

@@ -234,7 +234,7 @@ size_t Session::sendData(Stream& stream, Bytes data, bool end_stream) {
         header);
     PLAIT_ASSERT(output_.append(header));
     // bulkRoom() was counted in blocks, so both appends succeed or neither was tried.
-    PLAIT_ASSERT(output_.append(data.subspan(taken, count), scratch_.lender));
+    PLAIT_ASSERT(output_.append(data.subspan(taken, count), copies_data_ ? nullptr : scratch_.lender));
     stream.send_window.consume(static_cast<uint32_t>(count));
     send_window_.consume(static_cast<uint32_t>(count));
     earnFrames(frames_for_data);

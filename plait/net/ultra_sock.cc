@@ -181,9 +181,11 @@ void UltraSock::onRecv(const Completion& completion) {
     if (completion.more && (isFull() || is_bulk_ != recv_op_.bulk)) io_.cancel(recv_op_);
   } else if (completion.result == -ENOBUFS) {
     PLAIT_RARE("no receive buffer is left");
-    // Those for bulk are few, and others may have them: whoever found none takes what everybody takes.
+    // Those for bulk are few, and others may have them for long: whoever found none takes what everybody takes, and
+    // waits only where there is nothing of that either.
+    const bool was_bulk = recv_op_.bulk;
     endBulk();
-    if (!isAborted()) io_.buffers().wait(*this);
+    if (!isAborted() && !was_bulk) io_.buffers().wait(*this);
   } else {
     if (completion.result != -ECANCELED && completion.result != -EINTR)
       receive_end_ = static_cast<int16_t>(completion.result);

@@ -3,11 +3,11 @@
 //   inbound   kernel → lent ring buffer → (TLS: plaintext block) → recv()
 //   outbound  output() → (TLS: cipher queue) → one gathered send a turn → kernel
 //
-// Everything that a turn appends to output() leaves in one send at the end of the turn (flushLater). Receiving is armed
-// once and completes many times; a socket nobody reads from stops after a few buffers, and at once where half of the
-// worker's buffers are out (one that was in bulk may have some more by then): that is back-pressure, and no number of
-// slow readers can take the buffers of the others. Any failure, from either side or from abort(), is remembered once
-// and reported by every later call.
+// Everything that a turn appends to output() leaves in one send at the end of the turn (flushLater), as long as it lies
+// in no more than Io::max_vectors pieces. Receiving is armed once and completes many times; a socket nobody reads from
+// stops after a few buffers, and at once where half of the worker's buffers are out (one that was in bulk may have some
+// more by then): that is back-pressure, and no number of slow readers can take the buffers of the others. Any failure,
+// from either side or from abort(), is remembered once and reported by every later call.
 #pragma once
 
 #include <optional>

@@ -504,6 +504,7 @@ Status H2Server::feed(Bytes& input, Io& io) {
 Task<void> H2Server::run(BufferedInput opening, Io& io) {
   connection_.begin(opening);
   Bytes& first = opening.bytes();
+  if (connection_.sock().isTls()) session_.copyData();
   session_.start();
   connection_.sock().flushLater();
   idle_by_ns_ = io.nowNs() + connection_.server().timeouts.client_idle_ms * ns_per_ms;
