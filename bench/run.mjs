@@ -52,6 +52,10 @@ for (const name of ['sweep', 'latency', 'handshakes', 'cores', 'memory']) {
   if (options[name]) measurement = name;
 }
 if (settings.churn > 0) measurement = 'churn';
+if (options.pgo !== undefined && measurement !== 'workloads') {
+  console.error('--pgo FILE is a second build for W1 to W8 alone; give it as --plait FILE for another measurement');
+  process.exit(2);
+}
 const { default: measure } = await import(`./measurements/${measurement}.mjs`);
 const text = await measure(settings);
 console.log(text);

@@ -50,14 +50,13 @@ class BufferPool final : public ByteLender {
   // A quarter of the buffers' number of pieces: whoever is slow to take them must not keep all others from receiving.
   bool lend(const uint8_t* start) override {
     if (start < memory_.data() || start >= memory_.data() + memory_.size() || pieces_lent_ == count_ / 4) return false;
-    const auto id = static_cast<uint32_t>(static_cast<size_t>(start - memory_.data()) / buffer_size_);
-    reference(id);
+    reference(idOf(start));
     pieces_lent_ += 1;
     return true;
   }
   void takeBack(const uint8_t* start) override {
     pieces_lent_ -= 1;
-    giveBack(static_cast<uint32_t>(static_cast<size_t>(start - memory_.data()) / buffer_size_));
+    giveBack(idOf(start));
   }
 
   // Half of the buffers are out: whoever does not read at once takes none in advance.
@@ -105,6 +104,10 @@ class BufferPool final : public ByteLender {
   Chained& chained(uint32_t id) { return chain_[id]; }
 
  private:
+  uint32_t idOf(const uint8_t* inside) const {
+    return static_cast<uint32_t>(static_cast<size_t>(inside - memory_.data()) / buffer_size_);
+  }
+
   uint32_t count_;
   uint32_t buffer_size_;
   Reservation memory_;

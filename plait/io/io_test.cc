@@ -1,6 +1,10 @@
 // The seam to the kernel: each backend must show the same behaviour.
 #include "plait/io/io_test.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 #include <thread>
 
 namespace plait::io_test {
@@ -57,6 +61,16 @@ struct ConnectionTest : IoTest {
   int server = -1;
 };
 INSTANTIATE_TEST_SUITE_P(Backends, ConnectionTest, testing::Values(IoKind::uring, IoKind::epoll), backendName);
+
+// Fails where BBR is the system's default, as it is where this was found, and a socket was forgotten.
+TEST_P(ConnectionTest, NoEndOfAConnectionWithinTheMachineIsPaced) {
+  for (const int fd : {listener, client, server}) {
+    char name[16] = {};
+    socklen_t size = sizeof(name);
+    ASSERT_EQ(::getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &size), 0);
+    EXPECT_FALSE(std::string_view(name, size).starts_with("bbr"));
+  }
+}
 
 TEST_P(IoTest, TimeMovesWithTheTurnsOnly) {
   const TimeNs before = io.nowNs();

@@ -159,7 +159,6 @@ void Server::adopt(Listener& listener, int fd) {
     return accepted_.push({fd, &listener});
   }
   counters_.connections_total += 1;
-  busy_.pushBack(*connection);
   connection->setIdle();
   scope_.spawn(serve(*connection, listener, fd, io), io);
   if (connections_.available() == 0) pauseAccepting();
