@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "plait/base/alloc_guard.h"
+#include "plait/base/rare.h"
 
 namespace plait::sim {
 namespace {
@@ -129,7 +130,7 @@ void Kernel::cancelNow(Op& op) {
   finish({.op = &op, .result = -ECANCELED});
 }
 
-size_t Kernel::poll(TimeNs until_ns, std::span<Completion> completions) {
+size_t Kernel::poll(TimeNs until_ns, TimeNs gather_ns, std::span<Completion> completions) {
   const AllocGuard::Pause pause;
   size_t count = 0;
   while (!finished_.empty() && count < completions.size()) {
@@ -173,6 +174,8 @@ size_t Kernel::poll(TimeNs until_ns, std::span<Completion> completions) {
   }
   asleep_ = count == 0 && finished_.empty() && pending_.empty() && until_ns > sim.now();
   until_ns_ = until_ns;
+  gather_ns_ = gather_ns;
+  if (asleep_ && gather_ns != 0) PLAIT_RARE("a worker gathers");
   return count;
 }
 

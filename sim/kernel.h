@@ -33,8 +33,10 @@ class Kernel final : public IoBackend {
 
   void submit(Op& op) override;
   void cancel(Op& op) override;
-  size_t poll(TimeNs until_ns, std::span<Completion> completions) override;
+  size_t poll(TimeNs until_ns, TimeNs gather_ns, std::span<Completion> completions) override;
   TimeNs now() override { return sim.now(); }
+  // A turn takes no time here; a worker that always seems half busy gathers where its limits say so.
+  TimeNs threadCpu() override { return now() / 2; }
   int64_t epochSeconds() override { return 784'111'777 + now() / ns_per_s; }
   uint64_t entropy() override { return sim.draw(); }
 
@@ -42,6 +44,8 @@ class Kernel final : public IoBackend {
   void post(Op& op, int32_t result);
   // Called when there may be something for a worker that sleeps.
   std::function<void()> wake;
+  // How much later than that it may be woken.
+  TimeNs gathers() const { return gather_ns_; }
   // The last poll found nothing: the worker sleeps until that time.
   bool isAsleep() const { return asleep_; }
   TimeNs sleepsUntil() const { return until_ns_; }
@@ -90,6 +94,7 @@ class Kernel final : public IoBackend {
   std::vector<Op*> cancels_;
   bool asleep_ = false;
   TimeNs until_ns_ = 0;
+  TimeNs gather_ns_ = 0;
 };
 
 }  // namespace plait::sim

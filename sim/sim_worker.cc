@@ -11,7 +11,7 @@ SimWorker::SimWorker(Network& network, Names& names, const WorkerOptions& option
       access_ring_(options.limits.access_ring_bytes),
       kernel_(network, names, memory_.buffers, 0x0a010001 + number, actor_),
       core_(options, memory_, nullptr, kernel_, counters_, &access_ring_) {
-  kernel_.wake = [this] { wake(sim.now() + sim.below(20'000)); };
+  kernel_.wake = [this] { wake(sim.now() + sim.below(20'000) + kernel_.gathers()); };
   if (core_.pool() != nullptr) replay_bytes_ = core_.pool()->replayBudget().available;
   core_.pool()->setObserver(this);
   core_.server().setObserver(this);

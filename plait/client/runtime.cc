@@ -17,8 +17,9 @@ Result<std::unique_ptr<Runtime>> Runtime::make(const RuntimeOptions& options) {
   auto backend = makeBackend(options.io, runtime->buffers_, runtime->mailbox_, &runtime->resolver_, &runtime->kind_);
   if (!backend) return fail(backend.error());
   runtime->backend_ = std::move(*backend);
-  runtime->io_ =
-      std::make_unique<Io>(*runtime->backend_, runtime->buffers_, IoConfig{.frame_count = options.limits.frames()});
+  runtime->io_ = std::make_unique<Io>(
+      *runtime->backend_, runtime->buffers_,
+      IoConfig{.frame_count = options.limits.frames(), .coalesce_ns = options.limits.coalesce_us * ns_per_us});
   return runtime;
 }
 

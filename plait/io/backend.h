@@ -1,4 +1,4 @@
-// The one seam to the outside: five functions. Behind it are io_uring, epoll, and the simulator; in front of it nothing
+// The one seam to the outside. Behind it are io_uring, epoll, and the simulator; in front of it nothing
 // knows a system call, a clock or a source of randomness.
 #pragma once
 
@@ -22,10 +22,13 @@ class IoBackend {
   // Asks for the end of an armed op. It still completes: with -ECANCELED, or with what had happened before.
   virtual void cancel(Op& op) = 0;
   // Waits until something completed or `until_ns` has passed (a point of now()), whichever is first, and fills
-  // `completions`; returns how many. What does not fit stays for the next call.
-  virtual size_t poll(TimeNs until_ns, std::span<Completion> completions) = 0;
+  // `completions`; returns how many. What does not fit stays for the next call. Before that it may let pass
+  // `gather_ns`, so that more than one has completed; where it cannot, it does not.
+  virtual size_t poll(TimeNs until_ns, TimeNs gather_ns, std::span<Completion> completions) = 0;
   // The monotonic clock.
   virtual TimeNs now() = 0;
+  // How long the calling thread has run so far.
+  virtual TimeNs threadCpu() = 0;
   // Seconds since 1970 by the wall clock, which may jump: for what people read, never for deadlines.
   virtual int64_t epochSeconds() = 0;
   // 64 bits that nobody can predict.

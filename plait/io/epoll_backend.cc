@@ -2,11 +2,13 @@
 // whether it may be readable or writable and try the armed ops in turn. A recv takes a buffer only when the socket has
 // something to say, as the other backends do.
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 
 #include "plait/base/ring.h"
 #include "plait/io/backend.h"
@@ -21,6 +23,7 @@ constexpr uint32_t max_descriptors = 1 << 20;
 // is all there is in most cases; behind a full one the others are read together.
 constexpr uint32_t buffers_per_turn = 16;
 constexpr uint32_t buffers_at_once = 8;
+constexpr unsigned long timer_slack_ns = 1000;
 
 // What is known about one descriptor. Zero is the state of one that epoll does not watch.
 struct Descriptor {
@@ -43,6 +46,8 @@ class EpollBackend final : public IoBackend {
         pending_(max_descriptors),
         finished_(max_descriptors / 8) {
     epoll_fd_ = ::epoll_create1(EPOLL_CLOEXEC);
+    // gather() sleeps for some hundred microseconds; by default the kernel may add fifty.
+    ::prctl(PR_SET_TIMERSLACK, timer_slack_ns);
     epoll_event event{.events = EPOLLIN, .data = {.fd = mailbox.wakeFd()}};
     ::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, mailbox.wakeFd(), &event);
   }
@@ -106,8 +111,10 @@ class EpollBackend final : public IoBackend {
     finish({.op = &op, .result = -ECANCELED});
   }
 
-  size_t poll(TimeNs until_ns, std::span<Completion> completions) override {
+  size_t poll(TimeNs until_ns, TimeNs gather_ns, std::span<Completion> completions) override {
     epoll_event events[256];
+    // Sends that have finished can wait for what comes as well.
+    if (gather_ns != 0 && pending_.empty() && !mailbox_ready_) gather(until_ns, gather_ns);
     int timeout_ms = -1;
     if (!pending_.empty() || !finished_.empty() || mailbox_ready_) {
       timeout_ms = 0;
@@ -150,10 +157,18 @@ class EpollBackend final : public IoBackend {
   }
 
   TimeNs now() override { return socket_backend::monotonicNow(); }
+  TimeNs threadCpu() override { return socket_backend::threadCpu(); }
   int64_t epochSeconds() override { return socket_backend::epochSeconds(); }
   uint64_t entropy() override { return socket_backend::entropy(); }
 
  private:
+  void gather(TimeNs until_ns, TimeNs gather_ns) {
+    if (until_ns != never_ns) gather_ns = std::min(gather_ns, until_ns - now());
+    if (gather_ns <= 0) return;
+    const timespec pause{.tv_sec = 0, .tv_nsec = gather_ns};
+    ::nanosleep(&pause, nullptr);
+  }
+
   Descriptor& at(int fd) {
     PLAIT_ASSERT(fd >= 0 && static_cast<uint32_t>(fd) < max_descriptors);
     return reinterpret_cast<Descriptor*>(memory_.data())[fd];

@@ -17,6 +17,7 @@ Io::Io(IoBackend& backend, BufferPool& buffers, const IoConfig& config)
       now_ns_(backend.now()),
       random_(backend.entropy()),
       timers_(now_ns_),
+      coalescer_(config.coalesce_ns),
       ready_(new std::coroutine_handle<>[config.ready_count]),
       completions_(new Completion[completions_per_turn]),
       ready_capacity_(config.ready_count) {
@@ -49,8 +50,9 @@ void Io::turn(TimeNs until_ns) {
   } else if (look < until) {
     until = look;
   }
+  const TimeNs gather_ns = until == 0 ? 0 : coalescer_.beginTurn(now_ns_);
   // Completions are copied out first and delivered afterwards, so nothing runs while the backend reaps.
-  const size_t count = backend_.poll(until, {completions_.get(), completions_per_turn});
+  const size_t count = backend_.poll(until, gather_ns, {completions_.get(), completions_per_turn});
   now_ns_ = backend_.now();
   turn_number_ += 1;
   for (size_t i = 0; i < count; ++i) {
@@ -63,6 +65,7 @@ void Io::turn(TimeNs until_ns) {
     if (i + 1 < count) prefetch(completions_[i + 1].op->owner, usual_owner_size);
     const Completion completion = completions_[i];
     if (!completion.more) completion.op->armed = completion.op->reaped = false;
+    if (completion.op->bulk) coalescer_.noteBulk(now_ns_);
     completion.op->on_complete(completion.op->owner, completion);
     runReady();
   }
@@ -80,6 +83,7 @@ void Io::turn(TimeNs until_ns) {
     runReady();
     while (Flusher* flusher = flush_.popFront()) flusher->flush();
   } while (ready_head_ != ready_tail_);
+  coalescer_.endTurn(now_ns_, [this] { return backend_.threadCpu(); });
 }
 
 void Io::run() {

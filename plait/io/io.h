@@ -13,6 +13,7 @@
 #include "plait/base/list.h"
 #include "plait/base/random.h"
 #include "plait/io/backend.h"
+#include "plait/io/coalescer.h"
 #include "plait/io/frame_slab.h"
 #include "plait/io/timer.h"
 
@@ -21,6 +22,7 @@ namespace plait {
 struct IoConfig {
   uint32_t frame_count = 32768;   // coroutine frames of each small class
   uint32_t ready_count = 131072;  // coroutines that may be ready at once; a power of two
+  TimeNs coalesce_ns = 0;         // how long a turn of a busy worker may wait for more than one completion
 };
 
 class Io {
@@ -89,6 +91,8 @@ class Io {
     void await_resume() const {}
   };
   TurnAwaiter nextTurn() { return TurnAwaiter(*this); }
+  // A response's head was sent, `took_ns` behind its request: requests that take long may wait for each other.
+  void noteAnswered(TimeNs took_ns) { coalescer_.noteAnswered(took_ns); }
   void arm(Timer& timer, TimeNs due) { timers_.arm(timer, due); }
   // Calls flush() at the end of this turn; a second call in the same turn changes nothing.
   void flushLater(Flusher& flusher) {
@@ -111,6 +115,7 @@ class Io {
   TimeNs now_ns_;
   Random random_;
   TimerWheel timers_;
+  Coalescer coalescer_;
   List<Flusher, &Flusher::flush_node> flush_;
   List<TurnAwaiter, &TurnAwaiter::node> next_turn_;
   std::unique_ptr<std::coroutine_handle<>[]> ready_;

@@ -254,6 +254,32 @@ TEST_P(SmallBuffers, BulkGoesOnBehindManyBuffersOfTheOtherKind) {
   synchronous(OpKind::close, both[1]);
 }
 
+TEST_P(ConnectionTest, APollThatGathersLetsItsTimePassButNotMoreThanUntil) {
+  Recorder recv(io, OpKind::recv, server);
+  recv.submit();
+  io.turn(0);
+  ASSERT_EQ(::send(client, "a", 1, 0), 1);
+  std::vector<Completion> completions(256);
+  TimeNs before_ns = backend->now();
+  size_t count = backend->poll(before_ns + 10 * ns_per_s, 30 * ns_per_ms, completions);
+  ASSERT_EQ(count, 1u);
+  EXPECT_EQ(completions[0].result, 1);
+  EXPECT_GE(backend->now() - before_ns, 30 * ns_per_ms);
+  recv.note(completions[0]);
+  // Nothing comes: what the loop's timers ask for is kept.
+  before_ns = backend->now();
+  count = backend->poll(before_ns + 20 * ns_per_ms, 10 * ns_per_s, completions);
+  EXPECT_EQ(count, 0u);
+  EXPECT_GE(backend->now() - before_ns, 20 * ns_per_ms);
+  EXPECT_LT(backend->now() - before_ns, 9 * ns_per_s);
+  // Without anything to gather it waits on as ever.
+  ASSERT_EQ(::send(client, "b", 1, 0), 1);
+  EXPECT_EQ(backend->poll(backend->now() + 10 * ns_per_s, 0, completions), 1u);
+  recv.note(completions[0]);
+  EXPECT_EQ(recv.text, "ab");
+  cancelAndWait(recv);
+}
+
 TEST_P(ConnectionTest, AGatheredSendKeepsItsOrder) {
   Recorder recv(io, OpKind::recv, server);
   recv.submit();

@@ -126,6 +126,12 @@ TimeNs monotonicNow() {
   return now.tv_sec * ns_per_s + now.tv_nsec;
 }
 
+TimeNs threadCpu() {
+  timespec ran;
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ran);
+  return ran.tv_sec * ns_per_s + ran.tv_nsec;
+}
+
 int64_t epochSeconds() {
   timespec now;
   ::clock_gettime(CLOCK_REALTIME, &now);

@@ -16,6 +16,7 @@ void prepareAccepted(int fd);
 uint32_t addressSize(const sockaddr_storage& address);
 
 TimeNs monotonicNow();
+TimeNs threadCpu();
 int64_t epochSeconds();
 uint64_t entropy();
 

@@ -18,8 +18,9 @@ class ScriptedBackend final : public IoBackend {
     cancels += 1;
     next.push_back({.op = &op, .result = -ECANCELED});
   }
-  size_t poll(TimeNs until, std::span<Completion> completions) override {
+  size_t poll(TimeNs until, TimeNs gather, std::span<Completion> completions) override {
     until_ns = until;
+    gather_ns = gather;
     std::vector<Completion> reaped;
     reaped.swap(next);
     std::copy(reaped.begin(), reaped.end(), completions.begin());
@@ -28,10 +29,13 @@ class ScriptedBackend final : public IoBackend {
   TimeNs now() override { return now_ns; }
   int64_t epochSeconds() override { return 1; }
   uint64_t entropy() override { return 7; }
+  TimeNs threadCpu() override { return cpu_ns; }
 
   std::vector<Completion> next;
   TimeNs now_ns = 1;
   TimeNs until_ns = never_ns;
+  TimeNs gather_ns = 0;
+  TimeNs cpu_ns = 0;
   uint32_t cancels = 0;
 };
 
@@ -156,6 +160,30 @@ TEST_F(TurnTest, AScopeIsJoinedWhenItsLastTaskHasEndedAndFreedItsFrame) {
   io.turn(0);
   EXPECT_EQ(said, "aAj");
   EXPECT_EQ(io.frames().used(), 0u);
+}
+
+TEST_F(TurnTest, ABusyLoopGathersButNotWhileItHasWorkLeft) {
+  Io busy(backend, buffers, {.frame_count = 16, .ready_count = 64, .coalesce_ns = 300 * ns_per_us});
+  const auto serve = [&](Io& loop) {
+    for (int i = 0; i < 1000; ++i) {
+      backend.now_ns += 100 * ns_per_us;
+      backend.cpu_ns += 80 * ns_per_us;
+      loop.turn();
+      // Those of the turn that has just ended count for the next, which comes to the same.
+      for (int j = 0; j < 10; ++j) loop.noteAnswered(20 * ns_per_ms);
+    }
+  };
+  serve(busy);
+  EXPECT_EQ(backend.gather_ns, 300 * ns_per_us);
+  scope.spawn(giveWay(said, busy), busy);
+  busy.turn();
+  EXPECT_EQ(backend.gather_ns, 0);
+  busy.turn();
+  busy.turn();
+  EXPECT_EQ(said, "123");
+  // Who has not asked for it is never made to wait.
+  serve(io);
+  EXPECT_EQ(backend.gather_ns, 0);
 }
 
 struct Canceller {

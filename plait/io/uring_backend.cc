@@ -34,6 +34,12 @@ constexpr uint32_t fewest_for_bulk = 8 * bulk_provided;
 constexpr uint32_t fewest_provided = 16;
 constexpr uint32_t turns_before_fewer = 1024;
 
+// Newer than the distribution's liburing (Linux 6.12): a wait for several completions that after its first part is
+// content with one.
+constexpr uint32_t min_wait_feature = 1u << 15;  // IORING_FEAT_MIN_TIMEOUT
+constexpr uint32_t enough_gathered = 64;
+constexpr uint32_t kernel_sigset_size = 8;
+
 // user_data of requests that are no Op's: the mailbox's poll, and cancellations, whose own results nobody needs.
 constexpr uint64_t mailbox_tag = 1;
 constexpr uint64_t ignored_tag = 2;
@@ -62,7 +68,8 @@ class UringBackend final : public IoBackend {
     constexpr uint32_t needed = IORING_FEAT_EXT_ARG | IORING_FEAT_SUBMIT_STABLE;
     if ((params.features & needed) != needed) return -ENOSYS;
     receives_bundles_ = (params.features & recv_bundle_feature) != 0 && buffers_.count() >= fewest_for_bulk;
-    io_uring_register_ring_fd(&ring_);
+    // min_wait_usec is behind it: a kernel that registers no ring is older than that.
+    can_gather_ = io_uring_register_ring_fd(&ring_) == 1 && (params.features & min_wait_feature) != 0;
     if (const int result = common_.registerAt(ring_); result < 0) return result;
     if (receives_bundles_) {
       if (const int result = bulk_.registerAt(ring_); result < 0) return result;
@@ -118,6 +125,7 @@ class UringBackend final : public IoBackend {
         return;
       }
       case OpKind::send: {
+        sends_ += 1;
         io_uring_sqe* sqe = entry();
         if (op.vector_count == 1) {
           io_uring_prep_send(sqe, op.fd, op.vectors[0].iov_base, op.vectors[0].iov_len, MSG_NOSIGNAL);
@@ -157,24 +165,16 @@ class UringBackend final : public IoBackend {
     sqe->user_data = ignored_tag;
   }
 
-  size_t poll(TimeNs until_ns, std::span<Completion> completions) override {
+  size_t poll(TimeNs until_ns, TimeNs gather_ns, std::span<Completion> completions) override {
     provideBuffers();
     size_t count = takeFailed(completions);
     const bool must_wait = count == 0 && io_uring_cq_ready(&ring_) == 0 && !mailbox_ready_;
     if (must_wait && until_ns > 0) {
-      __kernel_timespec timeout{};
-      io_uring_cqe* cqe = nullptr;
-      __kernel_timespec* wait = nullptr;
-      if (until_ns != never_ns) {
-        const TimeNs left = std::max<TimeNs>(until_ns - now(), 0);
-        timeout.tv_sec = left / ns_per_s;
-        timeout.tv_nsec = left % ns_per_s;
-        wait = &timeout;
-      }
-      io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, wait, nullptr);
+      wait(until_ns, gather_ns);
     } else {
       io_uring_submit_and_get_events(&ring_);
     }
+    sends_ = 0;
     forgetMessages();
     const uint32_t provided_before = common_.provided();
     unsigned head = 0;
@@ -200,6 +200,7 @@ class UringBackend final : public IoBackend {
   }
 
   TimeNs now() override { return socket_backend::monotonicNow(); }
+  TimeNs threadCpu() override { return socket_backend::threadCpu(); }
   int64_t epochSeconds() override { return socket_backend::epochSeconds(); }
   uint64_t entropy() override { return socket_backend::entropy(); }
 
@@ -214,6 +215,35 @@ class UringBackend final : public IoBackend {
       sqe = io_uring_get_sqe(&ring_);
     }
     return sqe;
+  }
+
+  // Submits, and waits for one completion; with `gather_ns` until that has passed and there is one, or for many.
+  void wait(TimeNs until_ns, TimeNs gather_ns) {
+    __kernel_timespec timeout{};
+    __kernel_timespec* until = nullptr;
+    if (until_ns != never_ns) {
+      const TimeNs left_ns = std::max<TimeNs>(until_ns - now(), 0);
+      timeout.tv_sec = left_ns / ns_per_s;
+      timeout.tv_nsec = left_ns % ns_per_s;
+      until = &timeout;
+      gather_ns = std::min(gather_ns, left_ns);
+    }
+    if (gather_ns < ns_per_us || !can_gather_) {
+      io_uring_cqe* cqe = nullptr;
+      io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, until, nullptr);
+      return;
+    }
+    io_uring_getevents_arg argument{};
+    argument.sigmask_sz = kernel_sigset_size;
+    argument.pad = static_cast<uint32_t>(gather_ns / ns_per_us);  // min_wait_usec
+    argument.ts = reinterpret_cast<uint64_t>(until);
+    // What was prepared becomes the kernel's, as by io_uring_submit().
+    io_uring_smp_store_release(ring_.sq.ktail, ring_.sq.sqe_tail);
+    ring_.sq.sqe_head = ring_.sq.sqe_tail;
+    // Most sends complete at once, and bring nothing.
+    io_uring_enter2(static_cast<unsigned>(ring_.enter_ring_fd), io_uring_sq_ready(&ring_), sends_ + enough_gathered,
+                    IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | IORING_ENTER_REGISTERED_RING,
+                    reinterpret_cast<sigset_t*>(&argument), sizeof(argument));
   }
 
   // The kernel has copied the messages of what it has taken (IORING_FEAT_SUBMIT_STABLE).
@@ -330,6 +360,7 @@ class UringBackend final : public IoBackend {
   // Of the sends that the kernel has not been told about yet.
   std::array<msghdr, submission_entries> messages_;
   uint32_t message_count_ = 0;
+  uint32_t sends_ = 0;  // since the last poll
   ProvidedBuffers common_;
   ProvidedBuffers bulk_;
   uint32_t wanted_ = fewest_provided;
@@ -338,6 +369,7 @@ class UringBackend final : public IoBackend {
   Op* failed_ = nullptr;
   bool receives_bundles_ = false;
   bool ring_ready_ = false;
+  bool can_gather_ = false;
   bool mailbox_ready_ = false;
 };
 

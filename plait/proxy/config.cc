@@ -284,6 +284,7 @@ void readLimits(TableReader& in, Limits& out) {
   in.integer("medium_header_blocks", out.medium_header_blocks, 16, 1 << 20);
   in.integer("large_header_blocks", out.large_header_blocks, 16, 1 << 16);
   in.integer("tls_bytes_per_connection", out.tls_bytes_per_connection, 16 << 10, mib);
+  in.integer("coalesce_us", out.coalesce_us, 0, 10'000);
   in.integer("access_ring_bytes", out.access_ring_bytes, 64 << 10, 1024 * mib);
   powerOfTwo("access_ring_bytes", out.access_ring_bytes);
   in.integer("upload_bytes_per_second", out.upload_bytes_per_second, 0, mib);

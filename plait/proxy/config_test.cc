@@ -81,6 +81,7 @@ shrink_ms = 16
 [limits]
 exchanges = 100
 receive_buffers = 64
+coalesce_us = 0
 
 [access_log]
 file = "log/access.log"
@@ -137,6 +138,7 @@ address = "127.0.0.1:9100"
   EXPECT_EQ(config.pool_timeouts.backoff_max_ms, 12);
   EXPECT_EQ(config.limits.exchanges, 100u);
   EXPECT_EQ(config.limits.receive_buffers, 64u);
+  EXPECT_EQ(config.limits.coalesce_us, 0u);
   EXPECT_EQ(config.access_log.file.value, "/etc/plait/log/access.log");
   EXPECT_EQ(config.access_log.format, LogFormat::json);
   EXPECT_EQ(config.admin.value, "127.0.0.1:9100");
@@ -173,6 +175,8 @@ TEST(Config, AValueOutOfItsRangeIsReported) {
   EXPECT_EQ(mistakesOf("[timeouts]\nstall_ms = -1\n"), "plait.toml:2:12: stall_ms: -1 is outside of 1 to 604800000\n");
   EXPECT_EQ(mistakesOf("[limits]\nreceive_buffers = 100\n"),
             "plait.toml:2:19: receive_buffers: 100 is not a power of two\n");
+  EXPECT_EQ(mistakesOf("[limits]\ncoalesce_us = 20000\n"),
+            "plait.toml:2:15: coalesce_us: 20000 is outside of 0 to 10000\n");
   EXPECT_EQ(mistakesOf("[timeouts]\nbackoff_min_ms = 5000\n"),
             "plait.toml:2:18: backoff_min_ms: 5000 is more than backoff_max_ms, which is 1000\n");
   EXPECT_EQ(mistakesOf("[server]\nio = \"kqueue\"\n"),

@@ -32,7 +32,8 @@ WorkerCore::WorkerCore(const WorkerOptions& options, WorkerMemory& memory, TlsAr
       arena_(arena),
       counters_(counters),
       access_ring_(access_ring),
-      io_(backend, memory.buffers, {.frame_count = options.limits.frames()}) {
+      io_(backend, memory.buffers,
+          {.frame_count = options.limits.frames(), .coalesce_ns = options.limits.coalesce_us * ns_per_us}) {
   if (!options.backends.empty()) {
     pool_.emplace(io_, options.limits, options.pool_timeouts, options.backends,
                   UpstreamMemory{memory.stream_blocks, memory.headers}, memory.send_blocks, memory.record_blocks);

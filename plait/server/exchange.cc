@@ -35,6 +35,12 @@ void Exchange::sendContinue() {
   sendInterim(interim);
 }
 
+void Exchange::noteHead(uint16_t status) {
+  head_sent_ = true;
+  status_ = status;
+  io_.noteAnswered(io_.nowNs() - started_ns_);
+}
+
 void Exchange::bodyDone(const Error& error) {
   if (body_done_) return;
   body_done_ = true;

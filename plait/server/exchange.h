@@ -101,6 +101,8 @@ class Exchange : public http::BodyProducer, public http::BodyConsumer {
   // Copies a head into this exchange's memory, and makes the pipe of its body, if it has one, over `body_blocks`; false
   // when there is no memory.
   bool adoptRequest(const http::RequestHead& head, const http::FieldList& fields, BlockSlab& body_blocks);
+  // The response's head is on its way.
+  void noteHead(uint16_t status);
   // `error`: none where it was taken whole.
   void bodyDone(const Error& error = {});
   void clientGone(const Error& error);

@@ -94,8 +94,7 @@ bool H1Exchange::sendHead(const http::ResponseHead& head, bool end_stream) {
   if (!framing) return false;
   if (is_tunnel_) framing = h1::BodyFraming::until_close;
   if (*framing == h1::BodyFraming::until_close) server_.close_after_ = true;
-  head_sent_ = true;
-  status_ = head.status;
+  noteHead(head.status);
   writer_.start(*framing, is_tunnel_ ? http::unknown_length : head.content_length);
   sock.flushLater();
   if (is_tunnel_) server_.wake();

@@ -144,8 +144,7 @@ bool H2Exchange::sendInterim(const http::ResponseHead& head) {
 
 bool H2Exchange::sendHead(const http::ResponseHead& head, bool end_stream) {
   if (head_sent_ || !writeHead(head, end_stream)) return false;
-  head_sent_ = true;
-  status_ = head.status;
+  noteHead(head.status);
   if (end_stream) bodyDone();
   return true;
 }

@@ -1,0 +1,91 @@
+// How long a turn may let its first completion wait for more.
+//
+// Going to sleep, waking up and one send for each connection are paid for once a turn, so a busy thread that gathers
+// what comes within a moment pays for them less often. The price is delay; so it is the smaller the less this thread
+// runs, and small beside what requests take anyhow:
+//
+//   wait = the share of time in which this thread runs × (a quarter of the time to a response's head, of the quick
+//          responses, or 200 µs where that is more), and `most_ns` at the most
+//
+// Nobody waits
+//   - where that is less than 100 µs, so with quick backends not before the thread runs half of the time: the timer
+//     costs more than so short a wait saves,
+//   - while there is bulk, whose sender may wait for the window that reading opens,
+//   - for some time after waits in which too little came: a few clients that each wait for their answer.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "plait/base/time.h"
+
+namespace plait {
+
+class Coalescer {
+ public:
+  static constexpr TimeNs least_ns = 100 * ns_per_us;
+
+  // `most_ns`: 0 for never.
+  explicit Coalescer(TimeNs most_ns) : most_ns_(most_ns) {}
+
+  // The head of a response was sent, `took_ns` behind its request.
+  void noteAnswered(TimeNs took_ns) {
+    answered_ += 1;
+    // A step down is three times a step up: this stays where three quarters take longer, however much longer.
+    const TimeNs step_ns = quick_answer_ns_ / 64 + ns_per_us;
+    quick_answer_ns_ =
+        took_ns > quick_answer_ns_ ? quick_answer_ns_ + step_ns : std::max<TimeNs>(quick_answer_ns_ - 3 * step_ns, 0);
+  }
+
+  // A buffer of bulk was received.
+  void noteBulk(TimeNs now_ns) { pauseUntil(now_ns + 4 * ns_per_ms); }
+
+  // How long the turn that begins now may wait for more than its first completion; mostly 0.
+  TimeNs beginTurn(TimeNs now_ns) {
+    const TimeNs wait_ns = std::min(std::max(quick_answer_ns_ / 4, usual_ns) * busy_ / busy_one, most_ns_);
+    has_waited_ = wait_ns >= least_ns && now_ns >= paused_until_ns_;
+    return has_waited_ ? wait_ns : 0;
+  }
+
+  // A turn is over. `cpu_ns()`, how long this thread has run so far, is asked now and then.
+  template <typename ThreadCpu>
+  void endTurn(TimeNs now_ns, ThreadCpu&& cpu_ns) {
+    if (most_ns_ == 0) return;
+    if (has_waited_) judgeWait(now_ns);
+    answered_ = 0;
+    if (now_ns - measured_ns_ < 5 * ns_per_ms) return;
+    const TimeNs ran_ns = cpu_ns();
+    const int64_t share = busy_one * (ran_ns - ran_before_ns_) / (now_ns - measured_ns_);
+    busy_ = (busy_ + std::clamp<int64_t>(share, 0, busy_one)) / 2;
+    measured_ns_ = now_ns;
+    ran_before_ns_ = ran_ns;
+  }
+
+ private:
+  static constexpr TimeNs usual_ns = 200 * ns_per_us;
+  static constexpr int64_t busy_one = 1024;
+  // What a wait has to bring on the average, in responses, and from where that average starts.
+  static constexpr uint32_t least_brought = 4;
+  static constexpr uint32_t brought_at_first = 8;
+
+  void pauseUntil(TimeNs until_ns) { paused_until_ns_ = std::max(paused_until_ns_, until_ns); }
+
+  void judgeWait(TimeNs now_ns) {
+    brought_x8_ = brought_x8_ - brought_x8_ / 8 + answered_;
+    if (brought_x8_ >= 8 * least_brought) return;
+    pauseUntil(now_ns + 50 * ns_per_ms);
+    brought_x8_ = 8 * brought_at_first;
+  }
+
+  const TimeNs most_ns_;
+  TimeNs quick_answer_ns_ = 0;
+  TimeNs paused_until_ns_ = 0;
+  TimeNs measured_ns_ = 0;
+  TimeNs ran_before_ns_ = 0;
+  int64_t busy_ = 0;       // share of the time in which the thread runs, in 1/1024
+  uint32_t answered_ = 0;  // in this turn
+  uint32_t brought_x8_ = 8 * brought_at_first;
+  bool has_waited_ = false;  // this turn
+};
+
+}  // namespace plait
