@@ -17,8 +17,8 @@ constexpr h2::IndexingRules indexing_rules = {
     {h2::Indexing::never, {FieldName::authorization, FieldName::proxy_authorization, FieldName::cookie}},
     {h2::Indexing::avoid,
      {FieldName::content_length, FieldName::x_forwarded_for, FieldName::forwarded, FieldName::x_request_id,
-      FieldName::traceparent, FieldName::grpc_timeout, FieldName::if_none_match, FieldName::if_modified_since,
-      FieldName::range, FieldName::referer}}};
+      FieldName::x_correlation_id, FieldName::traceparent, FieldName::grpc_timeout, FieldName::if_none_match,
+      FieldName::if_modified_since, FieldName::range, FieldName::referer}}};
 
 // Browsers send each cookie as a field of its own (RFC 9113 §8.2.3), up to 180 of them, and servers bound the number of
 // fields (node: 128). More than a few are sent as the one field that they are; cookies enter no table, so nothing is

@@ -14,24 +14,6 @@ MutableBytes FieldList::freeBytes() const {
   return {memory_ + used_, size_ - taken};
 }
 
-FieldList FieldList::overlay() const {
-  FieldList over = *this;
-  over.size_ = size_ - count_ * static_cast<uint32_t>(sizeof(Entry));
-  over.floor_ = used_;
-  over.clear();
-  return over;
-}
-
-bool FieldList::addFrom(const FieldList& below, size_t index) {
-  PLAIT_ASSERT(below.memory_ == memory_ && below.used_ <= floor_ && index < below.count_);
-  if (used_ + (size_t{count_} + 1) * sizeof(Entry) > size_) return false;
-  const Entry& taken = *below.entry(index);
-  *entry(count_) = taken;
-  count_ += 1;
-  list_size_ += taken.name_size + taken.value_size + 32;
-  return true;
-}
-
 std::string_view FieldList::keep(std::string_view text) {
   const size_t taken = heldBytes();
   if (text.size() > size_ - taken) return {};
@@ -103,7 +85,7 @@ std::string_view FieldList::moved(std::string_view text, const FieldList& other)
 }
 
 void FieldList::clear() {
-  used_ = floor_;
+  used_ = 0;
   count_ = 0;
   list_size_ = 0;
 }

@@ -64,21 +64,41 @@ class FieldList {
         name_size + value_size);
   }
 
-  // A second list in what is free of this one's memory. It may take fields of this list without copying their bytes;
-  // nothing may be added to this list as long as the other is used.
-  FieldList overlay() const;
-  // Only for an overlay: takes field `index` of the list that it lies over. False when there is no room.
-  bool addFrom(const FieldList& below, size_t index);
+  // Takes out the fields for which `isUnwanted` is true; the others keep their order. The bytes stay taken.
+  template <typename Predicate>
+  void removeIf(Predicate&& isUnwanted) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count_; ++i) {
+      if (isUnwanted(at(i))) {
+        list_size_ -= entry(i)->name_size + entry(i)->value_size + 32;
+      } else {
+        if (kept != i) *entry(kept) = *entry(i);
+        kept += 1;
+      }
+    }
+    count_ = kept;
+  }
 
   // The first field with that name; count() when there is none.
   size_t find(FieldName id, size_t from = 0) const;
   size_t find(std::string_view name, size_t from = 0) const;
   bool contains(FieldName id) const { return find(id) != count_; }
+  // Whether any field has one of these names.
+  bool containsAny(const FieldNameSet& names) const {
+    for (size_t i = 0; i < count_; ++i) {
+      if (names.contains(entry(i)->id)) return true;
+    }
+    return false;
+  }
   // Value of the first field with that name, empty when absent.
   std::string_view value(FieldName id) const;
 
   // The size a peer may bound with SETTINGS_MAX_HEADER_LIST_SIZE: name + value + 32 for each field (RFC 9113 §6.5.2).
   size_t listSize() const { return list_size_; }
+  // What another field needs.
+  static size_t bytesFor(std::string_view name, std::string_view value, FieldName id) {
+    return sizeof(Entry) + value.size() + (id == FieldName::unknown ? name.size() : 0);
+  }
   // What a copy of this list needs.
   size_t heldBytes() const { return used_ + count_ * sizeof(Entry); }
 
@@ -127,7 +147,6 @@ class FieldList {
   uint8_t* memory_ = nullptr;
   uint32_t size_ = 0;
   uint32_t used_ = 0;
-  uint32_t floor_ = 0;  // an overlay's first byte: those before are the other list's
   uint32_t count_ = 0;
   uint32_t list_size_ = 0;
 };

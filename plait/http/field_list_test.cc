@@ -145,34 +145,52 @@ TEST(FieldList, ACopyThatDoesNotFitChangesNothing) {
   EXPECT_EQ(copy.count(), 0u);
 }
 
-TEST(FieldList, AnOverlayTakesFieldsWithoutTheirBytesAndLeavesTheListBelowAlone) {
+TEST(FieldList, WhatIsRemovedIsGoneAndTheOthersKeepTheirOrderAndPlace) {
   Memory memory;
-  FieldList below{memory.bytes};
-  ASSERT_TRUE(below.add("accept", "*/*"));
-  ASSERT_TRUE(below.add("connection", "close"));
-  ASSERT_TRUE(below.add("x-secret", "s", FieldName::unknown, true));
-  FieldList over = below.overlay();
-  EXPECT_EQ(over.count(), 0u);
-  EXPECT_EQ(over.listSize(), 0u);
-  ASSERT_TRUE(over.addFrom(below, 0));
-  ASSERT_TRUE(over.addFrom(below, 2));
-  ASSERT_TRUE(over.add("via", "2.0 plait"));
-  EXPECT_EQ(over[0].value.data(), below[0].value.data());
-  ASSERT_EQ(over.count(), 3u);
-  EXPECT_EQ(over[1].name, "x-secret");
-  EXPECT_TRUE(over[1].never_indexed);
-  EXPECT_EQ(over[2].value, "2.0 plait");
-  EXPECT_EQ(over.listSize(), 6 + 3 + 32 + 8 + 1 + 32 + 3 + 9 + 32u);
-  over.clear();
-  while (over.add("a", "b")) {
-  }
-  while (over.addFrom(below, 1)) {
-  }
-  ASSERT_EQ(below.count(), 3u);
-  EXPECT_EQ(below[0].name, "accept");
-  EXPECT_EQ(below[0].value, "*/*");
-  EXPECT_EQ(below[1].value, "close");
-  EXPECT_EQ(below[2].value, "s");
+  FieldList fields{memory.bytes};
+  ASSERT_TRUE(fields.add("connection", "close"));
+  ASSERT_TRUE(fields.add("accept", "*/*"));
+  ASSERT_TRUE(fields.add("x-hop", "1"));
+  ASSERT_TRUE(fields.add("x-secret", "s", FieldName::unknown, true));
+  const char* accepted = fields[1].value.data();
+  fields.removeIf([](const Field& field) { return field.id == FieldName::connection || field.name == "x-hop"; });
+  ASSERT_EQ(fields.count(), 2u);
+  EXPECT_EQ(fields[0].value.data(), accepted);
+  EXPECT_EQ(fields[1].name, "x-secret");
+  EXPECT_TRUE(fields[1].never_indexed);
+  EXPECT_EQ(fields.listSize(), 6 + 3 + 32 + 8 + 1 + 32u);
+  EXPECT_FALSE(fields.contains(FieldName::connection));
+  ASSERT_TRUE(fields.add("via", "2.0 plait"));
+  EXPECT_EQ(fields[0].value, "*/*");
+  EXPECT_EQ(fields[1].value, "s");
+  EXPECT_EQ(fields[2].value, "2.0 plait");
+  fields.removeIf([](const Field&) { return true; });
+  EXPECT_EQ(fields.count(), 0u);
+  EXPECT_EQ(fields.listSize(), 0u);
+}
+
+TEST(FieldList, ItKnowsWhetherAnyNameIsOneOfASet) {
+  Memory memory;
+  FieldList fields{memory.bytes};
+  const FieldNameSet hops = FieldNameSet{FieldName::via} | FieldNameSet{FieldName::te, FieldName::connection};
+  ASSERT_TRUE(fields.add("accept", "*/*"));
+  ASSERT_TRUE(fields.add("x-te", "1"));
+  EXPECT_FALSE(fields.containsAny(hops));
+  ASSERT_TRUE(fields.add("via", "1.1 a"));
+  EXPECT_TRUE(fields.containsAny(hops));
+  EXPECT_TRUE(hops.contains(FieldName::te));
+  EXPECT_FALSE(hops.contains(FieldName::unknown));
+}
+
+TEST(FieldList, WhatAnotherFieldNeedsIsExact) {
+  alignas(8) uint8_t memory[64];
+  FieldList fields{memory};
+  ASSERT_TRUE(fields.add("x-a", "1", FieldName::unknown));
+  const size_t left = sizeof(memory) - fields.heldBytes();
+  const std::string value(left - FieldList::bytesFor("x-b", {}, FieldName::unknown), 'v');
+  EXPECT_EQ(FieldList::bytesFor("x-b", value, FieldName::unknown), left);
+  EXPECT_FALSE(fields.add("x-b", value + "v", FieldName::unknown));
+  EXPECT_TRUE(fields.add("x-b", value, FieldName::unknown));
 }
 
 }  // namespace

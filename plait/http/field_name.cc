@@ -19,7 +19,7 @@ constexpr uint32_t load4(const char* p) {
          static_cast<uint32_t>(static_cast<uint8_t>(p[3])) << 24;
 }
 
-constexpr size_t slot_bits = 9;
+constexpr size_t slot_bits = 10;
 constexpr size_t slot_count = size_t{1} << slot_bits;
 
 constexpr size_t slotOf(std::string_view name) {

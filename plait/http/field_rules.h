@@ -78,13 +78,13 @@ bool isForbiddenInHttp2(FieldName name, std::string_view value);
 // True when a forwarder must remove the field (RFC 9110 §7.6.1): connection-specific, nominated by Connection, TE other
 // than exactly "trailers", or Proxy-Authenticate and Proxy-Authorization, which are addressed to a proxy.
 bool isHopByHop(const Field& field, const ConnectionTokens& tokens);
-// False for names that are hop by hop only if Connection nominates them: most fields are told by this alone.
+// All others are hop by hop only if Connection nominates them: most fields are told by this alone.
+inline constexpr FieldNameSet hop_by_hop_names = {
+    FieldName::connection,    FieldName::keep_alive, FieldName::proxy_connection,   FieldName::transfer_encoding,
+    FieldName::upgrade,       FieldName::te,         FieldName::proxy_authenticate, FieldName::proxy_authorization,
+    FieldName::http2_settings};
 inline bool mayBeHopByHop(FieldName name, const ConnectionTokens& tokens) {
-  constexpr FieldNameSet names = {
-      FieldName::connection,    FieldName::keep_alive, FieldName::proxy_connection,   FieldName::transfer_encoding,
-      FieldName::upgrade,       FieldName::te,         FieldName::proxy_authenticate, FieldName::proxy_authorization,
-      FieldName::http2_settings};
-  return names.contains(name) || tokens.nominated_count != 0;
+  return hop_by_hop_names.contains(name) || tokens.nominated_count != 0;
 }
 // True for fields of framing, routing, authentication and content format, which never count in a trailer section
 // (RFC 9110 §6.5.1), and for pseudo-header fields. Forwarders drop them.

@@ -60,6 +60,7 @@ class HeaderBlock {
   void reset() {
     if (!memory_.empty()) slab_->give(std::exchange(memory_, MutableBytes()));
   }
+  void swap(HeaderBlock& other) { std::swap(memory_, other.memory_); }
   bool isHeld() const { return !memory_.empty(); }
   MutableBytes memory() const { return memory_; }
 

@@ -11,9 +11,10 @@ namespace plait {
 
 using http::FieldName;
 
-void chooseAuthority(Exchange& exchange, const ForwardOptions& options, uint32_t backend_idx, http::RequestHead& out) {
+void chooseAuthority(std::string_view asked, const ForwardOptions& options, uint32_t backend_idx,
+                     http::RequestHead& out) {
   const BackendAuthority& backend = options.authorities[backend_idx];
-  out.authority = !backend.fixed.empty() ? std::string_view(backend.fixed) : exchange.request().authority;
+  out.authority = !backend.fixed.empty() ? std::string_view(backend.fixed) : asked;
   if (out.authority.empty()) out.authority = backend.own;
 }
 
@@ -64,88 +65,104 @@ bool goesRound(const http::RequestHead& head, uint32_t most_hops) {
   return hops >= most_hops;
 }
 
-bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::HeaderBlock& block,
-                    http::RequestHead& out) {
-  const http::RequestHead& in = exchange.request();
-  // Three forwarded values and Via come on top, each with what a client may have sent already. Mostly the block of the
-  // client's own head has room for them, and the fields that go on are not copied.
-  constexpr size_t added_bytes = 1024;
-  const http::ClientHop hop{exchange.client().address(), exchange.client().scheme(), in.authority,
+namespace {
+
+// The fields that plait gives a request, until those of the client's that they replace have gone.
+class Additions {
+ public:
+  void add(FieldName id, std::string_view value, bool never_indexed = false) {
+    if (value.empty()) return;
+    PLAIT_ASSERT(count_ < std::size(fields_));
+    fields_[count_++] = {http::nameOf(id), value, id, never_indexed};
+    bytes_ += http::FieldList::bytesFor(http::nameOf(id), value, id);
+  }
+  bool addTo(Exchange& exchange) const {
+    if (!exchange.makeRoom(bytes_)) return false;
+    http::FieldList& fields = exchange.mutableRequest().fields;
+    for (uint32_t i = 0; i < count_; ++i) {
+      const http::Field& field = fields_[i];
+      if (!fields.add(field.name, field.value, field.id, field.never_indexed)) return false;
+    }
+    return true;
+  }
+
+ private:
+  http::Field fields_[6];
+  uint32_t count_ = 0;
+  size_t bytes_ = 0;
+};
+
+}  // namespace
+
+bool prepareRequest(Exchange& exchange, const ForwardOptions& options) {
+  // Most requests have none of these: no field of theirs has to go, and what is added builds on nothing.
+  constexpr http::FieldNameSet needing_care =
+      http::hop_by_hop_names |
+      http::FieldNameSet{FieldName::expect,           FieldName::x_forwarded_for, FieldName::x_forwarded_proto,
+                         FieldName::x_forwarded_host, FieldName::forwarded,       FieldName::via,
+                         FieldName::max_forwards};
+  http::RequestHead& head = exchange.mutableRequest();
+  const bool needs_care = head.fields.containsAny(needing_care);
+  const http::FieldList fields = needs_care ? head.fields : http::FieldList();
+  const http::ClientHop hop{exchange.client().address(), exchange.client().scheme(), head.authority,
                             options.trusted_proxies.contains(exchange.client().address())};
-  out = in;
-  out.fields = in.fields.overlay();
-  const bool is_overlay = out.fields.freeBytes().size() >= in.fields.heldBytes() + added_bytes;
-  if (!is_overlay) {
-    if (!block.reserve(in.fields.listSize() + added_bytes)) return false;
-    out.fields = http::FieldList(block.memory());
-  }
   http::ConnectionTokens tokens;
-  for (size_t i = in.fields.find(FieldName::connection); i < in.fields.count();
-       i = in.fields.find(FieldName::connection, i + 1)) {
-    if (!http::parseConnectionValue(in.fields[i].value, tokens)) return false;
+  for (size_t i = fields.find(FieldName::connection); i < fields.count();
+       i = fields.find(FieldName::connection, i + 1)) {
+    if (!http::parseConnectionValue(fields[i].value, tokens)) return false;
   }
-  for (size_t i = 0; i < in.fields.count(); ++i) {
-    const http::Field field = in.fields[i];
-    if (http::mayBeHopByHop(field.id, tokens) && http::isHopByHop(field, tokens)) continue;
+  Additions additions;
+  uint8_t values[5][4096];
+  char hops[16];
+  if (hasMaxForwards(head)) {
+    if (const size_t i = fields.find(FieldName::max_forwards); i != fields.count()) {
+      additions.add(FieldName::max_forwards, lessened(fields[i].value, hops), fields[i].never_indexed);
+    }
+  }
+  // A value that has grown beyond all measure starts anew with what we know: without it the backend would take us for
+  // the client.
+  const auto addGrown = [&](FieldName id, auto build) {
+    const std::string_view text = build(fields);
+    additions.add(id, text.empty() ? build(http::FieldList()) : text);
+  };
+  if (options.x_forwarded) {
+    addGrown(FieldName::x_forwarded_for,
+             [&](const http::FieldList& present) { return http::buildXForwardedFor(values[0], present, hop); });
+    additions.add(FieldName::x_forwarded_proto, http::buildXForwardedProto(values[1], fields, hop));
+    additions.add(FieldName::x_forwarded_host, http::buildXForwardedHost(values[2], fields, hop));
+  }
+  if (options.forwarded) {
+    addGrown(FieldName::forwarded,
+             [&](const http::FieldList& present) { return http::buildForwarded(values[3], present, hop); });
+  }
+  if (options.via) {
+    addGrown(FieldName::via, [&](const http::FieldList& present) {
+      return http::buildVia(values[4], present, head.version, pseudonym);
+    });
+  }
+  const auto staysHere = [&](const http::Field& field) {
+    if (http::mayBeHopByHop(field.id, tokens) && http::isHopByHop(field, tokens)) return true;
     switch (field.id) {
       case FieldName::expect:  // answered at this hop
-        continue;
-      // Ours follow where they are switched on. Those of a client that is no proxy of ours are claims of anybody, and
-      // go even where nothing takes their place.
+        return true;
+      // Those of a client that is no proxy of ours are claims of anybody, and go even where nothing takes their place.
       case FieldName::x_forwarded_for:
       case FieldName::x_forwarded_proto:
       case FieldName::x_forwarded_host:
-        if (options.x_forwarded || !hop.is_trusted) continue;
-        break;
+        return options.x_forwarded || !hop.is_trusted;
       case FieldName::forwarded:
-        if (options.forwarded || !hop.is_trusted) continue;
-        break;
+        return options.forwarded || !hop.is_trusted;
       case FieldName::via:
-        if (options.via) continue;
-        break;
-      case FieldName::max_forwards: {
-        if (!hasMaxForwards(in)) break;
-        char digits[16];
-        if (!out.fields.add(field.name, lessened(field.value, digits), field.id, field.never_indexed)) return false;
-        continue;
-      }
+        return options.via;
+      case FieldName::max_forwards:
+        return hasMaxForwards(head);
       default:
-        break;
+        return false;
     }
-    const bool is_taken = is_overlay ? out.fields.addFrom(in.fields, i)
-                                     : out.fields.add(field.name, field.value, field.id, field.never_indexed);
-    if (!is_taken) return false;
-  }
-  out.scheme = exchange.client().scheme();
-  uint8_t value[4096];
-  const auto add = [&](FieldName id, std::string_view text) {
-    return text.empty() || out.fields.add(http::nameOf(id), text, id);
   };
-  // A value that has grown beyond all measure starts anew with what we know: without it the backend would take us for
-  // the client.
-  const http::FieldList none;
-  const auto addGrown = [&](FieldName id, auto build) {
-    const std::string_view text = build(in.fields);
-    return add(id, text.empty() ? build(none) : text);
-  };
-  bool fits = true;
-  if (options.x_forwarded) {
-    fits = fits && addGrown(FieldName::x_forwarded_for, [&](const http::FieldList& fields) {
-             return http::buildXForwardedFor(value, fields, hop);
-           });
-    fits = fits && add(FieldName::x_forwarded_proto, http::buildXForwardedProto(value, in.fields, hop));
-    fits = fits && add(FieldName::x_forwarded_host, http::buildXForwardedHost(value, in.fields, hop));
-  }
-  if (options.forwarded) {
-    fits = fits && addGrown(FieldName::forwarded,
-                            [&](const http::FieldList& fields) { return http::buildForwarded(value, fields, hop); });
-  }
-  if (options.via) {
-    fits = fits && addGrown(FieldName::via, [&](const http::FieldList& fields) {
-             return http::buildVia(value, fields, in.version, pseudonym);
-           });
-  }
-  return fits;
+  if (needs_care) head.fields.removeIf(staysHere);
+  head.scheme = exchange.client().scheme();
+  return additions.addTo(exchange);
 }
 
 bool ForwardAwaiter::await_ready() {

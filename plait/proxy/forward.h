@@ -31,11 +31,10 @@ struct Outcome {
   bool is_complete = false;  // the client has the whole response
 };
 
-// Builds the request that goes to the backend: without hop-by-hop fields (RFC 9110 §7.6.1), with what tells the backend
-// who asks. The fields live in `block`. False when memory for them has run out. The authority is that of the backend,
-// so chooseAuthority comes before each try.
-bool prepareRequest(Exchange& exchange, const ForwardOptions& options, http::HeaderBlock& block,
-                    http::RequestHead& out);
+// Makes of the client's request the one that goes to the backend: without hop-by-hop fields (RFC 9110 §7.6.1), with
+// what tells the backend who asks. Views of the head may move. False when memory has run out. The authority is that of
+// the backend, so chooseAuthority comes before each try.
+bool prepareRequest(Exchange& exchange, const ForwardOptions& options);
 
 // True for a TRACE or OPTIONS whose Max-Forwards is used up: it must not be forwarded (RFC 9110 §7.6.2).
 bool isLastHop(const http::RequestHead& head);
@@ -44,8 +43,9 @@ bool isLastHop(const http::RequestHead& head);
 // (RFC 9110 §7.6).
 bool goesRound(const http::RequestHead& head, uint32_t most_hops);
 
-// Gives `out` the authority for that backend; the views are the exchange's or the options'.
-void chooseAuthority(Exchange& exchange, const ForwardOptions& options, uint32_t backend_idx, http::RequestHead& out);
+// Gives `out` the authority for that backend, whose views are the options', or `asked`, which the client has named.
+void chooseAuthority(std::string_view asked, const ForwardOptions& options, uint32_t backend_idx,
+                     http::RequestHead& out);
 
 class ForwardAwaiter {
  public:

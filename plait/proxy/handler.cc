@@ -49,7 +49,7 @@ std::string_view textOf(uint16_t status) {
 }  // namespace
 
 Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
-  ProxyRequest request(exchange, headers_);
+  ProxyRequest request(exchange);
   // Taken back before it was looked at: no backend hears of it.
   if (exchange.cancelToken().isCancelled()) {
     finish(request, io);
@@ -78,7 +78,9 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
     finish(request, io);
     co_return;
   }
-  if (!prepareRequest(exchange, options_, request.block, request.head)) {
+  const bool is_prepared = prepareRequest(exchange, options_);
+  request.asked_authority = request.head.authority;
+  if (!is_prepared) {
     exchange.respondError(503, textOf(503));
     request.is_complete = exchange.isHeadSent();
     finish(request, io);
@@ -110,7 +112,7 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
         continue;
       }
       request.backend_idx = backend_idx;
-      chooseAuthority(exchange, options_, backend_idx, request.head);
+      chooseAuthority(request.asked_authority, options_, backend_idx, request.head);
       outcome = co_await proxyHttp2(request, pool_, backend_idx, io);
       // Whoever has waited in a full backend's line has waited long enough.
       if (outcome || !mayTryAnotherBackend(outcome.error()) || outcome.error().code == ErrorCode::pool_exhausted) break;
@@ -163,7 +165,7 @@ void ProxyHandler::finish(ProxyRequest& request, Io& io) {
     record.is_complete = request.is_complete;
     record.client = exchange.client().address();
     record.method = head.method;
-    record.authority = head.authority;
+    record.authority = request.asked_authority;
     record.path = head.path;
     record.referer = head.fields.value(http::FieldName::referer);
     record.user_agent = head.fields.value(http::FieldName::user_agent);

@@ -10,14 +10,15 @@ namespace plait {
 
 // One request on its way to a backend: what is sent, and where interim responses go.
 struct ProxyRequest final : InterimSink {
-  ProxyRequest(Exchange& served, http::HeaderSlab& headers) : exchange(served), block(headers) {}
+  explicit ProxyRequest(Exchange& served)
+      : exchange(served), head(served.mutableRequest()), asked_authority(head.authority) {}
   void onInterim(const http::ResponseHead& interim) override {
     // 100 was answered at this hop; what else comes early (103) is the client's to see.
     if (interim.status != 100) exchange.sendInterim(interim);
   }
   Exchange& exchange;
-  http::HeaderBlock block;
-  http::RequestHead head;
+  http::RequestHead& head;           // the exchange's, as it goes to the backend
+  std::string_view asked_authority;  // which the client has named
   RequestOptions options;
   uint32_t backend_idx = AccessRecord::no_backend;  // the last one that was tried
   uint8_t retries = 0;
@@ -33,14 +34,9 @@ Task<Result<Outcome>> proxyHttp2(ProxyRequest& request, ConnectionPool& pool, ui
 class ProxyHandler final : public Handler {
  public:
   // References must outlive the handler; `log` may be null.
-  ProxyHandler(ConnectionPool& pool, http::HeaderSlab& headers, const ForwardOptions& options, int64_t response_head_ms,
-               ProxyCounters& counters, AccessRing* log)
-      : pool_(pool),
-        headers_(headers),
-        options_(options),
-        response_head_ms_(response_head_ms),
-        counters_(counters),
-        log_(log) {}
+  ProxyHandler(ConnectionPool& pool, const ForwardOptions& options, int64_t response_head_ms, ProxyCounters& counters,
+               AccessRing* log)
+      : pool_(pool), options_(options), response_head_ms_(response_head_ms), counters_(counters), log_(log) {}
   Task<void> handle(Exchange& exchange, Io& io) override;
   void onRejected(const Rejection& rejection) override;
 
@@ -49,7 +45,6 @@ class ProxyHandler final : public Handler {
   void finish(ProxyRequest& request, Io& io);
 
   ConnectionPool& pool_;
-  http::HeaderSlab& headers_;
   ForwardOptions options_;
   int64_t response_head_ms_;
   ProxyCounters& counters_;

@@ -37,7 +37,7 @@ WorkerCore::WorkerCore(const WorkerOptions& options, WorkerMemory& memory, TlsAr
   if (!options.backends.empty()) {
     pool_.emplace(io_, options.limits, options.pool_timeouts, options.backends,
                   UpstreamMemory{memory.stream_blocks, memory.headers}, memory.send_blocks, memory.record_blocks);
-    proxy_.emplace(*pool_, memory.headers, options.forward, options.response_head_ms, counters, access_ring);
+    proxy_.emplace(*pool_, options.forward, options.response_head_ms, counters, access_ring);
   }
   Handler& handler = proxy_ ? static_cast<Handler&>(*proxy_) : demo_;
   server_.emplace(io_, options.limits, options.server_timeouts, handler, memory.send_blocks, memory.record_blocks,

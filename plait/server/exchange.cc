@@ -8,22 +8,45 @@ namespace plait {
 
 using http::FieldName;
 
+namespace {
+
+size_t textBytes(const http::RequestHead& head) {
+  return head.method.size() + head.scheme.size() + head.authority.size() + head.path.size() + head.protocol.size();
+}
+
+// `own` is a copy of `fields`: the texts of the head go with them.
+void moveTexts(http::RequestHead& head, http::FieldList& own, const http::FieldList& fields) {
+  head.method = own.moved(head.method, fields);
+  head.scheme = own.moved(head.scheme, fields);
+  head.authority = own.moved(head.authority, fields);
+  head.path = own.moved(head.path, fields);
+  head.protocol = own.moved(head.protocol, fields);
+}
+
+}  // namespace
+
 bool Exchange::adoptRequest(const http::RequestHead& head, const http::FieldList& fields, BlockSlab& body_blocks) {
   started_ns_ = io_.nowNs();
   // HTTP/2's method, path and so on are kept among the fields and come with them.
-  const size_t needed = fields.heldBytes() + head.method.size() + head.scheme.size() + head.authority.size() +
-                        head.path.size() + head.protocol.size() + 64;
-  if (!head_block_.reserve(needed)) return false;
+  if (!head_block_.reserve(fields.heldBytes() + textBytes(head) + 64)) return false;
   request_ = head;
   request_.fields = http::FieldList(head_block_.memory());
-  http::FieldList& own = request_.fields;
-  if (!own.copyFrom(fields)) return false;
-  request_.method = own.moved(head.method, fields);
-  request_.scheme = own.moved(head.scheme, fields);
-  request_.authority = own.moved(head.authority, fields);
-  request_.path = own.moved(head.path, fields);
-  request_.protocol = own.moved(head.protocol, fields);
+  if (!request_.fields.copyFrom(fields)) return false;
+  moveTexts(request_, request_.fields, fields);
   if (!head.end_stream) request_pipe_.emplace(body_blocks, headers_).setProducer(this);
+  return true;
+}
+
+bool Exchange::makeRoom(size_t bytes) {
+  const http::FieldList old = request_.fields;
+  if (old.heldBytes() + bytes <= old.capacityBytes()) return true;
+  http::HeaderBlock larger(headers_);
+  if (!larger.reserve(old.heldBytes() + textBytes(request_) + bytes)) return false;
+  http::FieldList own(larger.memory());
+  if (!own.copyFrom(old)) return false;
+  moveTexts(request_, own, old);
+  request_.fields = own;
+  head_block_.swap(larger);
   return true;
 }
 

@@ -36,7 +36,11 @@ class Exchange : public http::BodyProducer, public http::BodyConsumer {
       : headers_(headers), head_block_(headers), io_(io), client_(client) {}
 
   const http::RequestHead& request() const { return request_; }
+  // For a handler that makes of it what it sends on. What it adds to the fields must have been given room.
   http::RequestHead& mutableRequest() { return request_; }
+  // Makes sure that `bytes` more of fields fit into the request's (FieldList::bytesFor); false when there is no memory.
+  // All views of the request's head may move.
+  bool makeRoom(size_t bytes);
   // The request's body; null when there is none.
   http::Pipe* requestBody() { return request_pipe_ ? &*request_pipe_ : nullptr; }
   const http::Pipe* requestBody() const { return request_pipe_ ? &*request_pipe_ : nullptr; }

@@ -21,7 +21,9 @@ constexpr uint32_t requests_at_once = 4;
 constexpr h2::IndexingRules indexing_rules = {
     {h2::Indexing::repeated,
      {FieldName::etag, FieldName::content_length, FieldName::last_modified, FieldName::location}},
-    {h2::Indexing::avoid, {FieldName::set_cookie, FieldName::content_range, FieldName::x_request_id}}};
+    {h2::Indexing::avoid,
+     {FieldName::set_cookie, FieldName::content_range, FieldName::x_request_id, FieldName::x_correlation_id,
+      FieldName::server_timing}}};
 
 }  // namespace
 

@@ -48,6 +48,29 @@ test('the backend learns who asked, and gets no field that concerns one hop only
   for (const name of ['connection', 'x-secret', 'keep-alive', 'te']) assert.equal(seen[name], undefined, name);
 });
 
+// Where the memory that a head has lies full, what is added moves it to a larger piece.
+test('a head of any size arrives whole, with what is added to it', async (t) => {
+  const backend = await startH2Backend(t, echo, { settings: { maxHeaderListSize: 65_536 } });
+  const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0']);
+  const client = await connectH2(t, plait.port);
+  const sizes = [];
+  for (const around of [2048, 8192]) {
+    for (let size = around - 600; size <= around + 40; size += 8) sizes.push(size);
+  }
+  for (const size of sizes) {
+    const filler = 'f'.repeat(size);
+    const { status, body } = await request(client, { ':path': `/${size}`, 'x-filler': filler, 'x-last': 'l', 'x-forwarded-for': '6.6.6.6' });
+    assert.equal(status, 200, `${size}`);
+    const seen = JSON.parse(body);
+    assert.equal(seen[':path'], `/${size}`);
+    assert.equal(seen[':authority'], `127.0.0.1:${plait.port}`);
+    assert.equal(seen['x-filler'], filler);
+    assert.equal(seen['x-last'], 'l');
+    assert.equal(seen['x-forwarded-for'], '127.0.0.1');
+    assert.match(seen.via, /plait/);
+  }
+});
+
 test('trailers, interim responses and empty responses pass', async (t) => {
   const backend = await startH2Backend(t, (stream, headers) => {
     if (headers[':path'] === '/trailers') {

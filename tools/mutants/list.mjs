@@ -67,7 +67,7 @@ export const mutants = [
     find: 'const bool is_reusable = is_request_sent && keep_alive_ && input_.empty();',
     replace: 'const bool is_reusable = keep_alive_ && input_.empty();' },
   { name: 'what Connection names passes to the backend', file: 'plait/proxy/forward.cc',
-    find: 'http::isHopByHop(field, tokens)) continue;', replace: 'http::isHopByHop(field, {})) continue;' },
+    find: 'http::isHopByHop(field, tokens)) return true;', replace: 'http::isHopByHop(field, {})) return true;' },
   { name: 'a pipe credits what it has credited before a rewind', file: 'plait/http/pipe.cc',
     find: 'if (consumed_ <= credited_) return;', replace: 'if (consumed_ < count) return;',
     also: { find: 'const auto fresh = static_cast<size_t>(consumed_ - credited_);', replace: 'const auto fresh = count;' } },
@@ -93,7 +93,7 @@ export const mutants = [
   { name: 'one request is missing in the access log', file: 'plait/proxy/handler.cc',
     find: 'if (log_ != nullptr) {', replace: 'if (log_ != nullptr && status != 504) {' },
   { name: 'what a client says about whom it speaks for is believed', file: 'plait/proxy/forward.cc',
-    find: 'if (options.x_forwarded || !hop.is_trusted) continue;', replace: 'if (options.x_forwarded) continue;' },
+    find: 'return options.x_forwarded || !hop.is_trusted;', replace: 'return options.x_forwarded;' },
   { name: 'interim responses are dropped', file: 'plait/proxy/handler.h',
     find: 'if (interim.status != 100) exchange.sendInterim(interim);', replace: '(void)interim;' },
 ];
