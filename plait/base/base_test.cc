@@ -353,7 +353,17 @@ TEST(ByteQueue, RandomOperationsMatchAString) {
     std::string consumed;
     bool retaining = false;
     for (int step = 0; step < 60; ++step) {
-      switch (random.below(5)) {
+      switch (random.below(6)) {
+        case 5: {
+          const std::string text(1 + random.below(20), static_cast<char>('A' + random.below(26)));
+          const MutableBytes tail = queue.tail(text.size());
+          if (tail.empty()) break;
+          ASSERT_GE(tail.size(), text.size());
+          std::copy(text.begin(), text.end(), tail.begin());
+          queue.commit(text.size());
+          unread += text;
+          break;
+        }
         case 0:
         case 1: {
           std::string text(random.below(70), '\0');

@@ -83,6 +83,19 @@ class ByteQueue {
     return count != 0 && append(bytes.first(count)) ? count : 0;
   }
 
+  // Where at least `count` bytes, more than 0, can be written in one piece, behind which commit() appends them; empty
+  // where the last block has no such room.
+  MutableBytes tail(size_t count) {
+    if (tail_ == nullptr && count <= room()) grow();
+    if (count > tailRoom()) return {};
+    return {tail_->own() + tail_->end, tailRoom()};
+  }
+  // Appends the first `count` bytes of what tail() has just shown.
+  void commit(size_t count) {
+    tail_->end += static_cast<uint32_t>(count) & INT32_MAX;
+    size_ += static_cast<uint32_t>(count);
+  }
+
   // The first contiguous run of unread bytes; empty when there are none.
   Bytes front() const;
   // Fills `vectors` with the unread bytes in order; returns how many were used. They stay valid until consumed.

@@ -22,11 +22,23 @@ Error unwritable(const char* reason) {
   return streamError(ErrorCode::invalid_argument, reason);
 }
 
-// Appends after the room was checked.
+// Appends after the room was checked; mostly all of it in one piece.
 class Appender {
  public:
-  explicit Appender(ByteQueue& out) : out_(out) {}
+  // At most `bound` bytes will follow, and at least one.
+  Appender(ByteQueue& out, size_t bound) : out_(out), piece_(out.tail(bound)) {}
+  Appender(const Appender&) = delete;
+  Appender& operator=(const Appender&) = delete;
+  ~Appender() {
+    if (!piece_.empty()) out_.commit(used_);
+  }
   void put(std::string_view text) {
+    if (!piece_.empty()) [[likely]] {
+      PLAIT_ASSERT(text.size() <= piece_.size() - used_);
+      copyShort(piece_.data() + used_, text.data(), text.size());
+      used_ += text.size();
+      return;
+    }
     const bool appended = out_.append(asBytes(text));
     PLAIT_ASSERT(appended);
   }
@@ -42,6 +54,8 @@ class Appender {
 
  private:
   ByteQueue& out_;
+  MutableBytes piece_;
+  size_t used_ = 0;
 };
 
 bool hasControl(std::string_view text) {
@@ -141,7 +155,7 @@ Result<BodyFraming> writeRequestHead(ByteQueue& out, const http::RequestHead& he
     framing = is_known ? BodyFraming::content_length : BodyFraming::chunked;
   }
 
-  Appender to(out);
+  Appender to(out, bound);
   to.putAll(method, " ");
   if (is_connect) {
     to.put(head.authority);
@@ -183,9 +197,8 @@ Result<BodyFraming> writeResponseHead(ByteQueue& out, const http::ResponseHead& 
 
   const Result<size_t> fields_bound = boundOf(head.fields);
   if (!fields_bound) return fail(fields_bound.error());
-  if (*fields_bound + fixed_bound + options.protocol.size() + options.date.size() > out.room()) {
-    return fail(streamError(ErrorCode::no_memory, "no room for the response head"));
-  }
+  const size_t bound = *fields_bound + fixed_bound + options.protocol.size() + options.date.size();
+  if (bound > out.room()) return fail(streamError(ErrorCode::no_memory, "no room for the response head"));
 
   const bool is_old = options.request_version == http::Version::http_1_0;
   const bool is_tunnel = is_switch || (options.request_method == "CONNECT" && head.status < 300);
@@ -209,7 +222,7 @@ Result<BodyFraming> writeResponseHead(ByteQueue& out, const http::ResponseHead& 
   }
   const bool close = options.close || announced == BodyFraming::until_close;
 
-  Appender to(out);
+  Appender to(out, bound);
   to.put("HTTP/1.1 ");
   to.putNumber(head.status);
   to.putAll(" ", reasonPhrase(head.status), crlf);
@@ -234,10 +247,11 @@ Result<BodyFraming> writeResponseHead(ByteQueue& out, const http::ResponseHead& 
 
 Status writeInterimHead(ByteQueue& out, uint16_t status, const http::FieldList& fields) {
   if (status < 100 || status > 199 || status == 101) return fail(unwritable("not an interim status"));
-  const Result<size_t> bound = boundOf(fields);
-  if (!bound) return fail(bound.error());
-  if (*bound + fixed_bound > out.room()) return fail(streamError(ErrorCode::no_memory, "no room for an interim head"));
-  Appender to(out);
+  const Result<size_t> fields_bound = boundOf(fields);
+  if (!fields_bound) return fail(fields_bound.error());
+  const size_t bound = *fields_bound + fixed_bound;
+  if (bound > out.room()) return fail(streamError(ErrorCode::no_memory, "no room for an interim head"));
+  Appender to(out, bound);
   to.put("HTTP/1.1 ");
   to.putNumber(status);
   to.putAll(" ", reasonPhrase(status), crlf);
@@ -269,7 +283,7 @@ Result<size_t> BodyWriter::write(ByteQueue& out, Bytes data, size_t limit) {
   const size_t count = std::min({data.size(), limit, room - 2 * max_chunk_overhead});
   // An empty chunk would be the last one.
   if (count == 0) return size_t{0};
-  Appender to(out);
+  Appender to(out, count + max_chunk_overhead);
   to.putNumber(count, 16);
   to.putAll(crlf, asText(data.first(count)), crlf);
   return count;
@@ -288,7 +302,7 @@ Status BodyWriter::finish(ByteQueue& out, const http::FieldList* trailers) {
       bound += *fields_bound;
     }
     if (bound > out.room()) return fail(streamError(ErrorCode::no_memory, "no room for the last chunk"));
-    Appender to(out);
+    Appender to(out, bound);
     to.put("0\r\n");
     if (trailers != nullptr) {
       for (const Field& field : *trailers) {
