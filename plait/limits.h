@@ -42,8 +42,7 @@ struct Limits {
 
   // OpenSSL's own memory for each connection that may speak TLS: some 49 KiB live during a handshake, less afterwards.
   uint32_t tls_bytes_per_connection = 64 << 10;
-  // How long a busy worker's turn may wait for more than its first completion, where its requests take much longer
-  // anyhow (io/coalescer.h). 0: never.
+  // How long a busy worker's turn may wait at the most for more than its first completion (io/coalescer.h). 0: never.
   uint32_t coalesce_us = 500;
   // What waits to be written to the access log; a power of two. Two tenths of a second of 100,000 requests fit.
   uint32_t access_ring_bytes = 4 << 20;

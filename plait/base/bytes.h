@@ -80,6 +80,14 @@ inline void copyShort(void* to, const void* from, size_t size) {
     out[size - 1] = last;
   }
 }
+// No byte of `word` is below 0x20, nor 0x7f. HTAB is one of those below.
+inline bool isFreeOfControls(uint64_t word) {
+  constexpr uint64_t ones = 0x0101010101010101;
+  const uint64_t low_bits = word & (0x7f * ones);
+  const uint64_t not_below = low_bits + 0x60 * ones;
+  const uint64_t del = low_bits + ones;
+  return ((~(not_below | word) | (del & ~word)) & (0x80 * ones)) == 0;
+}
 inline bool equalShort(const void* a, const void* b, size_t size) {
   const auto* left = static_cast<const uint8_t*>(a);
   const auto* right = static_cast<const uint8_t*>(b);

@@ -13,15 +13,6 @@ inline bool isControl(uint8_t byte) {
   return (byte < 0x20 && byte != '\t') || byte == 0x7f;
 }
 
-// No byte of it is below 0x20, nor 0x7f. HTAB is not plain, though it is no control that anybody looks for.
-inline bool isPlain(uint64_t word) {
-  constexpr uint64_t ones = 0x0101010101010101;
-  const uint64_t low_bits = word & (0x7f * ones);
-  const uint64_t not_low = low_bits + 0x60 * ones;
-  const uint64_t del = low_bits + ones;
-  return ((~(not_low | word) | (del & ~word)) & (0x80 * ones)) == 0;
-}
-
 }  // namespace
 
 size_t findControlPortable(Bytes bytes, size_t from) {
@@ -43,9 +34,10 @@ size_t findControl(Bytes bytes, size_t from) {
     if (mask != 0) return from + static_cast<size_t>(std::countr_zero(mask));
   }
 #endif
-  // What is left of fewer than 16 bytes, if it is nothing special.
-  if (from < bytes.size() && bytes.size() >= 8 && isPlain(loadBe64(bytes.data() + bytes.size() - 8)) &&
-      (bytes.size() - from <= 8 || isPlain(loadBe64(bytes.data() + from)))) {
+  // Up to 16 bytes are two words, or one that begins with what was before them.
+  const size_t left = bytes.size() - from;
+  if (left != 0 && left <= 16 && bytes.size() >= 8 && isFreeOfControls(loadBe64(bytes.data() + bytes.size() - 8)) &&
+      (left <= 8 || isFreeOfControls(loadBe64(bytes.data() + from)))) {
     return bytes.size();
   }
   return findControlPortable(bytes, from);

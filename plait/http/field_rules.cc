@@ -131,19 +131,6 @@ bool isLowerCaseToken(std::string_view text) {
   return !text.empty();
 }
 
-namespace {
-
-// True when none of eight bytes is a control character. May be false for bytes that are none.
-bool isPlain(uint64_t word) {
-  constexpr uint64_t ones = 0x0101010101010101;
-  constexpr uint64_t tops = ones * 0x80;
-  const uint64_t below_space = (word - ones * 0x20) & ~word & tops;
-  const uint64_t deleted = word ^ ones * 0x7f;
-  return (below_space | ((deleted - ones) & ~deleted & tops)) == 0;
-}
-
-}  // namespace
-
 bool isFieldValue(std::string_view text) {
   if (text.empty()) return true;
   if (isWhitespace(text.front()) || isWhitespace(text.back())) return false;
@@ -153,7 +140,7 @@ bool isFieldValue(std::string_view text) {
   for (size_t i = 0;; i = std::min(i + sizeof(uint64_t), text.size() - sizeof(uint64_t))) {
     uint64_t word;
     std::memcpy(&word, text.data() + i, sizeof(word));
-    if (!isPlain(word)) return isAllOfClass(text, class_field_value);
+    if (!isFreeOfControls(word)) return isAllOfClass(text, class_field_value);
     if (i + sizeof(uint64_t) == text.size()) return true;
   }
 }
@@ -223,9 +210,8 @@ bool parseConnectionValue(std::string_view value, ConnectionTokens& tokens) {
       tokens.upgrade = true;
       continue;
     }
-    constexpr size_t longest_known = 32;
-    if (option.size() <= longest_known) {
-      char lowered[longest_known];
+    if (option.size() <= longest_field_name) {
+      char lowered[longest_field_name];
       for (size_t i = 0; i < option.size(); ++i) lowered[i] = lower(option[i]);
       const FieldName id = fieldNameOf({lowered, option.size()});
       if (isConnectionSpecific(id) || isForAllRecipients(id)) continue;

@@ -23,7 +23,7 @@ class IoBackend {
   virtual void cancel(Op& op) = 0;
   // Waits until something completed or `until_ns` has passed (a point of now()), whichever is first, and fills
   // `completions`; returns how many. What does not fit stays for the next call. Before that it may let pass
-  // `gather_ns`, so that more than one has completed; where it cannot, it does not.
+  // `gather_ns`, so that more than one has completed, and return with none then; where it cannot, it does not.
   virtual size_t poll(TimeNs until_ns, TimeNs gather_ns, std::span<Completion> completions) = 0;
   // The monotonic clock.
   virtual TimeNs now() = 0;

@@ -8,6 +8,7 @@
 //          responses, or 200 µs where that is more), and `most_ns` at the most
 //
 // Nobody waits
+//   - where nothing has been answered yet, or nobody says so: a loop that serves no requests,
 //   - where that is less than 100 µs, so with quick backends not before the thread runs half of the time: the timer
 //     costs more than so short a wait saves,
 //   - while there is bulk, whose sender may wait for the window that reading opens,
@@ -40,10 +41,11 @@ class Coalescer {
   // A buffer of bulk was received.
   void noteBulk(TimeNs now_ns) { pauseUntil(now_ns + 4 * ns_per_ms); }
 
-  // How long the turn that begins now may wait for more than its first completion; mostly 0.
-  TimeNs beginTurn(TimeNs now_ns) {
+  // How long the turn that begins now may wait for more than its first completion; mostly 0, and always where the turn
+  // has work that is ready.
+  TimeNs beginTurn(TimeNs now_ns, bool has_work) {
     const TimeNs wait_ns = std::min(std::max(quick_answer_ns_ / 4, usual_ns) * busy_ / busy_one, most_ns_);
-    has_waited_ = wait_ns >= least_ns && now_ns >= paused_until_ns_;
+    has_waited_ = wait_ns >= least_ns && !has_work && quick_answer_ns_ != 0 && now_ns >= paused_until_ns_;
     return has_waited_ ? wait_ns : 0;
   }
 
@@ -55,8 +57,10 @@ class Coalescer {
     answered_ = 0;
     if (now_ns - measured_ns_ < 5 * ns_per_ms) return;
     const TimeNs ran_ns = cpu_ns();
-    const int64_t share = busy_one * (ran_ns - ran_before_ns_) / (now_ns - measured_ns_);
-    busy_ = (busy_ + std::clamp<int64_t>(share, 0, busy_one)) / 2;
+    const int64_t share =
+        std::clamp<int64_t>(busy_one * (ran_ns - ran_before_ns_) / (now_ns - measured_ns_), 0, busy_one);
+    // What was before a long sleep tells nothing.
+    busy_ = now_ns - measured_ns_ > 50 * ns_per_ms ? share : (busy_ + share) / 2;
     measured_ns_ = now_ns;
     ran_before_ns_ = ran_ns;
   }

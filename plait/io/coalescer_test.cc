@@ -15,7 +15,7 @@ struct CoalescerTest : testing::Test {
     return wait_ns;
   }
   TimeNs turn(int64_t busy_percent, uint32_t answers, int64_t took_us) {
-    const TimeNs wait_ns = coalescer.beginTurn(now_ns);
+    const TimeNs wait_ns = coalescer.beginTurn(now_ns, false);
     now_ns += 100 * ns_per_us;
     cpu_ns += busy_percent * ns_per_us;
     for (uint32_t i = 0; i < answers; ++i) coalescer.noteAnswered(took_us * ns_per_us);
@@ -52,7 +52,7 @@ TEST_F(CoalescerTest, RequestsThatTakeLongDoNotCountWhereAThirdIsQuick) {
     turn(40, 4, 50);
     turn(40, 8, 60'000'000);
   }
-  EXPECT_EQ(coalescer.beginTurn(now_ns), 0);
+  EXPECT_EQ(coalescer.beginTurn(now_ns, false), 0);
 }
 
 TEST_F(CoalescerTest, BehindBulkNobodyWaitsForAWhile) {
@@ -71,10 +71,33 @@ TEST_F(CoalescerTest, WaitsThatBringTooLittleEndAndAreTriedAgainSeldom) {
   EXPECT_NE(pass(200, 75, 8, 50), 0);
 }
 
+TEST_F(CoalescerTest, ATurnWithWorkNeitherWaitsNorCountsAsAWaitThatBroughtNothing) {
+  ASSERT_NE(pass(100, 75, 10, 50), 0);
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(coalescer.beginTurn(now_ns, true), 0);
+    now_ns += 100 * ns_per_us;
+    cpu_ns += 75 * ns_per_us;
+    coalescer.endTurn(now_ns, [&] { return cpu_ns; });
+  }
+  EXPECT_NE(coalescer.beginTurn(now_ns, false), 0);
+}
+
+TEST_F(CoalescerTest, ALongSleepEndsABusyTimeAtOnce) {
+  ASSERT_NE(pass(100, 90, 10, 50), 0);
+  now_ns += ns_per_s;
+  turn(90, 10, 50);
+  EXPECT_EQ(coalescer.beginTurn(now_ns, false), 0);
+}
+
+TEST_F(CoalescerTest, WhereNothingIsAnsweredNobodyWaits) {
+  EXPECT_EQ(pass(200, 90, 0, 0), 0);
+  EXPECT_NE(pass(200, 90, 10, 50), 0);
+}
+
 TEST_F(CoalescerTest, WhoWantsNoneHasNone) {
   Coalescer never(0);
   for (int i = 0; i < 1000; ++i) {
-    EXPECT_EQ(never.beginTurn(now_ns), 0);
+    EXPECT_EQ(never.beginTurn(now_ns, false), 0);
     now_ns += 100 * ns_per_us;
     cpu_ns += 90 * ns_per_us;
     for (int j = 0; j < 10; ++j) never.noteAnswered(10 * ns_per_ms);

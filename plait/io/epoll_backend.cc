@@ -46,8 +46,6 @@ class EpollBackend final : public IoBackend {
         pending_(max_descriptors),
         finished_(max_descriptors / 8) {
     epoll_fd_ = ::epoll_create1(EPOLL_CLOEXEC);
-    // gather() sleeps for some hundred microseconds; by default the kernel may add fifty.
-    ::prctl(PR_SET_TIMERSLACK, timer_slack_ns);
     epoll_event event{.events = EPOLLIN, .data = {.fd = mailbox.wakeFd()}};
     ::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, mailbox.wakeFd(), &event);
   }
@@ -165,6 +163,8 @@ class EpollBackend final : public IoBackend {
   void gather(TimeNs until_ns, TimeNs gather_ns) {
     if (until_ns != never_ns) gather_ns = std::min(gather_ns, until_ns - now());
     if (gather_ns <= 0) return;
+    // By default the kernel may add fifty microseconds.
+    if (!is_punctual_) is_punctual_ = ::prctl(PR_SET_TIMERSLACK, timer_slack_ns) == 0;
     const timespec pause{.tv_sec = 0, .tv_nsec = gather_ns};
     ::nanosleep(&pause, nullptr);
   }
@@ -348,6 +348,7 @@ class EpollBackend final : public IoBackend {
   Ring<Completion> finished_;
   int epoll_fd_ = -1;
   bool mailbox_ready_ = false;
+  bool is_punctual_ = false;
 };
 
 }  // namespace

@@ -50,7 +50,7 @@ void Io::turn(TimeNs until_ns) {
   } else if (look < until) {
     until = look;
   }
-  const TimeNs gather_ns = until == 0 ? 0 : coalescer_.beginTurn(now_ns_);
+  const TimeNs gather_ns = coalescer_.beginTurn(now_ns_, until == 0);
   // Completions are copied out first and delivered afterwards, so nothing runs while the backend reaps.
   const size_t count = backend_.poll(until, gather_ns, {completions_.get(), completions_per_turn});
   now_ns_ = backend_.now();

@@ -124,11 +124,22 @@ class UringBackend final : public IoBackend {
         setData(sqe, &op);
         return;
       }
-      case OpKind::send:
-        // It is done or refused when the kernel has taken it, so it can be known how many completions are no news.
-        prepareSend(op, MSG_DONTWAIT);
+      case OpKind::send: {
         sends_ += 1;
+        io_uring_sqe* sqe = entry();
+        if (op.vector_count == 1) {
+          io_uring_prep_send(sqe, op.fd, op.vectors[0].iov_base, op.vectors[0].iov_len, MSG_NOSIGNAL);
+        } else {
+          PLAIT_ASSERT(message_count_ < messages_.size());
+          msghdr& message = messages_[message_count_++];
+          message = {};
+          message.msg_iov = const_cast<iovec*>(op.vectors);
+          message.msg_iovlen = op.vector_count;
+          io_uring_prep_sendmsg(sqe, op.fd, &message, MSG_NOSIGNAL);
+        }
+        setData(sqe, &op);
         return;
+      }
       case OpKind::resolve:
         PLAIT_ASSERT(resolver_ != nullptr);
         resolver_->resolve(op, mailbox_);
@@ -206,22 +217,7 @@ class UringBackend final : public IoBackend {
     return sqe;
   }
 
-  void prepareSend(Op& op, int flags) {
-    io_uring_sqe* sqe = entry();
-    if (op.vector_count == 1) {
-      io_uring_prep_send(sqe, op.fd, op.vectors[0].iov_base, op.vectors[0].iov_len, MSG_NOSIGNAL | flags);
-    } else {
-      PLAIT_ASSERT(message_count_ < messages_.size());
-      msghdr& message = messages_[message_count_++];
-      message = {};
-      message.msg_iov = const_cast<iovec*>(op.vectors);
-      message.msg_iovlen = op.vector_count;
-      io_uring_prep_sendmsg(sqe, op.fd, &message, MSG_NOSIGNAL | flags);
-    }
-    setData(sqe, &op);
-  }
-
-  // Submits, and waits for one completion; with `gather_ns` until that has passed and there is one, or for many.
+  // Submits, and waits for one completion. With `gather_ns` it waits for many, and after that for any, be it a send's.
   void wait(TimeNs until_ns, TimeNs gather_ns) {
     __kernel_timespec timeout{};
     __kernel_timespec* until = nullptr;
@@ -234,7 +230,7 @@ class UringBackend final : public IoBackend {
     }
     if (gather_ns < ns_per_us || !can_gather_) {
       io_uring_cqe* cqe = nullptr;
-      io_uring_submit_and_wait_timeout(&ring_, &cqe, sends_ + 1, until, nullptr);
+      io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, until, nullptr);
       return;
     }
     io_uring_getevents_arg argument{};
@@ -244,7 +240,7 @@ class UringBackend final : public IoBackend {
     // What was prepared becomes the kernel's, as by io_uring_submit().
     io_uring_smp_store_release(ring_.sq.ktail, ring_.sq.sqe_tail);
     ring_.sq.sqe_head = ring_.sq.sqe_tail;
-    // Most sends complete at once, and bring nothing.
+    // Most sends complete at once: those are not what is waited for.
     io_uring_enter2(static_cast<unsigned>(ring_.enter_ring_fd), io_uring_sq_ready(&ring_), sends_ + enough_gathered,
                     IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | IORING_ENTER_REGISTERED_RING,
                     reinterpret_cast<sigset_t*>(&argument), sizeof(argument));
@@ -319,12 +315,7 @@ class UringBackend final : public IoBackend {
     }
     Op* op = reinterpret_cast<Op*>(cqe.user_data);
     if (op->kind == OpKind::recv && (cqe.flags & IORING_CQE_F_BUFFER) != 0) return takeReceived(cqe, *op, completions);
-    if (op->kind == OpKind::send && cqe.res == -EAGAIN && !op->cancelled) {
-      prepareSend(*op, 0);
-      return 0;
-    }
-    const int32_t result = op->kind == OpKind::send && cqe.res == -EAGAIN ? -ECANCELED : cqe.res;
-    completions.front() = {.op = op, .result = result, .buffer_id = -1, .more = more};
+    completions.front() = {.op = op, .result = cqe.res, .buffer_id = -1, .more = more};
     if (op->kind == OpKind::accept && cqe.res >= 0) {
       socket_backend::prepareAccepted(cqe.res);
     } else if (op->kind == OpKind::connect) {

@@ -115,7 +115,8 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options) {
   uint8_t values[5][4096];
   char hops[16];
   if (hasMaxForwards(head)) {
-    if (const size_t i = fields.find(FieldName::max_forwards); i != fields.count()) {
+    const size_t i = fields.find(FieldName::max_forwards);
+    if (i != fields.count() && !http::isHopByHop(fields[i], tokens)) {
       additions.add(FieldName::max_forwards, lessened(fields[i].value, hops), fields[i].never_indexed);
     }
   }

@@ -46,6 +46,8 @@ bool Exchange::makeRoom(size_t bytes) {
   if (!own.copyFrom(old)) return false;
   moveTexts(request_, own, old);
   request_.fields = own;
+  // What the client sent stays where it was: the fields that Connection names are known by their place in it.
+  if (!outgrown_block_.isHeld()) outgrown_block_.swap(head_block_);
   head_block_.swap(larger);
   return true;
 }

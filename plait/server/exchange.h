@@ -33,13 +33,13 @@ struct Rejection {
 class Exchange : public http::BodyProducer, public http::BodyConsumer {
  public:
   Exchange(Io& io, const ClientInfo& client, http::HeaderSlab& headers)
-      : headers_(headers), head_block_(headers), io_(io), client_(client) {}
+      : headers_(headers), head_block_(headers), outgrown_block_(headers), io_(io), client_(client) {}
 
   const http::RequestHead& request() const { return request_; }
   // For a handler that makes of it what it sends on. What it adds to the fields must have been given room.
   http::RequestHead& mutableRequest() { return request_; }
   // Makes sure that `bytes` more of fields fit into the request's (FieldList::bytesFor); false when there is no memory.
-  // All views of the request's head may move.
+  // The views of its head may move; those that somebody had before are good as long as the exchange.
   bool makeRoom(size_t bytes);
   // The request's body; null when there is none.
   http::Pipe* requestBody() { return request_pipe_ ? &*request_pipe_ : nullptr; }
@@ -114,6 +114,7 @@ class Exchange : public http::BodyProducer, public http::BodyConsumer {
   http::RequestHead request_;
   http::HeaderSlab& headers_;
   http::HeaderBlock head_block_;
+  http::HeaderBlock outgrown_block_;
   CancelToken cancel_;
   Io& io_;
   const ClientInfo& client_;

@@ -5,7 +5,7 @@ import path from 'node:path';
 import test from 'node:test';
 import { startH2Backend } from './lib/backends.mjs';
 import { certificate } from './lib/certificate.mjs';
-import { connectH2, exchangeRaw, request } from './lib/clients.mjs';
+import { connectH2, exchangeRaw, openRaw, request } from './lib/clients.mjs';
 import { runPlait, startPlait } from './lib/plait.mjs';
 import { run, temporaryDirectory, within } from './lib/process.mjs';
 
@@ -48,10 +48,16 @@ test('the backend learns who asked, and gets no field that concerns one hop only
   for (const name of ['connection', 'x-secret', 'keep-alive', 'te']) assert.equal(seen[name], undefined, name);
 });
 
-// Where the memory that a head has lies full, what is added moves it to a larger piece.
+// With `Forwarded` more is added than there is always room for: where its memory lies full, the head moves.
+function verbose(t) {
+  const file = path.join(temporaryDirectory(t), 'verbose.toml');
+  writeFileSync(file, '[forwarding]\nforwarded = true\n');
+  return ['-c', file];
+}
+
 test('a head of any size arrives whole, with what is added to it', async (t) => {
   const backend = await startH2Backend(t, echo, { settings: { maxHeaderListSize: 65_536 } });
-  const plait = await startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0']);
+  const plait = await startPlait(t, [...verbose(t), '-b', backend.url, '--listen', '127.0.0.1:0']);
   const client = await connectH2(t, plait.port);
   const sizes = [];
   for (const around of [2048, 8192]) {
@@ -68,6 +74,33 @@ test('a head of any size arrives whole, with what is added to it', async (t) => 
     assert.equal(seen['x-last'], 'l');
     assert.equal(seen['x-forwarded-for'], '127.0.0.1');
     assert.match(seen.via, /plait/);
+  }
+});
+
+test('what Connection names is known in the trailers of a head that has moved', async (t) => {
+  const backend = await startH2Backend(t, (stream, headers) => {
+    const answer = (trailers) => {
+      stream.respond({ ':status': 200, 'content-type': 'application/json' });
+      stream.end(JSON.stringify(trailers));
+    };
+    if (headers[':method'] === 'GET') return answer({});
+    stream.resume();
+    stream.on('trailers', answer);
+  });
+  const plait = await startPlait(t, [...verbose(t), '-b', backend.url, '--listen', '127.0.0.1:0']);
+  const client = await connectH2(t, plait.port);
+  for (let size = 1740; size <= 1840; size += 4) {
+    const raw = await openRaw(t, plait.port);
+    raw.write('POST /x HTTP/1.1\r\nHost: a.test\r\nConnection: close, X-Hidden\r\nTransfer-Encoding: chunked\r\n' +
+      `X-Filler: ${'f'.repeat(size)}\r\n\r\n5\r\nhello\r\n`);
+    // What its memory would be used for by now, if it had been given back.
+    for (let i = 0; i < 3; ++i) assert.equal((await request(client, { ':path': `/${'q'.repeat(900)}` })).status, 200);
+    raw.write('0\r\nX-Hidden: 1\r\nX-Shown: 2\r\n\r\n');
+    await raw.ended();
+    assert.match(raw.text, /^HTTP\/1\.1 200 /, `${size}`);
+    const seen = JSON.parse(raw.text.match(/\{.*\}/)[0]);
+    assert.equal(seen['x-hidden'], undefined, `${size}`);
+    assert.equal(seen['x-shown'], '2', `${size}`);
   }
 });
 
