@@ -32,8 +32,11 @@ export default async function measureMemory({ names, rounds, binary, tool, io, p
   const own = names.length;
   names = streaming;
   await add('a request that waits for its backend (of 2,000)', 2000, (name, count) => openRequests(rig, name, count, slow));
-  rows.at(-1).push(...Array(own - streaming.length).fill('speaks no HTTP/2 to backends'));
   silent.close();
+  const many = await manyBackends(129);
+  await add('an idle connection to a backend (of 128)', 128, (name, count) => idleUpstream(rig, name, count, many.ports));
+  many.close();
+  for (const row of rows.slice(-2)) row.push(...Array(own - streaming.length).fill('speaks no HTTP/2 to backends'));
   await rig.stopAll();
   return markdown(['resident memory for each', ...streaming, ...(own > streaming.length ? ['nginx'] : [])], rows);
 }
@@ -65,6 +68,38 @@ async function silentBackend() {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return { port: server.address().port, close: () => server.close() };
+}
+
+async function manyBackends(count) {
+  const servers = Array.from({ length: count }, () => http2.createServer((request, response) => response.end('x'.repeat(100))));
+  for (const server of servers) {
+    server.on('session', (session) => session.on('error', () => {}));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+  }
+  return { ports: servers.map((server) => server.address().port), close: () => servers.forEach((server) => server.close()) };
+}
+
+// One request after the other, each to the next backend, which has no connection yet.
+async function idleUpstream(rig, name, count, ports) {
+  const origins = ports.map((port) => ({ port, tls: false }));
+  const proxy = await rig.freshProxy(name, 'h2c', { origins, ...(name.startsWith('plait') ? { args: [] } : {}) });
+  const session = http2.connect(`http://127.0.0.1:${proxy.plain}`);
+  session.on('error', () => {});
+  const ask = async () => {
+    const stream = session.request({ ':path': '/' });
+    stream.resume();
+    await once(stream, 'close');
+  };
+  await ask();
+  await settle();
+  const before = residentBytes(proxy.child.pid);
+  for (let i = 0; i < count; i += 1) await ask();
+  await settle();
+  const bytes = (residentBytes(proxy.child.pid) - before) / count;
+  session.destroy();
+  await stop(proxy.child);
+  return bytes;
 }
 
 // Requests in flight over 100 connections, less what the connections hold by themselves.

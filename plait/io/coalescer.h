@@ -2,10 +2,11 @@
 //
 // Going to sleep, waking up and one send for each connection are paid for once a turn, so a busy thread that gathers
 // what comes within a moment pays for them less often. The price is delay; so it is the smaller the less this thread
-// runs, and small beside what requests take anyhow:
+// runs, and smaller than what requests take anyhow:
 //
-//   wait = the share of time in which this thread runs × (a quarter of the time to a response's head, of the quick
-//          responses, or 200 µs where that is more), and `most_ns` at the most
+//   wait = share × max(share × the time to a response's head, of the quick responses; 200 µs), at most `most_ns`,
+//
+// where share is that of the time in which this thread runs.
 //
 // Nobody waits
 //   - where nothing has been answered yet, or nobody says so: a loop that serves no requests,
@@ -44,7 +45,8 @@ class Coalescer {
   // How long the turn that begins now may wait for more than its first completion; mostly 0, and always where the turn
   // has work that is ready.
   TimeNs beginTurn(TimeNs now_ns, bool has_work) {
-    const TimeNs wait_ns = std::min(std::max(quick_answer_ns_ / 4, usual_ns) * busy_ / busy_one, most_ns_);
+    const TimeNs fitting_ns = std::max(quick_answer_ns_ * busy_ / busy_one, usual_ns) * busy_ / busy_one;
+    const TimeNs wait_ns = std::min(fitting_ns, most_ns_);
     has_waited_ = wait_ns >= least_ns && !has_work && quick_answer_ns_ != 0 && now_ns >= paused_until_ns_;
     return has_waited_ ? wait_ns : 0;
   }

@@ -40,7 +40,7 @@ TEST_F(CoalescerTest, WithQuickBackendsOnlyAThreadThatRunsMostOfTheTimeWaits) {
 }
 
 TEST_F(CoalescerTest, AWaitIsAPartOfWhatRequestsTakeAndNeverMoreThanTheMost) {
-  const TimeNs wait_ns = pass(300, 40, 10, 2000);
+  const TimeNs wait_ns = pass(300, 40, 10, 1250);
   EXPECT_GE(wait_ns, 180 * ns_per_us);
   EXPECT_LE(wait_ns, 210 * ns_per_us);
   EXPECT_EQ(pass(300, 40, 10, 100'000), 500 * ns_per_us);
