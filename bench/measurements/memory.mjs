@@ -26,15 +26,17 @@ export default async function measureMemory({ names, rounds, binary, tool, io, p
   for (const tls of [false, true]) {
     await add(`an idle client, ${tls ? 'TLS' : 'plain'} (of 5,000)`, 5000, (name, count) => idleClients(rig, tool, name, count, tls));
   }
-  const silent = await silentBackend();
-  const slow = { origins: [{ port: silent.port, tls: false }] };
+  const silent = await startBackends(1, () => {});
   const streaming = names.filter((name) => name !== 'nginx');
   const own = names.length;
   names = streaming;
-  await add('a request that waits for its backend (of 2,000)', 2000, (name, count) => openRequests(rig, name, count, slow));
+  await add('a request that waits for its backend (of 2,000)', 2000, (name, count) => openRequests(rig, name, count, silent));
   silent.close();
-  const many = await manyBackends(129);
-  await add('an idle connection to a backend (of 128)', 128, (name, count) => idleUpstream(rig, name, count, many.ports));
+  const many = await startBackends(129, (stream) => {
+    stream.respond({ ':status': 200 });
+    stream.end('x'.repeat(100));
+  });
+  await add('an idle connection to a backend (of 128)', 128, (name, count) => idleUpstream(rig, name, count, many));
   many.close();
   for (const row of rows.slice(-2)) row.push(...Array(own - streaming.length).fill('speaks no HTTP/2 to backends'));
   await rig.stopAll();
@@ -60,29 +62,20 @@ async function idleClients(rig, tool, name, count, tls) {
   return bytes;
 }
 
-// A backend that reads requests and never answers any.
-async function silentBackend() {
-  const server = http2.createServer({ settings: { maxConcurrentStreams: 10_000 } });
-  server.on('stream', (stream) => stream.on('error', () => {}));
-  server.on('session', (session) => session.on('error', () => {}));
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return { port: server.address().port, close: () => server.close() };
-}
-
-async function manyBackends(count) {
-  const servers = Array.from({ length: count }, () => http2.createServer((request, response) => response.end('x'.repeat(100))));
+// So many backends, each of which hands its requests to `answer`.
+async function startBackends(count, answer) {
+  const servers = Array.from({ length: count }, () => http2.createServer({ settings: { maxConcurrentStreams: 10_000 } }));
   for (const server of servers) {
     server.on('session', (session) => session.on('error', () => {}));
+    server.on('stream', (stream) => answer(stream.on('error', () => {})));
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
   }
-  return { ports: servers.map((server) => server.address().port), close: () => servers.forEach((server) => server.close()) };
+  return { origins: servers.map((server) => ({ port: server.address().port, tls: false })), close: () => servers.forEach((server) => server.close()) };
 }
 
 // One request after the other, each to the next backend, which has no connection yet.
-async function idleUpstream(rig, name, count, ports) {
-  const origins = ports.map((port) => ({ port, tls: false }));
+async function idleUpstream(rig, name, count, { origins }) {
   const proxy = await rig.freshProxy(name, 'h2c', { origins, ...(name.startsWith('plait') ? { args: [] } : {}) });
   const session = http2.connect(`http://127.0.0.1:${proxy.plain}`);
   session.on('error', () => {});

@@ -25,8 +25,6 @@ namespace plait {
 
 class Coalescer {
  public:
-  static constexpr TimeNs least_ns = 100 * ns_per_us;
-
   // `most_ns`: 0 for never.
   explicit Coalescer(TimeNs most_ns) : most_ns_(most_ns) {}
 
@@ -68,6 +66,7 @@ class Coalescer {
   }
 
  private:
+  static constexpr TimeNs least_ns = 100 * ns_per_us;
   static constexpr TimeNs usual_ns = 200 * ns_per_us;
   static constexpr int64_t busy_one = 1024;
   // What a wait has to bring on the average, in responses, and from where that average starts.

@@ -181,6 +181,16 @@ TEST_F(TurnTest, ABusyLoopGathersButNotWhileItHasWorkLeft) {
   busy.turn();
   busy.turn();
   EXPECT_EQ(said, "123");
+  serve(busy);
+  ASSERT_NE(backend.gather_ns, 0);
+  Op recv;
+  recv.bulk = true;
+  recv.on_complete = [](void*, const Completion&) {};
+  busy.submit(recv);
+  backend.next = {{.op = &recv}};
+  busy.turn();
+  busy.turn();
+  EXPECT_EQ(backend.gather_ns, 0) << "behind bulk";
   // Who has not asked for it is never made to wait.
   serve(io);
   EXPECT_EQ(backend.gather_ns, 0);

@@ -78,9 +78,7 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
     finish(request, io);
     co_return;
   }
-  const bool is_prepared = prepareRequest(exchange, options_);
-  request.asked_authority = request.head.authority;
-  if (!is_prepared) {
+  if (!prepareRequest(exchange, options_)) {
     exchange.respondError(503, textOf(503));
     request.is_complete = exchange.isHeadSent();
     finish(request, io);

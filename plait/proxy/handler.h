@@ -18,7 +18,7 @@ struct ProxyRequest final : InterimSink {
   }
   Exchange& exchange;
   http::RequestHead& head;           // the exchange's, as it goes to the backend
-  std::string_view asked_authority;  // which the client has named
+  std::string_view asked_authority;  // which the client has named; stays where it is (Exchange::makeRoom)
   RequestOptions options;
   uint32_t backend_idx = AccessRecord::no_backend;  // the last one that was tried
   uint8_t retries = 0;
