@@ -57,7 +57,7 @@ const counts = count();
 if (options.update) {
   writeFileSync(record, `# Instructions
 
-What the engine takes for each operation, in the preset \`release\`, by callgrind: \`bench/engine/engine_work.cc\` does the
+The instructions that the engine takes for each operation, in the preset \`release\`, by callgrind: \`bench/engine/engine_work.cc\` does the
 work, \`bench/instructions.mjs\` counts and, in the test \`instructions\`, fails where something rises by more than 3 %. A
 change that is worth it updates this file:
 

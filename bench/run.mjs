@@ -8,6 +8,8 @@
 //   node bench/run.mjs --sweep clients,streams,backends,fields,bodies    cost as work grows; plots in docs/plots/
 //   node bench/run.mjs --latency       added latency at fixed rates, open loop
 //   node bench/run.mjs --handshakes    TLS handshakes for each second of CPU, full and resumed, on both sides
+//   node bench/run.mjs --wire          throughput over a wire, some hours; in slices, each of which may be a list: [--side backend,client]
+//        [--rtt 5,20,100] [--client http2,http1] [--backend h2c,tls,http1] [--streams 1,16] [--at-least SECONDS]
 //   node bench/run.mjs --cores         two workers against one
 //   node bench/run.mjs --memory        bytes for each connection and stream; --churn MILLIONS [--prefault]: RSS over a long run
 import { writeFileSync } from 'node:fs';
@@ -29,6 +31,14 @@ const { values: options } = parseArgs({
     latency: { type: 'boolean', default: false },
     handshakes: { type: 'boolean', default: false },
     cores: { type: 'boolean', default: false },
+    wire: { type: 'boolean', default: false },
+    side: { type: 'string', default: 'backend,client' },
+    rtt: { type: 'string', default: '5,20,100' },
+    client: { type: 'string', default: 'http2,http1' },
+    backend: { type: 'string', default: 'h2c,tls,http1' },
+    streams: { type: 'string', default: '1,16' },
+    'at-least': { type: 'string', default: '1.5' },
+    relay: { type: 'string', default: 'build/release/plait_wire' },
     memory: { type: 'boolean', default: false },
     churn: { type: 'string' },
     prefault: { type: 'boolean', default: false },
@@ -43,12 +53,12 @@ if (names.length === 0) {
   process.exit(2);
 }
 const settings = {
-  ...options, names, binary: options.plait, tool: options.load, rounds: Number(options.rounds), requests: Number(options.requests),
+  ...options, names, binary: options.plait, tool: options.load, relay: options.relay, rounds: Number(options.rounds), requests: Number(options.requests),
   seconds: Number(options.seconds), churn: Number(options.churn ?? 0), progress: (text) => console.error(text),
 };
 
 let measurement = 'workloads';
-for (const name of ['sweep', 'latency', 'handshakes', 'cores', 'memory']) {
+for (const name of ['sweep', 'latency', 'handshakes', 'cores', 'memory', 'wire']) {
   if (options[name]) measurement = name;
 }
 if (settings.churn > 0) measurement = 'churn';

@@ -2,10 +2,8 @@
 find_package(CLI11 REQUIRED)
 find_package(fmt REQUIRED)
 pkg_check_modules(TOMLPLUSPLUS REQUIRED IMPORTED_TARGET tomlplusplus)
-# The core alone by its own file: the package's CMake configuration would ask for its HTTP server's libraries too.
-pkg_check_modules(PROMETHEUS REQUIRED IMPORTED_TARGET prometheus-cpp-core)
 add_library(plait_proxy_dependencies INTERFACE)
-target_link_libraries(plait_proxy_dependencies INTERFACE CLI11::CLI11 fmt::fmt PkgConfig::TOMLPLUSPLUS PkgConfig::PROMETHEUS)
+target_link_libraries(plait_proxy_dependencies INTERFACE CLI11::CLI11 fmt::fmt PkgConfig::TOMLPLUSPLUS)
 if(TARGET plait_proxy)
   target_link_libraries(plait_proxy PUBLIC plait_proxy_dependencies)
 endif()

@@ -16,12 +16,12 @@ struct Tally {
 };
 
 Task<void> fetch(ConnectionPool& pool, Tally& tally, Io& io) {
-  auto lease = co_await pool.getOrCreate(0, io);
+  auto lease = co_await pool.getOrCreate(pool.endpoint(0), io);
   if (!lease) {
     tally.failed += 1;
     co_return;
   }
-  auto response = co_await (*lease)->request("GET", "/hello", "localhost", nullptr, io);
+  auto response = co_await lease->request("GET", "/hello", "localhost", nullptr, io);
   pool.release(*lease, response || !response.error().reachesConnection(), io);
   if (!response) {
     tally.failed += 1;

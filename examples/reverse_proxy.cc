@@ -34,10 +34,10 @@ class ReverseProxy final : public Handler {
 
  private:
   Task<Status> serve(Exchange& exchange, const http::RequestHead& head, Io& io) {
-    auto lease = co_await pool_.getOrCreate(0, io, &exchange.cancelToken());
+    auto lease = co_await pool_.getOrCreate(pool_.endpoint(0), io, {.cancel = &exchange.cancelToken()});
     if (!lease) co_return fail(lease.error());
     auto response =
-        co_await (*lease)->request(head, {.body = exchange.requestBody(), .cancel = &exchange.cancelToken()}, io);
+        co_await lease->request(head, {.body = exchange.requestBody(), .cancel = &exchange.cancelToken()}, io);
     pool_.release(*lease, response || !response.error().reachesConnection(), io);
     if (!response) co_return fail(response.error());
     const bool is_empty = response->head().end_stream || exchange.request().method == "HEAD";

@@ -1,10 +1,10 @@
 // Runs fuzz targets, some at a time, each with the corpus in the tree and its dictionary. What a run finds interesting
 // lies in the build folder; `--keep` reduces it into the tree's corpus.
 //
-//   node fuzz/run.mjs [--build build/fuzz] [--seconds 20 | --minutes N] [--jobs 2] [--seed N] [--keep] [target…]
+//   node fuzz/run.mjs [--build build/fuzz] [--seconds 20 | --minutes N | --inputs N] [--jobs 2] [--seed N] [--keep] [target…]
 //
 // `--minutes` goes on from target to target, the one that was run least first, until each has had so many minutes of CPU in
-// this build folder, over all runs.
+// this build folder, over all runs. `--inputs` ends each after so many, so that with a seed a run is the same each time.
 import { spawn } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
@@ -18,6 +18,7 @@ const { values: flags, positionals } = parseArgs({
     build: { type: "string", default: path.join(here, "../build/fuzz") },
     seconds: { type: "string", default: "60" },
     minutes: { type: "string" },
+    inputs: { type: "string" },
     jobs: { type: "string", default: "2" },
     seed: { type: "string", default: "0" },  // 0: another one each time
     keep: { type: "boolean", default: false },
@@ -59,7 +60,8 @@ function programOf(target) {
 }
 
 async function run(target) {
-  const args = [`-seed=${flags.seed}`, `-max_total_time=${flags.seconds}`, "-timeout=25", "-rss_limit_mb=2048", "-print_final_stats=1",
+  const end = flags.inputs === undefined ? `-max_total_time=${flags.seconds}` : `-runs=${flags.inputs}`;
+  const args = [`-seed=${flags.seed}`, end, "-timeout=25", "-rss_limit_mb=2048", "-print_final_stats=1",
     `-artifact_prefix=${folder("found")}/${target}-`];
   const dictionary = path.join(here, "dict", `${target}.dict`);
   if (fs.existsSync(dictionary)) args.push(`-dict=${dictionary}`);

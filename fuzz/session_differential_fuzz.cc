@@ -29,8 +29,8 @@ std::string withoutIdleLength(const std::string& head, bool is_connect) {
   return head.substr(0, at) + head.substr(std::min(head.find(' ', at + 1), head.size()));
 }
 
-// What our session understands, until it finds a fault with the connection. What the peer's GOAWAY does not cover is
-// the owner's to end, as libnghttp2 does by itself.
+// The messages that our session understands, until it finds a fault with the connection. Streams that the peer's GOAWAY
+// does not cover are the owner's to end, as libnghttp2 does by itself.
 Messages read(wire::End& end, Bytes bytes) {
   Messages messages;
   uint32_t covered = max_stream_id;

@@ -9,7 +9,7 @@
 
 namespace plait::fuzz {
 
-// What a session said and sent.
+// The events that a session reported, and the bytes that it sent.
 struct Heard {
   std::string log;
   h2::wire::Wire output;
@@ -74,6 +74,7 @@ inline void requireSound(const h2::wire::Wire& output, h2::Role role) {
 inline Heard hear(h2::Role role, Bytes bytes, size_t step) {
   using namespace h2;
   wire::End end(role);
+  end.answers = true;
   end.session.start();
   for (int i = 0; i < 6 && role == Role::client; ++i)
     end.open(i % 2 == 0, i == 3 ? "HEAD" : i == 4 ? "CONNECT" : "GET");
@@ -123,7 +124,7 @@ inline void requireSameInPieces(h2::Role role, Bytes bytes, size_t step) {
     requireEqual(whole.log, pieces.log);
     require(whole.output == pieces.output);
   }
-  // Who was granted more may send more until that is an error, and then nothing need be alike.
+  // A peer that was granted more may send more until that is an error, and then nothing need be alike.
   if (whole != pieces) return;
   std::set<uint32_t> ids;
   for (const auto& [id, granted] : in_whole) ids.insert(id);

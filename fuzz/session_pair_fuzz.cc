@@ -31,7 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const size_t step = data[i + 1] + 1u;
     wire::End& end = data[i] & 1 ? client : server;
     Stream* stream = end.streams.empty() ? nullptr : end.streams[data[i + 1] % end.streams.size()].get();
-    const bool can_send = stream != nullptr && !stream->local_ended && !stream->is_reset;
+    const bool can_send = stream != nullptr && stream->maySend();
     switch (data[i] >> 1 & 7) {
       case 0:
       case 1:

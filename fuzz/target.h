@@ -1,4 +1,4 @@
-// What the targets share: a condition that ends the run, and the input as a sequence of choices.
+// Shared by the targets: a condition that ends the run, and the input as a sequence of choices.
 #pragma once
 
 #include <algorithm>

@@ -3,15 +3,19 @@
 //   Runtime           the loop, its memory, name lookup                        client/runtime.h
 //   ConnectionPool    getOrCreate(backend), release(lease, success)            client/pool.h
 //   Lease, Response   request(), read(): head, body and trailers               client/response.h
-//   Server, Exchange  the side of the clients, for whoever also has some       server/server.h
+//   Server, Exchange  the side of the clients, for programs that serve         server/server.h
 //   TlsContext        certificates, verification, ALPN                         net/tls.h
+//   LogSink           takes lines about backends (PoolLines) and clients       base/log.h
+//                     (ServerLines)
 //   Task, Scope, Io   coroutines without threads, exceptions or malloc         io/task.h
 //
 // One Runtime belongs to one thread; threads have one each and share nothing. Errors are values (base/error.h): nothing
-// here throws.
+// here throws, and nothing is written to standard error but a failed assertion.
 #pragma once
 
+#include "plait/client/lines.h"
 #include "plait/client/runtime.h"
+#include "plait/server/lines.h"
 #include "plait/server/server.h"
 
 namespace plait {

@@ -21,7 +21,7 @@ void Client::start() {
 void Client::connect() {
   connecting_ = true;
   connections_made_ += 1;
-  const uint32_t host = 0x0a000001 + number_;
+  const uint32_t host = options_.host != 0 ? options_.host : 0x0a000001 + number_;
   auto socket = std::make_shared<Socket*>(nullptr);
   *socket = network.connect(addressOf(host, static_cast<uint16_t>(20'000 + connections_made_)), proxy_,
                             [this, socket](int result) {
@@ -74,6 +74,7 @@ void Client::onConnectFailed() {
 void Client::issue() {
   if (waiting_ || leaving_ || sim.isViolated()) return;
   while (issued_ < options_.requests) {
+    if (options_.has_one && open_ != 0) return;
     if (current_ != nullptr && (current_->isSpent() || on_connection_ >= options_.per_connection)) {
       current_->leave();
       current_ = nullptr;
@@ -86,7 +87,8 @@ void Client::issue() {
     issued_ += 1;
     open_ += 1;
     on_connection_ += 1;
-    Entry& entry = *ledger.find(ledger.draw(options_.is_calm).id);
+    Entry& entry = *ledger.find(ledger.draw(options_.is_calm, options_.taste, options_.speaks_h2).id);
+    entry.client = number_;
     current_->request(entry);
     if (options_.gap_ns != 0) {
       waiting_ = true;

@@ -11,7 +11,8 @@
 namespace plait::sim {
 
 struct ClientOptions {
-  bool is_calm = false;  // its requests must all succeed
+  bool is_calm = false;     // its requests must all succeed
+  bool is_careful = false;  // no more streams than the proxy has said that it takes
   bool speaks_h2 = true;
   bool uses_tls = false;
   uint32_t requests = 10;
@@ -21,8 +22,13 @@ struct ClientOptions {
   TimeNs reaction_ns = 20 * ns_per_us;
   TimeNs read_pause_ns = 0;
   uint32_t read_size = 64 << 10;
+  bool stops_reading = false;  // sooner or later
   H2PeerOptions h2;
   uint32_t per_connection = UINT32_MAX;  // requests, then it opens another one
+  Taste taste = Taste::any;
+  bool leaves = false;   // gives up every other request of its own, mostly before its answer
+  uint32_t host = 0;     // the address that it comes from; 0: one of its own
+  bool has_one = false;  // request at a time, whichever connection it is on
 };
 
 class ClientConnection;

@@ -17,7 +17,7 @@ class H1ClientConnection final : public ClientConnection, public Peer {
     // Behind a request whose body may break off, nothing is pipelined.
     return waiting_.size() < client_.options().parallel && (waiting_.empty() || waiting_.back().is_sent);
   }
-  bool isSpent() const override { return isOver() || leaving_ || is_last_; }
+  bool isSpent() const override { return isOver() || leaving_ || is_last_ || half_closes_; }
   void request(Entry& entry) override;
   void leave() override {
     if (leaving_ || isOver()) return;
@@ -56,6 +56,8 @@ class H1ClientConnection final : public ClientConnection, public Peer {
   bool pause_planned_ = false;
   bool is_hostile_ = false;
   bool is_tunnel_ = false;
+  bool half_closes_ = false;  // behind its request, so that it must be answered
+  bool leaves_softly_ = false;
 };
 
 void H1ClientConnection::request(Entry& entry) {
@@ -63,7 +65,11 @@ void H1ClientConnection::request(Entry& entry) {
   Fields fields = {{"Host", plan.authority()}};
   fields.insert(fields.end(), plan.request_fields.begin(), plan.request_fields.end());
   fields.insert(fields.end(), plan.changed_fields.begin(), plan.changed_fields.end());
-  if (sim.oneIn(4)) {
+  const bool says_so = !plan.upgrades && waiting_.empty() && sim.oneIn(8);
+  half_closes_ = says_so || (!plan.upgrades && waiting_.empty() && client_.options().uses_tls && sim.oneIn(8));
+  if (says_so) {
+    fields.emplace_back("Connection", "close");
+  } else if (sim.oneIn(4)) {
     fields.emplace_back("Connection", "keep-alive, x-hop");
     fields.emplace_back("X-Hop", "for the proxy alone");
   }
@@ -92,14 +98,24 @@ void H1ClientConnection::request(Entry& entry) {
     waiting_.back().stops_at = sim.below(plan.request_bytes + 1);
     sim.after(sim.between(1, 200) * ns_per_s, [this] { end(sim.oneIn(2), "has sent nothing for long"); });
   }
-  if (sim.strikes(Fault::client_stops_reading)) stopReading(200);
+  if (sim.strikes(Fault::client_stops_reading) || (client_.options().stops_reading && sim.oneIn(3))) stopReading(200);
   if (!offers_tunnel && waiting_.back().is_sent && sim.strikes(Fault::hostile_client)) sayHostile();
-  const bool vanishes = sim.strikes(Fault::client_vanish) || sim.strikes(Fault::client_cancel);
+  const bool vanishes = sim.strikes(Fault::client_vanish) || sim.strikes(Fault::client_cancel) ||
+                        (client_.options().leaves && sim.oneIn(2));
   if (vanishes) {
-    sim.after(sim.below(100'000) * ns_per_us, [this, is_reset = sim.oneIn(2)] { end(is_reset, "vanishes"); });
+    sim.after(sim.below(100'000) * ns_per_us, [this, is_reset = sim.oneIn(2)] {
+      leaves_softly_ = !is_reset;
+      end(is_reset, "vanishes");
+    });
+  }
+  if (half_closes_ && waiting_.back().is_sent) {
+    sim.after(sim.below(20'000) * ns_per_us, [this] {
+      finishOutput();
+      wake();
+    });
   }
   if (sim.strikes(Fault::half_close)) {
-    // Which a proxy takes for a client that has gone.
+    // Which a proxy may take for a client that has gone.
     sim.after(sim.below(20'000) * ns_per_us, [this] {
       is_last_ = true;
       finishOutput();
@@ -130,7 +146,7 @@ bool H1ClientConnection::isPaused() {
   return true;
 }
 
-// What goes into the tunnel; the other side says when all is done.
+// Bytes for the tunnel; the other side says when all is done.
 void H1ClientConnection::produceTunnel() {
   Waiting& only = waiting_.front();
   const Plan& plan = only.entry->plan;
@@ -149,7 +165,7 @@ void H1ClientConnection::produce() {
   Waiting& last = waiting_.back();
   const Plan& plan = last.entry->plan;
   if (last.sent >= last.breaks_at) return end(sim.oneIn(2), "its body breaks off");
-  if (last.sent >= last.stops_at || isPaused()) return;
+  if (last.sent >= last.stops_at || (!plan.is_bulk && isPaused())) return;
   const bool chunked = !plan.request_length_known;
   const uint64_t left = std::min<uint64_t>(plan.request_bytes, last.stops_at) - last.sent;
   std::string piece(std::min<size_t>(left, sim.between(1, 16'384)), '\0');
@@ -161,6 +177,7 @@ void H1ClientConnection::produce() {
   if (plan.request_trailers) trailers.emplace_back("X-Sum", std::to_string(plan.id));
   if (chunked) appendLastChunk(out_, trailers);
   last.is_sent = true;
+  if (half_closes_) finishOutput();
   sim.after(0, [this] { client_.issue(); });
 }
 
@@ -237,7 +254,10 @@ void H1ClientConnection::onPeerEnd() {
 }
 
 void H1ClientConnection::endAll(Outcome outcome, const char* reason) {
-  const bool is_untold = waiting_.size() > 1 || is_hostile_;
+  // A client that has said that nothing follows, or says so by close_notify, may be waiting for an answer as far as a
+  // proxy knows.
+  const bool looks_half_closed = half_closes_ || (leaves_softly_ && client_.options().uses_tls);
+  const bool is_untold = waiting_.size() > 1 || is_hostile_ || looks_half_closed;
   while (!waiting_.empty()) {
     Entry& entry = *waiting_.front().entry;
     entry.is_untold = is_untold;

@@ -6,7 +6,8 @@ namespace {
 
 class H1OriginConnection final : public OriginConnection, public Peer {
  public:
-  H1OriginConnection(Origin& origin, std::string name) : Peer(origin.sim, std::move(name)), origin_(origin) {
+  H1OriginConnection(Origin& origin, std::string name, const From& from)
+      : Peer(origin.sim, std::move(name)), origin_(origin), from_(from) {
     reaction_ns = origin.options().reaction_ns;
     read_pause_ns = origin.options().read_pause_ns;
     read_size = origin.options().read_size;
@@ -20,6 +21,12 @@ class H1OriginConnection final : public OriginConnection, public Peer {
 
   void start(Stream& stream) override { Peer::start(stream); }
   void drop(bool reset) override { end(reset, "goes down"); }
+  void turnAway() override {
+    closes_ = true;
+    // Which may cross a request.
+    if (entry_ == nullptr && reader_.isIdle() && !sim.faults.areGraceful()) end(false, "is idle, and leaves");
+  }
+  void thaw() override { wake(); }
   void checkAbandoned() override {
     if (entry_ != nullptr && isReading()) origin_.ledger.checkNotAbandoned(*entry_, actor());
   }
@@ -34,7 +41,15 @@ class H1OriginConnection final : public OriginConnection, public Peer {
     if (!wants_more) return end(false, "the proxy has closed");
     wake();
   }
-  void onEnd(const char*) override { entry_ = nullptr; }
+  void onEnd(const char*) override {
+    origin_.noteDisturbed();
+    if (entry_ != nullptr && !is_answering_ && !isEndedByPeer()) origin_.ledger.onLost(*entry_);
+    entry_ = nullptr;
+  }
+  bool isFrozen() const override {
+    const bool is_stuck = entry_ != nullptr && entry_->plan.is_stuck && origin_.isSick(Fault::uploads_stuck);
+    return is_stuck || origin_.isFrozen();
+  }
   void produce() override;
   bool mustBreakOff() const override {
     const bool is_unfinished = (entry_ != nullptr && is_answering_) || !out_.empty();
@@ -51,6 +66,7 @@ class H1OriginConnection final : public OriginConnection, public Peer {
   void produceTunnel();
 
   Origin& origin_;
+  From from_;
   H1Reader reader_{H1Reader::Kind::request};
   Entry* entry_ = nullptr;
   Entry* drained_ = nullptr;  // has been answered, and its request still comes
@@ -64,6 +80,7 @@ class H1OriginConnection final : public OriginConnection, public Peer {
   bool is_answering_ = false;
   bool closes_ = false;
   bool pause_planned_ = false;
+  bool has_ticked_ = false;
   bool is_tunnel_ = false;
   bool deaf_ = false;  // what still comes is not looked at
 };
@@ -106,6 +123,11 @@ bool H1OriginConnection::onHead() {
   }
   received_ = sent_ = 0;
   is_whole_ = is_planned_ = is_answering_ = false;
+  origin_.ledger.onAttempt(*entry_, actor(), {from_.worker, origin_.number()}, from_.asked_ns);
+  if (origin_.refusesAll() || origin_.isSick(Fault::backend_says_goaway_at_once)) {
+    end(false, "closes before it looks at a request");
+    return false;
+  }
   if (!sim.faults.areGraceful() && sim.strikes(Fault::close_after_response) && sim.oneIn(4)) {
     // It had already decided to close.
     end(false, "closes before it looks at a request");
@@ -114,10 +136,15 @@ bool H1OriginConnection::onHead() {
   sim.say(actor(), "takes request %u", entry_->plan.id);
   if (sim.strikes(Fault::backend_stops_reading)) stopReading(30);
   origin_.ledger.onExecuted(*entry_, actor(), head.start[0], valueOf(head.fields, "host").value_or(""), head.fields);
-  if (!head.keepsAlive()) closes_ = true;
+  if (!head.keepsAlive() || origin_.isSick(Fault::backend_leaves_politely)) closes_ = true;
+  if (origin_.isSick(Fault::backend_breaks_requests)) {
+    end(true, "breaks when a request has come");
+    return false;
+  }
   const uint32_t size = entry_->plan.response_bytes + 1;
   breaks_at_ = sim.strikes(Fault::broken_body) || sim.strikes(Fault::reset_stream) ? sim.below(size) : UINT64_MAX;
   silent_at_ = sim.strikes(Fault::silent_response) ? sim.below(size) : UINT64_MAX;
+  if (origin_.isSick(Fault::backend_breaks_bodies)) breaks_at_ = 1;
   if (entry_->plan.echoes_early && !reader_.isComplete()) planAnswer();
   if (entry_->plan.upgrades && valueOf(head.fields, "upgrade") == "sim" && !sim.oneIn(4)) {
     is_tunnel_ = true;
@@ -171,7 +198,8 @@ void H1OriginConnection::onWhole() {
 
 void H1OriginConnection::planAnswer() {
   if (std::exchange(is_planned_, true)) return;
-  if (sim.strikes(Fault::backend_hang)) return sim.say(actor(), "never answers request %u", entry_->plan.id);
+  if (sim.strikes(Fault::backend_hang) || origin_.isSick(Fault::backend_never_answers))
+    return sim.say(actor(), "never answers request %u", entry_->plan.id);
   sim.after(entry_->plan.think_us * ns_per_us, [this, entry = entry_] {
     if (!isOver() && entry_ == entry) answer();
   });
@@ -179,6 +207,17 @@ void H1OriginConnection::planAnswer() {
 
 void H1OriginConnection::answer() {
   const Plan& plan = entry_->plan;
+  if (plan.breaks) return end(true, "breaks off an answer, as it was asked to");
+  if (origin_.isSick(Fault::backend_answers_5xx) && !is_tunnel_) {
+    constexpr const char* lines[] = {"HTTP/1.1 500 Sick", "HTTP/1.1 502 Sick", "HTTP/1.1 503 Sick",
+                                     "HTTP/1.1 504 Sick"};
+    closes_ = closes_ || !is_whole_;
+    framing_ = Framing::none;
+    out_ += h1Head(lines[sim.below(4)],
+                   {{"Content-Length", "0"}, {sick_field, "1"}, {"Connection", closes_ ? "close" : "keep-alive"}});
+    is_answering_ = true;
+    return wake();
+  }
   for (uint32_t i = 0; i < plan.interims; ++i) out_ += h1Head("HTTP/1.1 103 Early Hints", {{"Link", "</style.css>"}});
   Fields fields = responseFields(plan);
   if (!plan.hasResponseBody()) {
@@ -230,9 +269,10 @@ void H1OriginConnection::sayHostile(const std::string& start) {
 
 bool H1OriginConnection::isPaused() {
   if (pause_planned_) return true;
-  if (!sim.oneIn(6)) return false;
+  const uint32_t tick_us = entry_->plan.tick_us;
+  if (tick_us != 0 ? std::exchange(has_ticked_, !has_ticked_) : !sim.oneIn(6)) return false;
   pause_planned_ = true;
-  sim.after(sim.below(5000) * ns_per_us, [this] {
+  sim.after((tick_us != 0 ? tick_us : sim.below(5000)) * ns_per_us, [this] {
     pause_planned_ = false;
     wake();
   });
@@ -250,6 +290,7 @@ void H1OriginConnection::produceTunnel() {
   if (isPaused()) return;
   uint64_t left = plan.response_bytes - sent_;
   for (const uint64_t stop : {silent_at_, breaks_at_}) left = std::min(left, stop - sent_);
+  if (plan.tick_us != 0) left = std::min<uint64_t>(left, 10);
   std::string piece(static_cast<size_t>(std::min<uint64_t>(left, sim.between(1, 16'384))), '\0');
   fillBody(plan.id, Direction::response, sent_, reinterpret_cast<uint8_t*>(piece.data()), piece.size());
   sent_ += piece.size();
@@ -264,10 +305,11 @@ void H1OriginConnection::produce() {
     if (sent_ >= silent_at_) return;
     // Where closing would end the body, it takes more to say that it is not whole.
     if (sent_ >= breaks_at_) return end(sim.oneIn(2), "breaks off a response");
-    if (isPaused()) return;
+    if (!plan.is_bulk && isPaused()) return;
     size_t size = std::min<size_t>(plan.response_bytes - sent_, sim.between(1, 16'384));
     for (const uint64_t stop : {silent_at_, breaks_at_})
       size = static_cast<size_t>(std::min<uint64_t>(size, stop - sent_));
+    if (plan.tick_us != 0) size = std::min<size_t>(size, 10);
     std::string piece(size, '\0');
     fillBody(plan.id, Direction::response, sent_, reinterpret_cast<uint8_t*>(piece.data()), size);
     sent_ += size;
@@ -284,8 +326,8 @@ void H1OriginConnection::finish() {
   if (framing_ == Framing::chunked) appendLastChunk(out_, trailers);
   is_answering_ = false;
   if (closes_) {
-    // What still comes of the request is not looked at. Nor does everybody close at once who has said so; where only
-    // that ends the body, it is not delayed.
+    // Bytes that still come of the request are not looked at. Nor does every backend that announced it close at once;
+    // where only that ends the body, it is not delayed.
     deaf_ = true;
     if (framing_ == Framing::until_close || sim.oneIn(4)) {
       finishOutput();
@@ -309,8 +351,8 @@ void H1OriginConnection::finish() {
 
 }  // namespace
 
-std::unique_ptr<OriginConnection> makeH1OriginConnection(Origin& origin, std::string actor) {
-  return std::make_unique<H1OriginConnection>(origin, std::move(actor));
+std::unique_ptr<OriginConnection> makeH1OriginConnection(Origin& origin, std::string actor, const From& from) {
+  return std::make_unique<H1OriginConnection>(origin, std::move(actor), from);
 }
 
 }  // namespace plait::sim

@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "sim/client.h"
 
 namespace plait::sim {
@@ -10,14 +12,14 @@ class H2ClientConnection final : public ClientConnection, public H2Peer {
     reaction_ns = client.options().reaction_ns;
     read_pause_ns = client.options().read_pause_ns;
     read_size = client.options().read_size;
-    largest_grant = 1 << 20;
+    largest_grant = 16 << 20;
   }
 
   void start(Stream& stream) override { Peer::start(stream); }
   bool hasRoom() const override {
     // Until the proxy has said how many streams it takes, a client that wants no refusal sends one.
-    const bool knows = hasSettings() || !client_.options().is_calm;
-    return streams_.size() < (knows ? client_.options().parallel : 1);
+    const bool knows = hasSettings() || !(client_.options().is_calm || client_.options().is_careful);
+    return streams_.size() + answered_.size() < (knows ? client_.options().parallel : 1);
   }
   bool isSpent() const override { return isOver() || hasGoaway() || leaving_; }
   void request(Entry& entry) override;
@@ -43,12 +45,26 @@ class H2ClientConnection final : public ClientConnection, public H2Peer {
     bool is_waiting = false;
   };
 
+  // A request that was answered before all of it had been sent, and that this client goes on sending.
+  struct Answered {
+    uint64_t left = 0;
+    uint64_t read = 0;  // by which the end of the response came
+  };
+
   void onHeaders(int32_t id, Fields& fields, bool end_stream) override;
   void onData(int32_t id, Bytes bytes) override;
   void onEndOfStream(int32_t id) override;
   void onStreamClosed(int32_t id, uint32_t error_code) override;
   void onGoaway() override { client_.issue(); }
   void onSettings() override { client_.issue(); }
+  void onWindowUpdate(int32_t id) override {
+    if (answered_.contains(id) && !isHostile())
+      sim.violate("credit", "%s was granted more on stream %d, whose response is complete", actor(), id);
+  }
+  bool onBytes(Bytes bytes) override {
+    reads_ += 1;
+    return H2Peer::onBytes(bytes);
+  }
   size_t onSendBody(int32_t id, uint8_t* to, size_t room, bool& ends, bool& has_trailers) override;
   Fields trailersOf(int32_t id) override { return {{"x-sum", std::to_string(streams_.at(id).entry->plan.id)}}; }
   int32_t openStream() const override {
@@ -63,6 +79,8 @@ class H2ClientConnection final : public ClientConnection, public H2Peer {
 
   Client& client_;
   std::map<int32_t, Stream> streams_;
+  std::map<int32_t, Answered> answered_;
+  uint64_t reads_ = 0;
   bool leaving_ = false;
 };
 
@@ -83,10 +101,10 @@ void H2ClientConnection::request(Entry& entry) {
   planMischief(id);
 }
 
-// What else this client will do to the request.
+// The mischief that this client will do to the request.
 void H2ClientConnection::planMischief(int32_t id) {
   Stream& stream = streams_.at(id);
-  if (sim.strikes(Fault::client_cancel)) {
+  if (sim.strikes(Fault::client_cancel) || (client_.options().leaves && sim.oneIn(2))) {
     sim.after(sim.below(200'000) * ns_per_us, [this, id] {
       if (isOver() || !streams_.contains(id)) return;
       reset(id, NGHTTP2_CANCEL);
@@ -95,7 +113,7 @@ void H2ClientConnection::planMischief(int32_t id) {
   }
   if (sim.strikes(Fault::client_body_breaks)) stream.breaks_at = sim.below(stream.entry->plan.request_bytes + 1);
   if (sim.strikes(Fault::client_stops_sending)) stream.stops_at = sim.below(stream.entry->plan.request_bytes + 1);
-  if (sim.strikes(Fault::client_stops_reading)) stopReading(200);
+  if (sim.strikes(Fault::client_stops_reading) || (client_.options().stops_reading && sim.oneIn(3))) stopReading(200);
   if (sim.strikes(Fault::client_vanish)) {
     sim.after(sim.below(100'000) * ns_per_us, [this, is_reset = sim.oneIn(2)] { end(is_reset, "vanishes"); });
   }
@@ -146,16 +164,35 @@ void H2ClientConnection::onEndOfStream(int32_t id) {
   if (found == streams_.end()) return;
   Stream& stream = found->second;
   stream.ended = true;
-  // The request may still be on its way: whoever has the whole answer needs no more.
+  // The request may still be on its way: a client that has the whole answer needs no more.
   client_.ledger.onComplete(*stream.entry, actor(), stream.answer);
-  const bool is_sent = !stream.entry->plan.has_request_body || stream.sent == stream.entry->plan.request_bytes;
+  const uint64_t left = stream.entry->plan.has_request_body ? stream.entry->plan.request_bytes - stream.sent : 0;
   streams_.erase(found);
-  if (!is_sent) reset(id, NGHTTP2_CANCEL);
+  if (left != 0 && sim.oneIn(2)) {
+    answered_.emplace(id, Answered{left, reads_});
+    resume(id);
+  } else if (left != 0) {
+    reset(id, NGHTTP2_CANCEL);
+  }
   client_.onEnded();
   if (leaving_ && streams_.empty()) sendGoaway(0, NGHTTP2_NO_ERROR);
 }
 
 void H2ClientConnection::onStreamClosed(int32_t id, uint32_t error_code) {
+  if (const auto found = answered_.find(id); found != answered_.end()) {
+    const Answered answered = found->second;
+    answered_.erase(found);
+    if (error_code != NGHTTP2_NO_ERROR && !isHostile()) {
+      sim.violate("answer", "%s was told %s on stream %d, whose response is complete", actor(),
+                  nghttp2_http2_strerror(error_code), id);
+    }
+    // Many clients that find both in one read lose the status. One that reads late cannot be helped.
+    const bool reads_at_once = client_.options().is_calm && read_pause_ns == 0;
+    if (answered.left != 0 && answered.read == reads_ && reads_at_once) {
+      sim.violate("answer", "%s was told in one read that stream %d is answered and that it is reset", actor(), id);
+    }
+    return client_.issue();
+  }
   if (!streams_.contains(id)) return;
   char reason[64];
   std::snprintf(reason, sizeof(reason), "the stream was reset: %s", nghttp2_http2_strerror(error_code));
@@ -171,6 +208,13 @@ void H2ClientConnection::finish(int32_t id, Outcome outcome, const char* reason)
 }
 
 size_t H2ClientConnection::onSendBody(int32_t id, uint8_t* to, size_t room, bool& ends, bool& has_trailers) {
+  if (const auto answered = answered_.find(id); answered != answered_.end()) {
+    const auto size = static_cast<size_t>(std::min<uint64_t>(room, answered->second.left));
+    std::memset(to, 0, size);
+    answered->second.left -= size;
+    ends = answered->second.left == 0;
+    return size;
+  }
   const auto found = streams_.find(id);
   if (found == streams_.end()) return 0;
   Stream& stream = found->second;
@@ -184,7 +228,14 @@ size_t H2ClientConnection::onSendBody(int32_t id, uint8_t* to, size_t room, bool
     return 0;
   }
   if (stream.sent >= stream.stops_at) return 0;
-  if (!std::exchange(stream.is_waiting, !stream.is_waiting) && sim.oneIn(4)) {
+  const TimeNs held_until_ns = stream.entry->issued_ns + plan.hold_ms * ns_per_ms;
+  if (plan.hold_ms != 0 && stream.sent != 0 && sim.now() < held_until_ns && !sim.faults.areOver()) {
+    sim.at(held_until_ns, [this, id] {
+      if (!isOver() && streams_.contains(id)) resume(id);
+    });
+    return 0;
+  }
+  if (!plan.is_bulk && !std::exchange(stream.is_waiting, !stream.is_waiting) && sim.oneIn(4)) {
     sim.after(sim.below(5000) * ns_per_us, [this, id] {
       if (!isOver() && streams_.contains(id)) resume(id);
     });
@@ -192,7 +243,8 @@ size_t H2ClientConnection::onSendBody(int32_t id, uint8_t* to, size_t room, bool
   }
   size_t size =
       static_cast<size_t>(std::min<uint64_t>({room, plan.request_bytes - stream.sent, stream.stops_at - stream.sent}));
-  if (size != 0 && sim.oneIn(3)) size = sim.between(1, static_cast<uint32_t>(size));
+  if (size != 0 && !plan.is_bulk && sim.oneIn(3)) size = sim.between(1, static_cast<uint32_t>(size));
+  if (plan.hold_ms != 0 && stream.sent == 0) size = std::min<size_t>(size, 1);
   fillBody(plan.id, Direction::request, stream.sent, to, size);
   stream.sent += size;
   ends = stream.sent == plan.request_bytes;

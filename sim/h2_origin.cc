@@ -8,14 +8,16 @@ namespace {
 
 class H2OriginConnection final : public OriginConnection, public H2Peer {
  public:
-  H2OriginConnection(Origin& origin, std::string name)
-      : H2Peer(origin.sim, std::move(name), Role::server, origin.options().h2), origin_(origin) {
+  H2OriginConnection(Origin& origin, std::string name, const From& from)
+      : H2Peer(origin.sim, std::move(name), Role::server, origin.options().h2), origin_(origin), from_(from) {
     reaction_ns = origin.options().reaction_ns;
     read_pause_ns = origin.options().read_pause_ns;
     read_size = origin.options().read_size;
     first_connection_grant = 16 << 20;
     first_stream_grant = 32 << 10;
-    largest_grant = 0;
+    // An eighth of the pool for windows beside a stream's own.
+    largest_grant = origin.options().largest_grant;
+    learns_grants = true;
     if (sim.strikes(Fault::cut_at_byte)) {
       cut_after = sim.below(sim.oneIn(2) ? 200 : 20'000);
       cut_by_reset = sim.oneIn(2);
@@ -28,8 +30,20 @@ class H2OriginConnection final : public OriginConnection, public H2Peer {
     }
   }
 
-  void start(Stream& stream) override { Peer::start(stream); }
+  void start(Stream& stream) override {
+    Peer::start(stream);
+    if (origin_.isSick(Fault::backend_says_goaway_at_once)) turnAway();
+    if (origin_.isSick(Fault::backend_leaves_politely)) {
+      sim.after(sim.between(50, 1500) * ns_per_ms, [this] { turnAway(); });
+    }
+  }
   void drop(bool reset) override { end(reset, "goes down"); }
+  void turnAway() override;
+  void thaw() override {
+    if (isOver()) return;
+    takeAll();
+    wake();
+  }
   void checkAbandoned() override {
     for (const auto& [id, stream] : streams_) {
       if (isReading()) origin_.ledger.checkNotAbandoned(*stream.entry, actor());
@@ -64,7 +78,18 @@ class H2OriginConnection final : public OriginConnection, public H2Peer {
   void onPingAck() override { goaway_known_ = goaway_left_; }
   size_t onSendBody(int32_t id, uint8_t* to, size_t room, bool& ends, bool& has_trailers) override;
   Fields trailersOf(int32_t id) override { return {{"x-sum", std::to_string(streams_.at(id).entry->plan.id)}}; }
-  void onEnd(const char*) override { streams_.clear(); }
+  void onEnd(const char*) override {
+    origin_.noteDisturbed();
+    for (const auto& [id, stream] : streams_) {
+      if (!stream.is_answered && !isEndedByPeer() && !isHostile()) origin_.ledger.onLost(*stream.entry);
+    }
+    streams_.clear();
+  }
+  bool isFrozen() const override { return origin_.isFrozen(); }
+  bool takesNothing(int32_t id) const override {
+    const auto found = streams_.find(id);
+    return origin_.isSick(Fault::uploads_stuck) && found != streams_.end() && found->second.entry->plan.is_stuck;
+  }
 
   int32_t openStream() const override {
     for (const auto& [id, stream] : streams_) {
@@ -89,6 +114,7 @@ class H2OriginConnection final : public OriginConnection, public H2Peer {
   void planSettingsChange();
 
   Origin& origin_;
+  From from_;
   std::map<int32_t, Stream> streams_;
   int32_t highest_seen_ = 0;
   int32_t highest_executed_ = 0;
@@ -101,6 +127,7 @@ class H2OriginConnection final : public OriginConnection, public H2Peer {
 void H2OriginConnection::onHeadersBegin(int32_t id) {
   if (id <= highest_seen_) return;
   highest_seen_ = id;
+  if (goaway_sent_) origin_.noteDisturbed();
   if (goaway_known_)
     sim.violate("dead connection", "%s got a new request on stream %d after its GOAWAY was known", actor(), id);
 }
@@ -130,7 +157,21 @@ void H2OriginConnection::sayGoaway() {
   }
 }
 
+void H2OriginConnection::turnAway() {
+  if (isOver() || std::exchange(goaway_sent_, true)) return;
+  if (origin_.isSick(Fault::backend_says_goaway_at_once)) return sayFinalGoaway(NGHTTP2_NO_ERROR);
+  sendGoaway(INT32_MAX, NGHTTP2_NO_ERROR);
+  stays_ = true;
+  sim.after(sim.between(1, 200) * ns_per_ms, [this] {
+    if (!isOver()) sayFinalGoaway(NGHTTP2_NO_ERROR);
+  });
+}
+
 bool H2OriginConnection::isRefused(int32_t id, const Plan& plan) {
+  if (origin_.refusesAll()) {
+    reset(id, NGHTTP2_REFUSED_STREAM);
+    return true;
+  }
   if (sim.strikes(Fault::refuse_stream)) {
     sim.say(actor(), "refuses request %u", plan.id);
     reset(id, NGHTTP2_REFUSED_STREAM);
@@ -154,6 +195,9 @@ void H2OriginConnection::onHeaders(int32_t id, Fields& fields, bool end_stream) 
   if (!path) return;  // trailers of a request that was refused
   Entry* entry = origin_.ledger.findByPath(*path, actor());
   if (entry == nullptr) return submitResponse(id, {{":status", "404"}, {"content-length", "0"}}, false);
+  // Requests behind nonsense of its own were sent before plait had read that, and may have been repeated meanwhile.
+  const TimeNs asked_ns = isHostile() ? never_ns : from_.asked_ns;
+  origin_.ledger.onAttempt(*entry, actor(), {from_.worker, origin_.number()}, asked_ns);
   if (isRefused(id, entry->plan)) return;
   highest_executed_ = std::max(highest_executed_, id);
   sim.say(actor(), "takes request %u on stream %d%s", entry->plan.id, id, end_stream ? ", whole" : "");
@@ -165,6 +209,11 @@ void H2OriginConnection::onHeaders(int32_t id, Fields& fields, bool end_stream) 
   if (sim.strikes(Fault::reset_stream)) stream.resets_at = sim.below(size);
   if (sim.strikes(Fault::broken_body)) stream.breaks_at = sim.below(size);
   if (sim.strikes(Fault::silent_response)) stream.silent_at = sim.below(size);
+  if (entry->plan.breaks) stream.resets_at = 0;
+  if (origin_.isSick(Fault::backend_breaks_bodies)) stream.breaks_at = 1;
+  if (origin_.isSick(Fault::backend_breaks_requests)) {
+    sim.after(sim.below(2000) * ns_per_us, [this] { end(true, "breaks when a request has come"); });
+  }
   if (entry->plan.echoes_early && !end_stream) planAnswer(id);
 }
 
@@ -186,7 +235,8 @@ void H2OriginConnection::onEndOfStream(int32_t id) {
 void H2OriginConnection::planAnswer(int32_t id) {
   Stream& stream = streams_.at(id);
   if (std::exchange(stream.is_planned, true)) return;
-  if (sim.strikes(Fault::backend_hang)) return sim.say(actor(), "never answers request %u", stream.entry->plan.id);
+  if (sim.strikes(Fault::backend_hang) || origin_.isSick(Fault::backend_never_answers))
+    return sim.say(actor(), "never answers request %u", stream.entry->plan.id);
   sim.after(stream.entry->plan.think_us * ns_per_us, [this, id] {
     if (!isOver() && streams_.contains(id)) answer(id);
   });
@@ -195,6 +245,11 @@ void H2OriginConnection::planAnswer(int32_t id) {
 void H2OriginConnection::answer(int32_t id) {
   Stream& stream = streams_.at(id);
   const Plan& plan = stream.entry->plan;
+  if (origin_.isSick(Fault::backend_answers_5xx)) {
+    constexpr const char* statuses[] = {"500", "502", "503", "504"};
+    stream.is_answered = true;
+    return submitResponse(id, {{":status", statuses[sim.below(4)]}, {"content-length", "0"}, {sick_field, "1"}}, false);
+  }
   if (stream.resets_at == 0 || (stream.resets_at != UINT64_MAX && !plan.hasResponseBody())) {
     constexpr uint32_t codes[] = {NGHTTP2_INTERNAL_ERROR, NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM};
     return reset(id, codes[sim.below(3)]);
@@ -225,8 +280,9 @@ size_t H2OriginConnection::onSendBody(int32_t id, uint8_t* to, size_t room, bool
     });
     return 0;
   }
-  if (!std::exchange(stream.pauses, !stream.pauses) && sim.oneIn(4)) {
-    sim.after(sim.below(5000) * ns_per_us, [this, id] {
+  if (!plan.is_bulk && !std::exchange(stream.pauses, !stream.pauses) && (plan.tick_us != 0 || sim.oneIn(4))) {
+    const TimeNs pause_ns = (plan.tick_us != 0 ? plan.tick_us : sim.below(5000)) * ns_per_us;
+    sim.after(pause_ns, [this, id] {
       if (!isOver() && streams_.contains(id)) resume(id);
     });
     return 0;
@@ -235,7 +291,8 @@ size_t H2OriginConnection::onSendBody(int32_t id, uint8_t* to, size_t room, bool
   for (const uint64_t stop : {stream.silent_at, stream.breaks_at, stream.resets_at}) {
     size = static_cast<size_t>(std::min<uint64_t>(size, stop - stream.sent));
   }
-  if (size > 1 && sim.oneIn(3)) size = sim.between(1, static_cast<uint32_t>(size));
+  if (plan.tick_us != 0) size = std::min<size_t>(size, 10);
+  if (size > 1 && !plan.is_bulk && sim.oneIn(3)) size = sim.between(1, static_cast<uint32_t>(size));
   fillBody(plan.id, Direction::response, stream.sent, to, size);
   stream.sent += size;
   ends = stream.sent == plan.response_bytes;
@@ -259,7 +316,7 @@ void H2OriginConnection::planSettingsChange() {
     sendSettings({{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, streams[sim.below(5)]},
                   {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, windows[sim.below(6)]},
                   {NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, tables[sim.below(4)]}});
-    // What was closed is opened again, whatever the phase of the run.
+    // Settings that were closed are opened again, whatever the phase of the run.
     sim.after(sim.between(1, 1500) * ns_per_ms, [this] {
       if (isOver()) return;
       sendSettings({{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 100}, {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 65'535}});
@@ -270,8 +327,8 @@ void H2OriginConnection::planSettingsChange() {
 
 }  // namespace
 
-std::unique_ptr<OriginConnection> makeH2OriginConnection(Origin& origin, std::string actor) {
-  return std::make_unique<H2OriginConnection>(origin, std::move(actor));
+std::unique_ptr<OriginConnection> makeH2OriginConnection(Origin& origin, std::string actor, const From& from) {
+  return std::make_unique<H2OriginConnection>(origin, std::move(actor), from);
 }
 
 }  // namespace plait::sim

@@ -144,6 +144,7 @@ int H2Peer::onFrame(const nghttp2_frame& frame) {
       break;
     case NGHTTP2_WINDOW_UPDATE:
       checkWindows(frame.hd.stream_id);
+      onWindowUpdate(frame.hd.stream_id);
       break;
     default:
       break;
@@ -169,9 +170,9 @@ void H2Peer::checkWindows(int32_t stream_id) {
   }
   if (stream_id == 0) return;
   const int32_t window = nghttp2_session_get_stream_remote_window_size(session_, stream_id);
-  if (window > allowed(first_stream_grant, sent_[stream_id])) {
-    sim.violate("credit", "%s was granted %d bytes on stream %d, more than %d", actor(), window, stream_id,
-                allowed(first_stream_grant, sent_[stream_id]));
+  const int32_t usual = allowed(first_stream_grant, sent_[learns_grants ? 0 : stream_id]);
+  if (window > usual) {
+    sim.violate("credit", "%s was granted %d bytes on stream %d, more than %d", actor(), window, stream_id, usual);
   }
 }
 
@@ -189,7 +190,17 @@ void H2Peer::checkConnectionWindow() {
   sim.violate("credit", "%s is left with a window of %d bytes although nothing is under way", actor(), window);
 }
 
+void H2Peer::takeAll() {
+  for (const auto& [id, bytes] : std::exchange(untaken_, {})) nghttp2_session_consume_stream(session_, id, bytes);
+  wake();
+}
+
 void H2Peer::consume(int32_t stream_id, size_t bytes) {
+  if (takesNothing(stream_id)) {
+    nghttp2_session_consume_connection(session_, bytes);
+    untaken_[stream_id] += bytes;
+    return;
+  }
   if (!options_.consumes_late) {
     nghttp2_session_consume(session_, stream_id, bytes);
     return;
@@ -264,6 +275,7 @@ void H2Peer::sendSettings(std::initializer_list<nghttp2_settings_entry> entries)
 }
 
 void H2Peer::sendGoaway(int32_t last_stream_id, uint32_t error_code) {
+  goaway_sent_ = true;
   nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, last_stream_id, error_code, nullptr, 0);
   wake();
 }
@@ -293,6 +305,9 @@ bool H2Peer::onBytes(Bytes bytes) {
 }
 
 void H2Peer::onPeerEnd() {
+  // RFC 9113 §6.8: who closes in good order says so first.
+  if (role_ == Role::server && sim.faults.areGraceful() && settings_received_ && !goaway_received_ && !goaway_sent_)
+    sim.violate("HTTP/2", "%s: the connection is closed without GOAWAY", actor());
   end(false, "the other side has closed");
 }
 
@@ -311,7 +326,7 @@ void H2Peer::produce() {
   }
   if (!stays_ && out_.empty() && nghttp2_session_want_read(session_) == 0 &&
       nghttp2_session_want_write(session_) == 0) {
-    // Whoever leaves in good order reads what still comes: a reset could overtake the GOAWAY.
+    // A peer that leaves in good order reads what still comes: a reset could overtake the GOAWAY.
     if (sim.faults.areGraceful()) return finishOutput();
     end(false, "the session is over");
   }

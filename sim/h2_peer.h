@@ -43,6 +43,11 @@ class H2Peer : public Peer {
   virtual void onGoawaySent(int32_t) {}
   virtual void onPingAck() {}
   virtual void onSettings() {}
+  virtual void onWindowUpdate(int32_t) {}
+  // Nothing of what comes on the stream is taken for now.
+  virtual bool takesNothing(int32_t) const { return false; }
+  // Bytes that were not taken are taken from now on.
+  void takeAll();
   // A part of a body of ours: `offset` of it have been sent. Returns how much was put into `to`, 0 to be asked again
   // after resume(); `ends` when nothing follows.
   virtual size_t onSendBody(int32_t stream_id, uint8_t* to, size_t room, bool& ends, bool& has_trailers) = 0;
@@ -69,10 +74,13 @@ class H2Peer : public Peer {
   // At least half of the connection's window is open when nothing is under way.
   void checkConnectionWindow();
 
-  // What plait grants at first, and what that may grow to: twice as much each time when all of it has been used.
+  // The windows that plait grants at first, and the size that they may grow to: twice as much each time when all of it
+  // has been used.
   uint32_t first_stream_grant = 65'535;
   uint32_t first_connection_grant = 65'535;
   uint32_t largest_grant = 65'535;
+  // A stream may begin with what others of the connection have come to be granted.
+  bool learns_grants = false;
 
   nghttp2_session* session_ = nullptr;
   bool stays_ = false;  // more is to be said although the session could end
@@ -90,9 +98,11 @@ class H2Peer : public Peer {
   bool is_mute_ = false;
   int32_t closed_id_ = 0;
   bool goaway_received_ = false;
+  bool goaway_sent_ = false;
   bool settings_received_ = false;
   Fields fields_;
   std::map<int32_t, uint64_t> sent_;  // bytes of DATA by stream; 0: on all
+  std::map<int32_t, size_t> untaken_;
   static nghttp2_data_provider bodyProvider();
 };
 

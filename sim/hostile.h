@@ -1,5 +1,5 @@
-// What peers say that no RFC allows, or that it allows and nobody should put up with: frames of HTTP/2 that are wrong
-// by themselves or where they come, heads of HTTP/1.1 that can be read in two ways, floods, and messages that never
+// Messages that no RFC allows, or that it allows and nobody should put up with: frames of HTTP/2 that are wrong by
+// themselves or where they come, heads of HTTP/1.1 that can be read in two ways, floods, and bodies or heads that never
 // end.
 //
 // A request for `malformed_path` must not leave the proxy; one for `hostile_path` is well-formed and may.

@@ -214,8 +214,10 @@ void Kernel::runSynchronous(Op& op) {
         network_.unlisten(*descriptor.listener);
         descriptor.listener.reset();
       } else {
+        checkAlert(descriptor, op.fd);
         descriptor.socket->close(op.reset_on_close);
         descriptor.socket = nullptr;
+        descriptor.alerted_ns = 0;
       }
       op.result = 0;
       op.fd = -1;
@@ -243,6 +245,7 @@ void Kernel::startConnect(Op& op) {
   op.fd = fd;
   Descriptor& descriptor = descriptors_[static_cast<size_t>(fd - first_descriptor)];
   descriptor.writer = &op;
+  descriptor.is_connected = true;
   sim.say(actor_.c_str(), "connects fd %d", fd);
   // A late answer must not find another op there: giveUp() takes care of it.
   descriptor.socket = network_.connect(addressOf(host_, next_port_++), *op.address, [this, &op, fd](int result) {
@@ -266,10 +269,28 @@ int Kernel::accept(Descriptor& from) {
   from.listener->pending.pop_front();
   Descriptor& descriptor = descriptors_[static_cast<size_t>(fd - first_descriptor)];
   descriptor.socket = socket;
+  descriptor.is_connected = false;
   socket->on_change = [this, fd] { enqueue(fd); };
   sim.say(actor_.c_str(), "accepts fd %d from client port %u", fd,
           ntohs(reinterpret_cast<const sockaddr_in&>(socket->remote()).sin_port));
   return fd;
+}
+
+// A record that holds a fatal alert, in the clear or as the simulated TLS seals it (RFC 8446 §5.1, §6).
+static bool isFatalAlert(Bytes bytes) {
+  for (const size_t size : {2, 14}) {
+    if (bytes.size() < 5 + size) continue;
+    const Bytes record = bytes.last(5 + size);
+    if (record[0] == 21 && record[1] == 3 && record[3] == 0 && record[4] == size && record[5] == 2) return true;
+  }
+  return false;
+}
+
+// Bytes that a peer sends to a closed socket are answered with a reset, which takes the alert away from it.
+void Kernel::checkAlert(const Descriptor& descriptor, int fd) {
+  if (descriptor.alerted_ns == 0 || descriptor.socket->hasPeerEnded()) return;
+  if (sim.now() - descriptor.alerted_ns >= ns_per_s) return;
+  sim.violate("TLS", "%s closes fd %d right behind its alert, and its peer is still there", actor_.c_str(), fd);
 }
 
 bool Kernel::trySend(Descriptor& descriptor, Completion& completion) {
@@ -287,6 +308,7 @@ bool Kernel::trySend(Descriptor& descriptor, Completion& completion) {
       break;
     }
     total += taken;
+    if (isFatalAlert(bytes.first(static_cast<size_t>(taken)))) descriptor.alerted_ns = sim.now();
     if (static_cast<size_t>(taken) != op.vectors[i].iov_len) break;
   }
   descriptor.writer = nullptr;
@@ -298,7 +320,7 @@ bool Kernel::tryAccept(Descriptor& descriptor, Completion& completion) {
   if (descriptor.listener->pending.empty()) return false;
   Op& op = *descriptor.reader;
   const int fd = accept(descriptor);
-  const bool ends = fd < 0 || sim.strikes(Fault::rearm);
+  const bool ends = fd < 0 || op.single || sim.strikes(Fault::rearm);
   if (ends) descriptor.reader = nullptr;
   completion = {.op = &op, .result = fd, .buffer_id = -1, .more = !ends};
   return true;
@@ -307,7 +329,11 @@ bool Kernel::tryAccept(Descriptor& descriptor, Completion& completion) {
 bool Kernel::tryRecv(Descriptor& descriptor, Completion& completion) {
   if (!descriptor.socket->isReadable()) return false;
   Op& op = *descriptor.reader;
-  const int32_t id = sim.strikes(Fault::no_buffers) ? -1 : buffers_.takeFree();
+  const uint32_t free = buffers_.count() - buffers_.lent();
+  const int32_t id = sim.strikes(Fault::no_buffers) ? -1 : buffers_.takeFree(op.from_reserve);
+  if (id >= 0 && !descriptor.is_connected && free <= buffers_.kept()) {
+    sim.violate("receive buffers", "%s gives a client one of the last %u", actor_.c_str(), free);
+  }
   int32_t result = -ENOBUFS;
   if (id >= 0) {
     const uint32_t most = sim.strikes(Fault::short_recv) ? sim.between(1, 50) : buffers_.bufferSize();

@@ -11,7 +11,7 @@
 
 namespace plait::sim {
 
-// What names mean, and how long it takes to find out.
+// The addresses of names, and how long it takes to look them up.
 class Names {
  public:
   explicit Names(Simulation& simulation) : sim(simulation) {}
@@ -64,6 +64,8 @@ class Kernel final : public IoBackend {
     Op* reader = nullptr;  // accept or recv
     Op* writer = nullptr;  // connect or send
     bool queued = false;
+    bool is_connected = false;  // from here, to a backend
+    TimeNs alerted_ns = 0;      // when a fatal alert of TLS was sent; 0 for never
     bool isOpen() const { return socket != nullptr || listener != nullptr; }
   };
   static constexpr int first_descriptor = 3;
@@ -72,6 +74,7 @@ class Kernel final : public IoBackend {
   int takeDescriptor();
   void enqueue(int fd);
   void finish(const Completion& completion);
+  void checkAlert(const Descriptor& descriptor, int fd);
   void cancelNow(Op& op);
   void runSynchronous(Op& op);
   int accept(Descriptor& descriptor);

@@ -34,16 +34,24 @@ struct Plan {
   uint32_t response_bytes = 0;
   bool response_length_known = true;
   bool response_trailers = false;
-  uint32_t interims = 0;      // 103s before the response
-  uint32_t think_us = 0;      // what the backend needs for it
-  bool echoes_early = false;  // the backend answers before it has the request's body
-  bool is_grpc = false;       // what the proxy itself answers is in gRPC's terms
-  bool upgrades = false;      // a backend of HTTP/1.1 may make a tunnel of it
-  uint32_t tunnel_bytes = 0;  // then go to the backend, and the response's body comes back
+  uint32_t interims = 0;          // 103s before the response
+  uint32_t think_us = 0;          // what the backend needs for it
+  bool echoes_early = false;      // the backend answers before it has the request's body
+  bool is_grpc = false;           // what the proxy itself answers is in gRPC's terms
+  bool upgrades = false;          // a backend of HTTP/1.1 may make a tunnel of it
+  uint32_t tunnel_bytes = 0;      // then go to the backend, and the response's body comes back
+  uint32_t tick_us = 0;           // so long passes between two pieces of the response, of a few bytes each
+  uint32_t hold_ms = 0;           // so long the client keeps its upload open
+  bool breaks = false;            // a backend breaks off its answer: that is what was asked for
+  bool asks_too_much = false;     // the request's head is too large for the proxy
+  bool answers_too_much = false;  // the response's is
+  bool is_bulk = false;           // its body has to fill the way that it takes
+  bool is_stuck = false;          // backends take nothing of its body for a while (Fault::uploads_stuck)
   Fields request_fields;
   Fields changed_fields;  // sent as well, and not forwarded as they are
   Fields response_fields;
 
+  bool isTooLarge() const { return asks_too_much || answers_too_much; }
   bool isHead() const { return method == std::string_view("HEAD"); }
   bool isIdempotent() const { return method != std::string_view("POST") && method != std::string_view("PATCH"); }
   bool hasResponseBody() const { return !isHead() && status != 204 && status != 304; }
@@ -51,8 +59,34 @@ struct Plan {
   std::string authority() const { return "site-" + std::to_string(id % 7) + ".test"; }
 };
 
+// The kind of requests that a client sends.
+enum class Taste : uint8_t {
+  any,
+  modest,    // small GETs
+  holding,   // streams of events, and tunnels in which something is said now and then
+  hogging,   // uploads that stay open
+  failures,  // 500, 502, 503, 504, and answers that break off
+  blocking,  // uploads that get stuck, and small ones beside them
+  bulk,      // large bodies, in either direction
+};
+
+// A request as a backend has met it.
+struct Attempt {
+  uint32_t worker = 0;
+  uint32_t backend = 0;
+};
+
 struct Entry {
   Plan plan;
+  uint32_t client = 0;
+  bool is_modest = false;        // of a client that holds nothing else
+  bool is_beside_stuck = false;  // a small upload, on the connection of some that are stuck
+  bool must_succeed = false;     // somewhere, as long as no head was forwarded
+  bool has_head = false;
+  std::vector<Attempt> attempts;  // in the order in which they came
+  TimeNs first_attempt_ns = 0;
+  TimeNs half_ns = 0;  // half of its large body has come
+  TimeNs lost_ns = 0;  // a backend broke the connection on which it owed the answer; 0: none did
   Outcome outcome = Outcome::open;
   uint32_t executions = 0;
   uint32_t completions = 0;  // whole requests that backends have got
@@ -75,15 +109,42 @@ class Ledger {
 
   // So long after a client has gone its backend must have heard of it; workers that pause may take this.
   static constexpr TimeNs abandoned_ns = 25 * ns_per_s;
+  // So long a small upload may take until it has come to a backend whole, whatever is stuck beside it.
+  static constexpr TimeNs beside_stuck_ns = 4 * ns_per_s;
 
   // How requests are drawn in this run.
   uint32_t max_body = 60'000;
   uint32_t max_fields = 6;
+  // How long a response lasts that is held, and the time between two pieces of it; at least and at most. Where such
+  // responses last minutes, every one over HTTP/1.1 is a tunnel.
+  std::pair<uint32_t, uint32_t> held_ms = {3000, 20'000};
+  std::pair<uint32_t, uint32_t> tick_us = {100'000, 400'000};
   // Of requests that must succeed: what is longer cannot be repeated when a backend refuses it.
   uint32_t max_calm_upload = UINT32_MAX;
+  // Several backends may take a tunnel for HTTP/1.1 that they do not speak, and reset it: which nobody could know.
+  bool has_calm_tunnels = true;
+  // Where hung requests keep the little memory for uploads, a reset behind an upload is not read for long.
+  bool resets_may_wait = false;
+  // Requests that can be repeated must succeed: somebody well is there.
+  bool demands_success = false;
+  // Of them those of modest clients alone.
+  bool only_modest_succeed = false;
+  // Large bodies, and how fast the second half of one has to come, in bytes a second.
+  uint32_t bulk_bytes = 0;
+  uint64_t least_down = 0;
+  uint64_t least_up = 0;
+  // So long a modest request may take until it has come to a backend.
+  TimeNs modest_limit_ns = never_ns;
+  // Nothing but the loss of its connection makes plait repeat a request whose fate is unknown.
+  bool checks_repetitions = false;
+  // Every try of a request is seen by a backend.
+  bool checks_tried = false;
+  // Since when the worker has the backend up without having lost a connection to it; never_ns: it has not.
+  std::function<TimeNs(uint32_t worker, uint32_t backend)> up_since;
+  uint32_t backends = 0;
 
   // A new request. `method` null: one is drawn.
-  Plan& draw(bool is_calm, bool may_have_body = true);
+  Plan& draw(bool is_calm, Taste taste = Taste::any, bool speaks_h2 = true);
   Entry* find(uint32_t id) { return id < entries_.size() ? &entries_[id] : nullptr; }
   // The entry that a path names; null for what a hostile client may well ask for, and a violation else.
   Entry* findByPath(std::string_view path, const char* actor);
@@ -93,6 +154,10 @@ class Ledger {
   const Entry* firstOpen() const;
 
   // -- a backend's
+  // The request has come to it, on a connection that was asked for then.
+  void onAttempt(Entry& entry, const char* actor, Attempt attempt, TimeNs asked_ns);
+  // It has broken the connection on which it owed the answer.
+  void onLost(Entry& entry);
   // It starts to work on the request. Checks what was sent.
   void onExecuted(Entry& entry, const char* actor, std::string_view method, std::string_view authority,
                   const Fields& fields);
@@ -119,13 +184,25 @@ class Ledger {
   void onComplete(Entry& entry, const char* actor, const Answer& answer);
   void onOutcome(Entry& entry, const char* actor, Outcome outcome, const char* reason);
 
+  // -- what a worker decides
+  // It has ejected the backend. Where everybody else was served well there, one client has made it do so.
+  void onEjected(uint32_t worker, uint32_t backend);
+  // Oracle: a cluster that refuses everything was not asked too often, from the beginning until now.
+  void checkBudget(uint32_t worker, uint32_t burst);
+
   Simulation& sim;
 
  private:
+  void planFor(Plan& plan, Taste taste, bool speaks_h2);
+  // So many bytes of a large body have come.
+  void lookAtBulk(Entry& entry, uint64_t bytes, uint64_t least);
   std::deque<Entry> entries_;
   size_t open_ = 0;
   size_t counts_[5] = {};
 };
+
+// The field by which an answer is known that a sick backend gives to everybody.
+inline constexpr const char* sick_field = "x-sim-sick";
 
 std::optional<std::string_view> valueOf(const Fields& fields, std::string_view name);
 

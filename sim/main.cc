@@ -34,6 +34,7 @@ struct Options {
   std::string seeds_file;
   uint64_t check_every = 50;
   bool lists_rare = false;
+  bool lasts_an_hour = false;
 };
 
 struct Totals {
@@ -63,9 +64,9 @@ void onCrash(int number) {
 }
 
 // A run that has violated an oracle is left as it is: its coroutines wait for what will not come.
-RunResult runSeed(uint64_t seed, bool prints, size_t keeps, std::deque<std::string>* lines) {
+RunResult runSeed(uint64_t seed, const Options& options, bool prints, size_t keeps, std::deque<std::string>* lines) {
   present_seed = seed;
-  auto* world = new World(seed);
+  auto* world = new World(seed, options.lasts_an_hour);
   if (prints) world->trace().print();
   world->trace().keep(keeps);
   const RunResult result = world->run();
@@ -75,27 +76,28 @@ RunResult runSeed(uint64_t seed, bool prints, size_t keeps, std::deque<std::stri
   return result;
 }
 
-void report(uint64_t seed, const RunResult& result, size_t last_lines) {
+void report(uint64_t seed, const RunResult& result, const Options& options) {
   std::deque<std::string> lines;
-  const RunResult again = runSeed(seed, false, last_lines, &lines);
+  const RunResult again = runSeed(seed, options, false, options.last_lines, &lines);
   fmt::print("\nseed {} at commit {} violates an oracle\n  {}\n\n", seed, PLAIT_SIM_COMMIT, result.violation);
   for (const std::string& line : lines) fmt::print("{}\n", line);
   if (again.violation != result.violation) fmt::print("\nand the second run of it says: {}\n", again.violation);
-  fmt::print("\nreplay: ./dev sim {}--seed {} --trace\n", programFlag(), seed);
+  fmt::print("\nreplay: ./dev sim {}--seed {}{} --trace\n", programFlag(), seed,
+             options.lasts_an_hour ? " --hour" : "");
 }
 
 bool check(uint64_t seed, const Options& options, bool twice, Totals& totals) {
-  const RunResult result = runSeed(seed, false, 0, nullptr);
+  const RunResult result = runSeed(seed, options, false, 0, nullptr);
   totals.seeds += 1;
   totals.requests += result.requests;
   totals.completed += result.completed;
   totals.events += result.events;
   totals.simulated_s += static_cast<double>(result.simulated_ns) / 1e9;
   if (!result.violation.empty()) {
-    report(seed, result, options.last_lines);
+    report(seed, result, options);
     return false;
   }
-  if (twice && runSeed(seed, false, 0, nullptr).hash != result.hash) {
+  if (twice && runSeed(seed, options, false, 0, nullptr).hash != result.hash) {
     fmt::print("\nseed {} at commit {} ran differently the second time\n", seed, PLAIT_SIM_COMMIT);
     return false;
   }
@@ -106,7 +108,7 @@ std::vector<uint64_t> readSeeds(const std::string& file) {
   std::vector<uint64_t> seeds;
   std::ifstream in(file);
   for (std::string line; std::getline(in, line);) {
-    // What follows a number says what it found.
+    // The text behind a number says what it found.
     if (!line.empty() && line[0] != '#') seeds.push_back(std::stoull(line));
   }
   return seeds;
@@ -133,9 +135,9 @@ bool listRare() {
 
 int run(const Options& options) {
   if (options.has_seed) {
-    const RunResult result = runSeed(options.seed, options.trace, 0, nullptr);
+    const RunResult result = runSeed(options.seed, options, options.trace, 0, nullptr);
     if (!result.violation.empty() && !options.trace) {
-      report(options.seed, result, options.last_lines);
+      report(options.seed, result, options);
     } else {
       fmt::print("seed {}: {}, {} requests, {} complete, {} events, {:.1f} s simulated, hash {:016x}\n", options.seed,
                  result.violation.empty() ? "well" : result.violation, result.requests, result.completed, result.events,
@@ -180,6 +182,8 @@ int main(int argc, char** argv) {
   app.add_option("--seeds", options.seeds_file, "Run the seeds of this file, each twice");
   app.add_option("--check-every", options.check_every, "Run every n-th seed twice and compare")->capture_default_str();
   app.add_flag("--rare", options.lists_rare, "Say how often each named branch was taken, and fail if one was not");
+  app.add_flag("--hour", options.lasts_an_hour,
+               "Streams and tunnels that last an hour, in each run, instead of what the seed would draw");
   CLI11_PARSE(app, argc, argv);
   options.has_seed = seed->count() != 0;
   prepareTls();

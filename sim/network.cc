@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace plait::sim {
 
@@ -45,7 +46,14 @@ int Socket::write(Bytes bytes) {
 void Socket::send(Packet packet) {
   if (peer_ == nullptr) return;
   Simulation& sim = network_.sim;
-  TimeNs arrival_ns = sim.now() + latency_ns_ + sim.below(static_cast<uint32_t>(latency_ns_ / 4 + 2));
+  TimeNs arrival_ns = sim.now() + latency_ns_;
+  if (bytes_per_second_ != 0) {
+    const auto takes_ns = static_cast<TimeNs>(packet.bytes.size() * ns_per_s / bytes_per_second_);
+    busy_until_ns_ = std::max(busy_until_ns_, sim.now()) + takes_ns;
+    arrival_ns = busy_until_ns_ + latency_ns_;
+  } else {
+    arrival_ns += sim.below(static_cast<uint32_t>(latency_ns_ / 4 + 2));
+  }
   if (sim.strikes(Fault::link_stall)) arrival_ns += sim.between(1, 3000) * ns_per_ms;
   peer_->last_arrival_ns_ = std::max(peer_->last_arrival_ns_, arrival_ns);
   peer_->coming_.push_back(std::move(packet));
@@ -80,10 +88,8 @@ void Socket::arrive() {
 int Socket::read(uint8_t* to, size_t size) {
   const size_t part = std::min(size, unread());
   if (part == 0) {
-    if (reset_in_) {
-      reset_told_ = true;
-      return -ECONNRESET;
-    }
+    // Told once, as by Linux: where a write has heard of it, what had come ends as if in good order.
+    if (reset_in_) return std::exchange(reset_told_, true) ? 0 : -ECONNRESET;
     return fin_in_ ? 0 : -EAGAIN;
   }
   std::memcpy(to, inbox_.data() + taken_, part);
@@ -115,7 +121,7 @@ void Socket::close(bool reset) {
   if (reset_in_) return;
   if (resets) {
     reset_told_ = true;
-    // What has not left is dropped; what is on its way arrives or is overtaken.
+    // Bytes that have not left are dropped; those on their way arrive or are overtaken.
     if (peer_ != nullptr && network_.sim.oneIn(2)) peer_->coming_.clear();
     send({{}, false, true});
   } else if (!fin_out_) {
@@ -145,8 +151,15 @@ void Network::unlisten(Listener& listener) {
 Socket* Network::connect(const sockaddr_storage& from, const sockaddr_storage& to, std::function<void(int)> on_result) {
   Socket* socket = make();
   socket->remote_ = to;
-  socket->latency_ns_ = sim.between(1, max_latency_us) * ns_per_us;
-  socket->capacity_ = min_capacity << sim.below(3);
+  socket->asked_ns_ = sim.now();
+  if (long_wire.is_far && long_wire.is_far(to)) {
+    socket->latency_ns_ = long_wire.latency_ns;
+    socket->bytes_per_second_ = long_wire.bytes_per_second;
+    socket->capacity_ = long_wire.capacity;
+  } else {
+    socket->latency_ns_ = sim.between(1, max_latency_us) * ns_per_us;
+    socket->capacity_ = min_capacity << sim.below(3);
+  }
   sim.after(socket->latency_ns_, [this, socket, from, on_result = std::move(on_result)]() mutable {
     tryConnect(*socket, from, 0, std::move(on_result));
   });
@@ -156,19 +169,19 @@ Socket* Network::connect(const sockaddr_storage& from, const sockaddr_storage& t
 void Network::tryConnect(Socket& socket, sockaddr_storage from, uint32_t tries, std::function<void(int)> on_result) {
   if (socket.closed_) return;
   if (tries == 0 && sim.strikes(Fault::connect_refused)) return on_result(-ECONNREFUSED);
-  const bool is_lost = (tries == 0 && sim.strikes(Fault::connect_blackholed)) || tries > 6;
-  if (is_lost) {
+  const auto lose = [this, &socket, &on_result] {
     sim.after(120 * ns_per_s, [&socket, on_result = std::move(on_result)] {
       if (!socket.closed_) on_result(-ETIMEDOUT);
     });
-    return;
-  }
+  };
+  if ((tries == 0 && sim.strikes(Fault::connect_blackholed)) || tries > 6) return lose();
   std::vector<Listener*> found;
   for (Listener* listener : listeners_) {
     if (listener->key == keyOf(socket.remote_)) found.push_back(listener);
   }
   if (found.empty()) return on_result(-ECONNREFUSED);
   Listener& listener = *found[sim.below(static_cast<uint32_t>(found.size()))];
+  if (listener.swallows) return lose();
   if (listener.pending.size() >= listener.backlog || sim.strikes(Fault::listen_queue_full)) {
     // The first packet is dropped, and sent again as Linux would.
     sim.after(ns_per_s << tries, [this, &socket, from, tries, on_result = std::move(on_result)]() mutable {
@@ -178,8 +191,10 @@ void Network::tryConnect(Socket& socket, sockaddr_storage from, uint32_t tries, 
   }
   Socket* accepted = make();
   accepted->remote_ = from;
+  accepted->asked_ns_ = socket.asked_ns_;
   accepted->latency_ns_ = socket.latency_ns_;
   accepted->capacity_ = socket.capacity_;
+  accepted->bytes_per_second_ = socket.bytes_per_second_;
   accepted->peer_ = &socket;
   socket.peer_ = accepted;
   listener.pending.push_back(accepted);

@@ -1,6 +1,6 @@
 // The simulated network: TCP as its users see it. Bytes of one direction of one connection arrive in order, after a
-// latency that is the connection's own; connections overtake each other. What a sender may have under way is bounded,
-// a closed receiver answers with a reset, unread bytes turn a close into one.
+// latency that is the connection's own; connections overtake each other. The bytes that a sender may have under way are
+// bounded, a closed receiver answers with a reset, unread bytes turn a close into one.
 #pragma once
 
 #include <netinet/in.h>
@@ -18,8 +18,8 @@ class Network;
 sockaddr_storage addressOf(uint32_t host, uint16_t port);  // IPv4, host byte order
 uint64_t keyOf(const sockaddr_storage& address);
 
-// Bytes both ways, as a peer uses them: a socket, or TLS on one. Whoever owns it sets on_change and looks what has
-// changed when it is called.
+// Bytes both ways, as a peer uses them: a socket, or TLS on one. Its owner sets on_change and looks what has changed
+// when it is called.
 class Stream {
  public:
   virtual ~Stream() = default;
@@ -54,8 +54,12 @@ class Socket final : public Stream {
   // Bytes that were not read make a reset of it.
   void close(bool reset) override;
   bool isClosed() const { return closed_; }
+  // Everything that the peer had to say has come.
+  bool hasPeerEnded() const { return fin_in_ || reset_in_; }
   uint32_t number() const { return number_; }
   const sockaddr_storage& remote() const { return remote_; }
+  // When it was asked for; the same at both ends.
+  TimeNs asked() const { return asked_ns_; }
 
  private:
   friend class Network;
@@ -78,8 +82,11 @@ class Socket final : public Stream {
   size_t taken_ = 0;
   std::deque<Packet> coming_;  // on their way here, in order
   TimeNs last_arrival_ns_ = 0;
+  TimeNs asked_ns_ = 0;
   TimeNs latency_ns_ = 0;
-  size_t capacity_ = 0;  // bytes that may be on their way, or unread at the other end
+  uint64_t bytes_per_second_ = 0;  // 0: no bound but the capacity
+  TimeNs busy_until_ns_ = 0;       // what has been written has left by then
+  size_t capacity_ = 0;            // bytes that may be on their way, or unread at the other end
   size_t in_flight_ = 0;
   bool fin_in_ = false;
   bool fin_out_ = false;
@@ -91,6 +98,7 @@ class Socket final : public Stream {
 struct Listener {
   std::deque<Socket*> pending;
   size_t backlog = 128;
+  bool swallows = false;  // nobody hears from it
   std::function<void()> on_change;
   uint64_t key = 0;
 };
@@ -101,7 +109,7 @@ class Network {
 
   // Several may listen on one address; each connection goes to one of them.
   void listen(const sockaddr_storage& address, Listener& listener);
-  // What waits to be accepted is reset.
+  // Connections that wait to be accepted are reset.
   void unlisten(Listener& listener);
   // `on_result` is called once, later: 0 or -errno. After giveUp() it is not.
   Socket* connect(const sockaddr_storage& from, const sockaddr_storage& to, std::function<void(int)> on_result);
@@ -112,6 +120,14 @@ class Network {
   uint32_t max_latency_us = 300;
   uint32_t min_capacity = 64 << 10;
   uint32_t max_packet = 64 << 10;
+  // The way to an address for which `is_far` is true; a connection there draws nothing.
+  struct LongWire {
+    std::function<bool(const sockaddr_storage& to)> is_far;
+    TimeNs latency_ns = 0;  // one way
+    uint64_t bytes_per_second = 0;
+    size_t capacity = 0;
+  };
+  LongWire long_wire;
   // Whether what the bytes are is part of the run's hash, or their number alone.
   bool hashes_content = true;
 

@@ -31,7 +31,7 @@ void Peer::end(bool reset, const char* reason) {
 }
 
 void Peer::step() {
-  if (over_ || stream_ == nullptr) return;
+  if (over_ || stream_ == nullptr || isFrozen()) return;
   if (sim.strikes(Fault::reset)) return end(true, "a reset");
   if (!read_planned_ && !reads_no_more_) readSome();
   if (over_) return;
@@ -45,13 +45,14 @@ void Peer::stopReading(uint32_t longest_s) {
 }
 
 void Peer::readSome() {
-  while (!over_ && !peer_ended_) {
+  while (!over_ && !peer_ended_ && !isFrozen()) {
     uint8_t bytes[16 << 10];
     const int got = stream_->read(bytes, std::min<size_t>(sizeof(bytes), read_size));
     if (got == -EAGAIN) return;
+    if (got < 0) ended_by_peer_ = true;
     if (got < 0) return end(false, got == -EPROTO ? "it ended without close_notify" : "it was reset");
     if (got == 0) {
-      peer_ended_ = true;
+      peer_ended_ = ended_by_peer_ = true;
       return onPeerEnd();
     }
     if (!onBytes({bytes, static_cast<size_t>(got)})) return;
@@ -68,8 +69,9 @@ void Peer::readSome() {
 }
 
 void Peer::writeSome() {
+  if (isFrozen()) return;
   if (finished_) {
-    // What is thought of afterwards stays unsaid.
+    // Output that is produced afterwards is dropped.
     out_.clear();
     if (peer_ended_) end(false, "both sides are done");
     return;
@@ -82,8 +84,9 @@ void Peer::writeSome() {
     const int taken = left == 0 ? 0 : stream_->write({reinterpret_cast<const uint8_t*>(out_.data()), left});
     if (taken == -EAGAIN) return;
     if (taken < 0) {
-      // What the other side said before it went is worth more than our words.
+      // The bytes that the other side sent before it went are still read; our own are dropped.
       out_.clear();
+      ended_by_peer_ = true;
       if (stream_->unread() == 0) return end(false, "it cannot be written to");
       return;
     }

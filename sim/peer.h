@@ -43,6 +43,10 @@ class Peer {
   virtual void produce() = 0;
   // Closing now would look like the regular end of what is being said.
   virtual bool mustBreakOff() const { return false; }
+  // Its process does not run. The code that lets it run again wakes the peer.
+  virtual bool isFrozen() const { return false; }
+  // The connection ended because the other side has gone.
+  bool isEndedByPeer() const { return ended_by_peer_; }
   // Everything has left and nothing more is to come: half-closes.
   void finishOutput() { finishing_ = true; }
   // Reads no more, and after so long at most it goes.
@@ -64,6 +68,7 @@ class Peer {
   bool read_planned_ = false;
   bool reads_no_more_ = false;
   bool peer_ended_ = false;
+  bool ended_by_peer_ = false;
   bool finishing_ = false;
   bool finished_ = false;
   bool over_ = false;

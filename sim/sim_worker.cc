@@ -1,5 +1,7 @@
 #include "plait/base/alloc_guard.h"
+#include "plait/io/sync.h"
 #include "plait/proxy/worker_memory.h"
+#include "sim/hostile.h"
 #include "sim/world.h"
 
 namespace plait::sim {
@@ -9,8 +11,10 @@ SimWorker::SimWorker(Network& network, Names& names, const WorkerOptions& option
       actor_("worker " + std::to_string(number)),
       memory_(options.limits),
       access_ring_(options.limits.access_ring_bytes),
-      kernel_(network, names, memory_.buffers, 0x0a010001 + number, actor_),
-      core_(options, memory_, nullptr, kernel_, counters_, &access_ring_) {
+      kernel_(network, names, memory_.buffers, first_worker_host + number, actor_),
+      core_(options, memory_, nullptr, kernel_, counters_, &access_ring_),
+      // A client that takes nothing is found out a quarter too late; the rest is for workers and links that pause.
+      farewell_limit_ns_((options.server_timeouts.stall_ms * 3 / 2 + 60'000) * ns_per_ms) {
   kernel_.wake = [this] { wake(sim.now() + sim.below(20'000) + kernel_.gathers()); };
   if (core_.pool() != nullptr) replay_bytes_ = core_.pool()->replayBudget().available;
   core_.pool()->setObserver(this);
@@ -31,12 +35,28 @@ SimWorker::SimWorker(Network& network, Names& names, const WorkerOptions& option
 void SimWorker::control() {
   if (core_.isDrained()) return;
   core_.fill(snapshot_);
-  for (const SlabUse& slab : snapshot_.slabs) {
-    if (slab.peak > slab.capacity)
-      sim.violate("memory", "%s has used more of %s than there is", actor_.c_str(), slab.name);
+  for (const FaultFamily& family : faultFamilies()) {
+    for (size_t i = 1; i < plait::fault_count; ++i) {
+      if (family.of(snapshot_)[i] == 0 || family.has(static_cast<plait::Fault>(i))) continue;
+      sim.violate("metrics", "%s counts %s in %s, where it cannot occur", actor_.c_str(),
+                  faultName(static_cast<plait::Fault>(i)), family.name);
+    }
   }
+  snapshot_.slabs.forEach([&](const char* name, const SlabUse& use) {
+    if (use.peak > use.capacity) sim.violate("memory", "%s has used more of %s than there is", actor_.c_str(), name);
+  });
+  ConnectionPool& pool = *core_.pool();
+  if (pool.promisedBlocks() > pool.windows().capacity()) {
+    sim.violate("windows", "%s has promised %zu of %zu blocks by which windows may grow", actor_.c_str(),
+                pool.promisedBlocks(), pool.windows().capacity());
+  }
+  if (core_.server().longestFarewell() > farewell_limit_ns_)
+    sim.violate("farewell", "%s says its last words to a client that does not take them", actor_.c_str());
   AllocGuard::enter(AllocGuard::Phase::serving);
-  core_.tryBackends();
+  if (!spins_ && sim.oneIn(200) && !is_told_to_stop_) {
+    spins_ = true;
+    spin_scope_.spawn(spin(*this, core_.io()), core_.io());
+  }
   AllocGuard::enter(AllocGuard::Phase::init);
   drainLog();
   wake(sim.now());
@@ -48,19 +68,25 @@ void SimWorker::drainLog() {
     logged_ += 1;
     if (record.ended_ns < record.started_ns)
       sim.violate("access log", "%s logs a request that ends before it begins", actor_.c_str());
+    if (!record.is_complete && record.cause.code == ErrorCode::none)
+      sim.violate("access log", "%s logs a response that was cut short, and no cause", actor_.c_str());
   }
 }
 
-void SimWorker::onBackendDown(uint32_t backend_idx, const Error& error) {
-  sim.say(actor_.c_str(), "cannot reach backend %u: %s", backend_idx, error.reason);
+void SimWorker::onEndpointState(EndpointId endpoint, EndpointState state, const Error& cause) {
+  static constexpr const char* names[] = {"up", "on trial", "down", "ejected", "leaving"};
+  sim.say(actor_.c_str(), "has backend %u %s: %s", endpoint.index, names[static_cast<size_t>(state)], cause.reason);
+  if (state == EndpointState::ejected && on_ejected) {
+    const AllocGuard::Pause pause;
+    on_ejected(endpoint.index);
+  }
 }
 
-void SimWorker::onBackendUp(uint32_t backend_idx) {
-  sim.say(actor_.c_str(), "reaches backend %u again", backend_idx);
-}
-
-void SimWorker::onBackendFault(uint32_t backend_idx, const Error& error, TimeNs) {
-  sim.say(actor_.c_str(), "finds fault with backend %u: %s", backend_idx, error.reason);
+void SimWorker::onEndpointFault(EndpointId endpoint, const Error& error, Bytes, TimeNs) {
+  if (error.code == ErrorCode::no_memory && std::string_view(error.reason).ends_with("the response's body")) {
+    sim.violate("windows", "%s has no block for what it has given a window for", actor_.c_str());
+  }
+  sim.say(actor_.c_str(), "finds fault with backend %u: %s", endpoint.index, error.reason);
 }
 
 void SimWorker::onClientFault(const ClientInfo&, const Error& error, TimeNs) {
@@ -75,6 +101,7 @@ void SimWorker::listen(const sockaddr_storage& address, TlsContext* tls, bool tl
 
 void SimWorker::stop() {
   sim.say(actor_.c_str(), "is told to stop");
+  is_told_to_stop_ = true;
   kernel_.post(stop_op_, 0);
 }
 
@@ -89,6 +116,7 @@ void SimWorker::wake(TimeNs when_ns) {
       const TimeNs pause_ns = sim.between(1, sim.oneIn(5) ? 20'000 : 300) * ns_per_ms;
       sim.say(actor_.c_str(), "does not run for %lld ms", static_cast<long long>(pause_ns / ns_per_ms));
       wakes_at_ns_ = never_ns;
+      out_turns_ = 0;
       paused_until_ns_ = sim.now() + pause_ns;
       return wake(paused_until_ns_);
     }
@@ -105,17 +133,115 @@ void SimWorker::turn() {
   if (AllocGuard::servingAllocations() != allocations) {
     sim.violate("memory", "%s allocated while it serves", actor_.c_str());
   }
+  lookAtTurn();
   if (core_.isDrained()) return;
   lookAtBuffers();
+  lookAtLine();
   // A turn takes its time; one that found nothing to do ends in sleep.
   if (!kernel_.isAsleep()) return wake(sim.now() + sim.between(5, 60) * ns_per_us);
   if (kernel_.sleepsUntil() != never_ns) wake(kernel_.sleepsUntil());
 }
 
-// Whoever does not read must not keep from the others what their bytes arrive in. A worker that does not run gives
+Task<void> SimWorker::spin(SimWorker& worker, Io& io) {
+  struct Again {
+    Io& io;
+    bool await_ready() const { return false; }
+    void await_suspend(std::coroutine_handle<> handle) { io.ready(handle); }
+    void await_resume() const {}
+  };
+  uint32_t turn = io.turnNumber();
+  uint32_t in_turn = 0;
+  // A task that is left in the worker's last turn would be taken for a leak.
+  for (uint32_t i = 0; i < 3 * Io::rounds_per_turn && !worker.is_told_to_stop_; ++i) {
+    co_await Again{io};
+    in_turn = std::exchange(turn, io.turnNumber()) == io.turnNumber() ? in_turn + 1 : 0;
+    if (in_turn <= Io::rounds_per_turn) continue;
+    const AllocGuard::Pause pause;
+    worker.sim.violate("every turn ends", "%s goes on for as long as anybody is ready", worker.actor_.c_str());
+    break;
+  }
+  worker.spins_ = false;
+}
+
+// A request for which there is room anywhere is woken in the turn in which that comes about, or with the next look.
+void SimWorker::lookAtLine() {
+  // A socket that is closed before its successor is dialled takes a turn or two.
+  undialled_turns_ = core_.pool()->owesDial() ? undialled_turns_ + 1 : 0;
+  if (undialled_turns_ > 8)
+    sim.violate("waiting", "%s lets a request wait for a connection that nobody makes", actor_.c_str());
+  const TimeNs joined_ns = core_.cluster()->owedSince();
+  if (joined_ns != owed_joined_ns_ || joined_ns == never_ns) {
+    owed_joined_ns_ = joined_ns;
+    owed_from_ns_ = sim.now();
+    owed_turns_ = 0;
+    return;
+  }
+  owed_turns_ += 1;
+  if (owed_turns_ > 4 && sim.now() - owed_from_ns_ > 600 * ns_per_ms) {
+    sim.violate("waiting", "%s lets a request wait although a backend that it has not tried has room for it",
+                actor_.c_str());
+  }
+}
+
+void SimWorker::replaceBackend(size_t n) {
+  ConnectionPool& pool = *core_.pool();
+  const EndpointId id = pool.endpoint(n);
+  if (core_.isDrained() || pool.find(id) == nullptr) return;
+  sim.say(actor_.c_str(), "knows backend %zu no more", n);
+  BackendOptions next = pool.find(id)->options;
+  next.name += "-next";
+  pool.remove(id);
+  if (pool.find(id) != nullptr || pool.remove(id))
+    sim.violate("stale id", "%s finds a backend that has gone", actor_.c_str());
+  PLAIT_ASSERT(pool.add(next).has_value());
+  AllocGuard::enter(AllocGuard::Phase::serving);
+  spin_scope_.spawn(askInVain(*this, id, core_.io()), core_.io());
+  AllocGuard::enter(AllocGuard::Phase::init);
+  wake(sim.now());
+}
+
+Task<void> SimWorker::askInVain(SimWorker& worker, EndpointId id, Io& io) {
+  auto lease = co_await worker.core_.pool()->getOrCreate(id, io);
+  if (!lease && lease.error().reach == Reach::backend) co_return;
+  const AllocGuard::Pause pause;
+  worker.sim.violate("stale id", "%s leases a stream of a backend that has gone", worker.actor_.c_str());
+  if (lease) worker.core_.pool()->release(*lease, true, io);
+}
+
+void SimWorker::embed(size_t backend, int64_t keeps_ms, bool requests) {
+  if (core_.isDrained()) return;
+  AllocGuard::enter(AllocGuard::Phase::serving);
+  spin_scope_.spawn(useLease(*this, core_.pool()->endpoint(backend), keeps_ms, requests, core_.io()), core_.io());
+  AllocGuard::enter(AllocGuard::Phase::init);
+  wake(sim.now());
+}
+
+Task<void> SimWorker::useLease(SimWorker& worker, EndpointId id, int64_t keeps_ms, bool requests, Io& io) {
+  ConnectionPool& pool = *worker.core_.pool();
+  auto lease = co_await pool.getOrCreate(id, io);
+  if (!lease) co_return;
+  if (keeps_ms != 0) co_await sleepUntil(io.nowNs() + keeps_ms * ns_per_ms, io);
+  bool is_well = true;
+  if (requests) {
+    auto response = co_await lease->request("GET", hostile_path, "embedder.example.test", nullptr, io);
+    is_well = response || !response.error().reachesConnection();
+  }
+  pool.release(*lease, is_well, io);
+}
+
+// Nobody has so much to do in one turn.
+void SimWorker::lookAtTurn() {
+  if (spins_ || core_.io().roundsOfTurn() < Io::rounds_per_turn) return;
+  sim.violate("every turn ends", "%s has a task that is always ready", actor_.c_str());
+}
+
+// A client that does not read must not keep the receive buffers from the others. A worker that does not run gives
 // nothing back either, so turns are counted as well as time.
 void SimWorker::lookAtBuffers() {
-  const bool are_out = memory_.buffers.lent() == memory_.buffers.count();
+  if (core_.server().buffersOfWaiting() != 0) {
+    sim.violate("receive buffers", "%s lends some to who waits for something else", actor_.c_str());
+  }
+  const bool are_out = memory_.buffers.lent() >= memory_.buffers.count() - memory_.buffers.kept();
   if (!are_out || out_turns_ == 0) {
     out_since_ns_ = sim.now();
     out_turns_ = are_out ? 1 : 0;
@@ -123,7 +249,8 @@ void SimWorker::lookAtBuffers() {
   }
   out_turns_ += 1;
   if (out_turns_ > 3 && sim.now() - out_since_ns_ > 2 * ns_per_s) {
-    sim.violate("receive buffers", "%s has had none of %u left for 2 s", actor_.c_str(), memory_.buffers.count());
+    sim.violate("receive buffers", "%s has had none of %u left for clients for 2 s", actor_.c_str(),
+                memory_.buffers.count());
   }
 }
 
@@ -133,7 +260,46 @@ bool SimWorker::isAtRest() {
   const size_t requests =
       server.h2_exchanges.used() + server.h1_exchanges.used() + pool.h2Streams().used() + pool.h1Streams().used();
   // The last words to a client that does not read them wait until that counts as a stall.
-  return requests + memory_.send_blocks.used() == 0;
+  return requests + memory_.send_blocks.used() == 0 && areEndpointsAtRest();
+}
+
+List<Endpoint, &Endpoint::node>& SimWorker::endpoints() {
+  return const_cast<EndpointTable&>(core_.pool()->endpoints()).all();
+}
+
+bool SimWorker::areEndpointsAtRest() {
+  auto& all = endpoints();
+  for (Endpoint* endpoint = all.front(); endpoint != nullptr; endpoint = all.next(*endpoint)) {
+    const bool has_queue = !endpoint->h2.queue.empty() || !endpoint->h1.queue.empty() || !endpoint->own_queue.empty();
+    if (endpoint->borrowers + endpoint->h2.dialling + endpoint->h1.dialling + endpoint->own_connections != 0 ||
+        endpoint->in_flight != 0 || has_queue)
+      return false;
+  }
+  return core_.cluster()->isAtRest();
+}
+
+// The counts of an endpoint are 0 when nothing is under way.
+void SimWorker::checkEndpoints() {
+  auto& all = endpoints();
+  for (Endpoint* endpoint = all.front(); endpoint != nullptr; endpoint = all.next(*endpoint)) {
+    const auto expectNone = [&](const char* what, size_t count) {
+      if (count == 0) return;
+      sim.violate("places", "%s counts %zu %s of backend %u at rest", actor_.c_str(), count, what, endpoint->id.index);
+    };
+    expectNone("connections of their own", endpoint->own_connections);
+    expectNone("dials of their own", endpoint->own_dialling);
+    expectNone("dials over HTTP/2", endpoint->h2.dialling);
+    expectNone("dials over HTTP/1.1", endpoint->h1.dialling);
+    expectNone("borrowers", endpoint->borrowers);
+    expectNone("retired connections that run", endpoint->retired_running);
+    expectNone("addresses", endpoint->addresses);
+    expectNone("streams that run", endpoint->in_flight);
+    expectNone("requests that wait", (endpoint->h2.queue.empty() ? 0 : 1) + (endpoint->h1.queue.empty() ? 0 : 1) +
+                                         (endpoint->own_queue.empty() ? 0 : 1));
+    expectNone("requests without a head", endpoint->awaiting.empty() ? 0 : 1);
+  }
+  if (core_.pool()->places().tunnels != 0) sim.violate("places", "%s counts tunnels at rest", actor_.c_str());
+  if (!core_.cluster()->isAtRest()) sim.violate("places", "%s has requests in line at rest", actor_.c_str());
 }
 
 void SimWorker::checkAtRest() {
@@ -151,8 +317,10 @@ void SimWorker::checkAtRest() {
   expectNone("arrays of sends", core.io().vectorArrays().used());
   if (core.pool() == nullptr) return;
   expectNone("upstream streams of HTTP/2", core.pool()->h2Streams().used());
+  expectNone("blocks of windows that have grown", core.pool()->windows().used());
   expectNone("upstream streams of HTTP/1.1", core.pool()->h1Streams().used());
   expectNone("bytes for replay", replay_bytes_ - core.pool()->replayBudget().available);
+  checkEndpoints();
 }
 
 void SimWorker::checkDrained() {
@@ -174,6 +342,13 @@ void SimWorker::checkDrained() {
     expectNone("header blocks", memory_.headers.ofClass(i).used());
   }
   if (core_.pool() != nullptr) expectNone("upstream connections", core_.pool()->connectionCount());
+  // Every place of an endpoint can be given back by now.
+  while (Endpoint* endpoint = endpoints().front()) {
+    if (!core_.pool()->remove(endpoint->id) || endpoints().front() == endpoint) {
+      sim.violate("places", "%s does not get the place of backend %u back", actor_.c_str(), endpoint->id.index);
+      break;
+    }
+  }
   if (kernel_.openDescriptors() != 0) {
     sim.violate("everything is back", "%s leaves open: %s", actor_.c_str(), kernel_.describe().c_str());
   }

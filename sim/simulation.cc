@@ -30,8 +30,6 @@ void Trace::line(TimeNs now_ns, const char* actor, const char* format, va_list a
   if (lines_.size() > kept_) lines_.pop_front();
 }
 
-namespace {
-
 Weather weatherOf(uint64_t seed) {
   switch (Random(seed ^ 0xca1f).below(6)) {
     case 0:
@@ -39,14 +37,12 @@ Weather weatherOf(uint64_t seed) {
     case 1:
       return Weather::graceful;
     default:
-      return Weather::storm;
+      return Random(seed ^ 0x0a7e).below(3) == 0 ? Weather::outage : Weather::storm;
   }
 }
 
-}  // namespace
-
-Simulation::Simulation(uint64_t seed)
-    : faults(seed * 0x2545f4914f6cdd1d + 1, weatherOf(seed)), random_(seed), now_ns_(ns_per_s) {
+Simulation::Simulation(uint64_t seed, Weather weather)
+    : faults(seed * 0x2545f4914f6cdd1d + 1, weather), random_(seed), now_ns_(ns_per_s) {
   queue_.reserve(1024);
 }
 

@@ -1,5 +1,5 @@
-// What everybody in a run shares: the virtual clock with its queue of events, the one source of randomness, the faults,
-// the trace, and the first oracle that was violated. One seed decides all of it.
+// The state that everybody in a run shares: the virtual clock with its queue of events, the one source of randomness,
+// the faults, the trace, and the first oracle that was violated. One seed decides all of it.
 #pragma once
 
 #include <cstdarg>
@@ -36,15 +36,18 @@ class Trace {
   std::deque<std::string> lines_;
 };
 
+// The weather that a seed draws.
+Weather weatherOf(uint64_t seed);
+
 class Simulation {
  public:
-  explicit Simulation(uint64_t seed);
+  Simulation(uint64_t seed, Weather weather);
   Simulation(const Simulation&) = delete;
   Simulation& operator=(const Simulation&) = delete;
 
   TimeNs now() const { return now_ns_; }
-  // Runs `action` at that time; among events of one time the seed chooses the order. Whoever is captured must live as
-  // long as the run.
+  // Runs `action` at that time; among events of one time the seed chooses the order. Objects that it captures must live
+  // as long as the run.
   void at(TimeNs when_ns, std::function<void()> action);
   void after(TimeNs delay_ns, std::function<void()> action) { at(now_ns_ + delay_ns, std::move(action)); }
   // Runs the next event. False when there is none, or an oracle was violated.

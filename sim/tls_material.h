@@ -1,4 +1,4 @@
-// What differs between the two programs that run the simulation. plait_sim has TLS above the record layer
+// The parts that differ between the two programs that run the simulation. plait_sim has TLS above the record layer
 // (tls_simulated.cc implements net/tls.h by messages in the clear), plait_sim_openssl has the real one (net/tls.cc).
 #pragma once
 
@@ -11,7 +11,8 @@ extern const bool tls_is_real;
 
 // Once, before anything else.
 void prepareTls();
-// Randomness of TLS comes from the seed, too.
+// OpenSSL's randomness comes from the seed, too (tls_random.cc).
+void prepareRandomness();
 void seedTls(uint64_t seed);
 
 // Proves any name under example.test, or none that anybody asks for.

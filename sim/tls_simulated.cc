@@ -1,6 +1,6 @@
 // TLS above the record layer: net/tls.h without cryptography. Records are framed as TLS frames them and hold their
-// content in the clear, with a number and a checksum in the place of the tag, so that what is lost, repeated or mixed
-// up is found by whoever would fail to decrypt it.
+// content in the clear, with a number and a checksum in the place of the tag, so that bytes that are lost, repeated or
+// mixed up are found by the side that would fail to decrypt them.
 //
 //   client                                        server
 //   22 hello: ALPN names, server name  ─────────▶
@@ -13,7 +13,7 @@
 #include "plait/base/alloc_guard.h"
 #include "sim/tls_material.h"
 
-// What OpenSSL's names stand for in net/tls.h.
+// The types that OpenSSL's names stand for in net/tls.h.
 struct ssl_ctx_st {
   std::string proves;  // a suffix of host names
 };
@@ -165,7 +165,7 @@ Result<TlsSession::Step> TlsSession::handshake() {
   if (failed_) return fail(connectionError(ErrorCode::tls_failed, "the TLS handshake failed"));
   const auto no_memory = connectionError(ErrorCode::no_memory, "no send block is left for the TLS handshake");
   const auto refuse = [&](uint8_t description, const char* reason) {
-    seal(*ssl_, cipher_out_, alert, std::string{2, static_cast<char>(description)});
+    has_alerted_ = seal(*ssl_, cipher_out_, alert, std::string{2, static_cast<char>(description)});
     return failWith(connectionError(ErrorCode::tls_failed, reason, description));
   };
   if (!context_.is_server_ && ssl_->state == State::start) {
@@ -221,6 +221,7 @@ Result<size_t> TlsSession::read(MutableBytes plaintext) {
       case Opened::none:
         return size_t{0};
       case Opened::broken:
+        has_alerted_ = seal(*ssl_, cipher_out_, alert, {"\2\24", 2});  // bad_record_mac
         return failWith(connectionError(ErrorCode::tls_failed, "a TLS record is broken"));
       case Opened::record:
         break;
@@ -244,10 +245,9 @@ Result<size_t> TlsSession::write(Bytes plaintext) {
   if (failed_) return fail(connectionError(ErrorCode::tls_failed, "the TLS session failed before"));
   size_t taken = 0;
   while (taken < plaintext.size() && ssl_->state == ssl_st::State::done) {
-    constexpr size_t overhead = 128;
     const size_t room = cipher_out_.bulkRoom();
-    if (room <= overhead) break;
-    const size_t count = std::min({plaintext.size() - taken, max_content, room - overhead});
+    if (room <= record_overhead) break;
+    const size_t count = std::min({plaintext.size() - taken, max_content, room - record_overhead});
     if (!seal(*ssl_, cipher_out_, data, asText(plaintext.subspan(taken, count))))
       return failWith(connectionError(ErrorCode::no_memory, "no send block is left for a TLS record"));
     taken += count;
@@ -257,7 +257,7 @@ Result<size_t> TlsSession::write(Bytes plaintext) {
 
 void TlsSession::closeNotify() {
   const AllocGuard::Pause pause;
-  if (failed_ || ssl_->state != ssl_st::State::done || cipher_out_.room() < 128) return;
+  if (failed_ || ssl_->state != ssl_st::State::done || cipher_out_.lastRoom() < record_overhead) return;
   seal(*ssl_, cipher_out_, alert, {"\1\0", 2});
 }
 
@@ -277,9 +277,9 @@ namespace sim {
 
 const bool tls_is_real = false;
 
-void prepareTls() {}
-
-void seedTls(uint64_t) {}
+void prepareTls() {
+  prepareRandomness();
+}
 
 TlsServerOptions tlsServer(bool is_stranger) {
   return {.cert_file = is_stranger ? "stranger.test" : ".example.test", .key_file = {}, .client_ca_file = {}};

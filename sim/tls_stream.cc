@@ -48,7 +48,7 @@ TlsStream::TlsStream(Simulation& simulation, std::string actor, Socket& socket, 
 void TlsStream::start(std::function<void()> on_secured, std::function<void()> on_failed) {
   on_secured_ = std::move(on_secured);
   on_failed_ = std::move(on_failed);
-  if (sim.strikes(Fault::handshake_failure)) mischief_ = static_cast<Mischief>(sim.between(1, 4));
+  if (sim.strikes(Fault::handshake_failure)) mischief_ = static_cast<Mischief>(sim.between(1, 5));
   socket_.on_change = [this] {
     if (change_planned_) return;
     change_planned_ = true;
@@ -73,7 +73,7 @@ void TlsStream::shakeHands() {
     const auto step = session_.handshake();
     flush();
     if (!step) {
-      // Whoever asks a backend of HTTP/2 for a tunnel finds out that it has none.
+      // A proxy that asks a backend of HTTP/2 for a tunnel finds out that it has none.
       const bool is_mismatch = std::string_view(step.error().reason).contains("application protocol");
       if (sim.faults.areGraceful() && !is_mismatch)
         sim.violate("TLS", "%s cannot shake hands: %s", actor_.c_str(), step.error().reason);
@@ -107,9 +107,20 @@ void TlsStream::misbehave() {
       sim.say(actor_.c_str(), "does not go on with its handshake");
       sim.after(sim.between(1, 20'000) * ns_per_ms, [this] { failed("had enough of it"); });
       return;
+    case Mischief::chatter:
+      over_ = true;
+      sim.say(actor_.c_str(), "speaks broken TLS, and does not stop for an alert");
+      return chatter(sim.between(1, 10));
     default:
       return failed("closes in the handshake");
   }
+}
+
+void TlsStream::chatter(uint32_t left) {
+  static constexpr uint8_t wrong[] = {22, 3, 3, 0, 5, 'w', 'r', 'o', 'n', 'g'};
+  socket_.write(wrong);
+  if (left == 0) return failed("had enough of it");
+  sim.after(sim.between(1, 60) * ns_per_ms, [this, left] { chatter(left - 1); });
 }
 
 void TlsStream::failed(const char* reason) {
@@ -189,7 +200,7 @@ void TlsStream::close(bool reset) {
   finishClosing();
 }
 
-// What was written before leaves before the end.
+// Bytes that were written before leave before the end.
 void TlsStream::finishClosing() {
   if (!flush()) return socket_.close(true);
   if (cipher_.empty()) socket_.close(false);

@@ -39,11 +39,12 @@ class TlsStream final : public Stream {
   void breakOff() override;
 
  private:
-  enum class Mischief : uint8_t { none, closes, alerts, garbage, silence };
+  enum class Mischief : uint8_t { none, closes, alerts, garbage, silence, chatter };
 
   void onChange();
   void shakeHands();
   void misbehave();
+  void chatter(uint32_t left);
   void failed(const char* reason);
   // Reads ciphertext and gives it to the session; what Socket::read says.
   int feed();

@@ -31,23 +31,38 @@ class SimWorker final : public PoolObserver, public ServerObserver {
   void checkAtRest();
   void checkDrained();
   WorkerCore& core() { return core_; }
+  // Takes the backend out of use and adds another endpoint, of which nobody knows, in its place.
+  void replaceBackend(size_t n);
+  // An embedder beside the proxy takes a lease, keeps it for so long, and may use it for a request of its own.
+  void embed(size_t backend, int64_t keeps_ms, bool requests);
+  // Hears of backends that are ejected, by their number among all.
+  std::function<void(uint32_t backend)> on_ejected;
   const ProxyCounters& counters() const { return counters_; }
 
  private:
   void wake(TimeNs when_ns);
   void turn();
-  // What the control thread asks of a worker every now and then.
+  // The calls that the control thread makes to a worker every now and then.
   void control();
   void drainLog();
   void lookAtBuffers();
-  void onBackendDown(uint32_t backend_idx, const Error& error) override;
-  void onBackendUp(uint32_t backend_idx) override;
-  void onBackendFault(uint32_t backend_idx, const Error& error, TimeNs) override;
+  void onEndpointState(EndpointId endpoint, EndpointState state, const Error& cause) override;
+  void onEndpointFault(EndpointId endpoint, const Error& error, Bytes, TimeNs) override;
+  void lookAtTurn();
+  void lookAtLine();
+  void checkEndpoints();
+  bool areEndpointsAtRest();
+  List<Endpoint, &Endpoint::node>& endpoints();
+  static Task<void> useLease(SimWorker& worker, EndpointId id, int64_t keeps_ms, bool requests, Io& io);
+  // As an embedder might who has kept an id for too long.
+  static Task<void> askInVain(SimWorker& worker, EndpointId id, Io& io);
+  // A mistake as it could be anywhere: a task that is ready again and again.
+  static Task<void> spin(SimWorker& worker, Io& io);
   void onClientFault(const ClientInfo& client, const Error& error, TimeNs) override;
 
   Simulation& sim;
   std::string actor_;
-  WorkerMemory memory_;
+  LoopMemory memory_;
   ProxyCounters counters_;
   AccessRing access_ring_;
   uint64_t logged_ = 0;
@@ -58,9 +73,19 @@ class SimWorker final : public PoolObserver, public ServerObserver {
   TimeNs wakes_at_ns_ = never_ns;
   TimeNs paused_until_ns_ = 0;
   uint64_t wake_number_ = 0;
-  TimeNs out_since_ns_ = 0;  // all receive buffers are lent since then,
+  TimeNs out_since_ns_ = 0;  // all receive buffers that clients may take are lent since then,
   uint32_t out_turns_ = 0;   // and have been for so many turns
+  // A request has been waiting that joined the line then, although there is room for it,
+  TimeNs owed_joined_ns_ = never_ns;
+  TimeNs owed_from_ns_ = 0;  // since then,
+  uint32_t owed_turns_ = 0;  // and for so many turns
+  // Turns in a row after which a request waited inside the pool and nothing was dialled.
+  uint32_t undialled_turns_ = 0;
   size_t replay_bytes_ = 0;
+  TimeNs farewell_limit_ns_;
+  Scope spin_scope_;
+  bool spins_ = false;
+  bool is_told_to_stop_ = false;
 };
 
 struct RunResult {
@@ -74,12 +99,14 @@ struct RunResult {
 
 class World {
  public:
-  explicit World(uint64_t seed);
+  // `lasts_an_hour`: instead of what the seed would draw, a graceful run of an hour with 24 streams of events and 24
+  // tunnels that last as long, under the age of connections, GOAWAY, bursts of other requests, and clients that leave.
+  explicit World(uint64_t seed, bool lasts_an_hour = false);
   ~World();
 
   RunResult run();
   Trace& trace() { return sim_.trace; }
-  // What the seed has drawn, in a few lines.
+  // The choices that the seed has drawn, in a few lines.
   std::string describe() const;
 
  private:
@@ -88,6 +115,21 @@ class World {
   void addOrigins(WorkerOptions& options);
   void addClients();
   ClientOptions drawClient();
+  void drawOutage(WorkerOptions& options);
+  void drawLongWire(WorkerOptions& options);
+  void addFar();
+  void addHogs();
+  void addCrowd();
+  void addAskers();
+  void addRefused();
+  void addHolders();
+  void addHourOfClients();
+  void addBlockers();
+  void planSickness();
+  void planRemoval();
+  void planEmbedder();
+  TimeNs upSince(uint32_t worker, uint32_t backend);
+  bool has(Fault fault) const { return sim_.faults.exists(fault); }
   H2PeerOptions drawH2();
   bool quiet();
   // Waits until nothing is under way, and for so long more, and checks that everything is back.
@@ -97,6 +139,7 @@ class World {
   Client& addClient(const ClientOptions& options);
   void drain();
 
+  const bool lasts_an_hour_;
   Simulation sim_;
   Network network_;
   Names names_;
@@ -106,6 +149,10 @@ class World {
   sockaddr_storage proxy_;
   sockaddr_storage secure_proxy_;
   bool tls_by_first_byte_ = false;
+  bool is_crowded_ = false;
+  bool all_secure_ = false;  // every client
+  bool are_many_held_ = false;
+  uint32_t streams_of_endpoint_ = 0;  // where clients hog them
   std::vector<std::unique_ptr<Origin>> origins_;
   std::vector<std::unique_ptr<Client>> clients_;
   std::vector<std::unique_ptr<SimWorker>> workers_;

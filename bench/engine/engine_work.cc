@@ -1,4 +1,4 @@
-// What the engine does for a message, without sockets and without chance, for counting instructions under callgrind
+// The engine's work for a message, without sockets and without chance, for counting instructions under callgrind
 // (bench/instructions.mjs). Each piece of work writes a dump of its own and a line: its name and how many operations.
 #include <valgrind/callgrind.h>
 

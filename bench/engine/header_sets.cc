@@ -73,7 +73,7 @@ Message response(size_t i) {
           {"x-content-type-options", "nosniff"}};
 }
 
-// What a health check or a benchmark gets: all of it in the tables after the first.
+// The response that a health check or a benchmark gets: all of it in the tables after the first.
 Message shortResponse(size_t) {
   return {{":status", "200"}, {"server", "plait"}, {"content-type", "text/plain"}, {"content-length", "100"}};
 }

@@ -41,12 +41,13 @@ export async function freePort() {
 }
 
 export async function listening(port) {
-  for (const end = Date.now() + 10_000; Date.now() < end;) {
+  for (const end = Date.now() + 60_000; Date.now() < end;) {
     const open = await new Promise((resolve) => {
       const socket = net.connect(port, '127.0.0.1', () => { socket.destroy(); resolve(true); });
       socket.on('error', () => resolve(false));
     });
     if (open) return;
+    await new Promise((resolve) => setTimeout(resolve, 10));
   }
   throw new Error(`nothing listens on port ${port}`);
 }

@@ -22,7 +22,7 @@ export async function startProxy(name, { dir, certificate, origins, h1Origins = 
   let made;
   if (isPlait(name)) {
     const chosen = name === 'plait, epoll' ? 'epoll' : io;
-    const backends = origins.flatMap((origin) => ['-b', `${origin.tls ? 'https' : 'h2c'}://localhost:${origin.port}`]);
+    const backends = origins.flatMap((origin) => ['-b', `${origin.tls ? 'https' : origin.isHttp1 ? 'http' : 'h2c'}://localhost:${origin.port}`]);
     const child = start(core, name === 'plait, pgo' ? pgo : binary, [...backends, ...(origins[0].tls ? ['--insecure'] : []), '--listen', `127.0.0.1:${plain}`, '--listen',
       `tls:127.0.0.1:${tls}`, '--tls-cert', certificate.cert, '--tls-key', certificate.key, '--io', chosen, '--admin', `127.0.0.1:${admin}`,
       '--workers', String(workers), ...args]);
@@ -53,7 +53,7 @@ ${origins.map((origin, i) => `  server s${i} 127.0.0.1:${origin.port} ${haproxyP
 `);
     made = { ...ports, child: start(core, 'haproxy', ['-f', file]), succeeded: () => haproxySucceeded(control) };
   } else if (name === 'nghttpx') {
-    const backends = origins.map((origin) => `-b127.0.0.1,${origin.port};;proto=h2${origin.tls ? ';tls;sni=localhost' : ''}`);
+    const backends = origins.map((origin) => `-b127.0.0.1,${origin.port};;proto=${origin.isHttp1 ? 'http/1.1' : 'h2'}${origin.tls ? ';tls;sni=localhost' : ''}`);
     const child = start(core, 'nghttpx', [`-n${workers}`, '-k', '--no-ocsp', '--conf=/dev/null', '--errorlog-file=/dev/null', `-f127.0.0.1,${plain};no-tls`,
       `-f127.0.0.1,${tls}`, ...backends, '--frontend-http2-read-timeout=600', '--frontend-keep-alive-timeout=600', certificate.key, certificate.cert]);
     made = { ...ports, plainH1: plain, child };
@@ -70,6 +70,7 @@ http {
     ${h1Origins.map((origin) => `server 127.0.0.1:${origin.port};`).join(' ')}
     keepalive 1024; keepalive_requests 1000000000;
   }
+  client_max_body_size 0; proxy_request_buffering off;
   proxy_http_version 1.1; proxy_set_header Connection ""; proxy_max_temp_file_size 0; proxy_ssl_verify off; proxy_ssl_session_reuse on;
   ssl_certificate ${certificate.cert}; ssl_certificate_key ${certificate.key};
   server {

@@ -40,7 +40,7 @@ class Observer {
   ~Observer() = default;
 };
 
-// What all connections share.
+// The state that all connections share.
 struct Shared {
   Shared(const Options& given, Observer& told);
   ~Shared();

@@ -167,7 +167,7 @@ class Load final : public Observer {
     left_ = count;
     each_ = each;
     for (auto& connection : connections_) {
-      // What an earlier command left open has its requests counted already.
+      // A connection that an earlier command left open has its requests counted already.
       if (each != 0 && connection->isOpen()) connection->close();
       if (!connection->isOpen()) {
         if (left_ != 0) connection->open();

@@ -16,6 +16,7 @@ prefault = true
 [limits]
 client_connections = 1000
 send_blocks = 2048
+upstream_connections = 256
 record_blocks = 1024
 upload_pool_bytes = 16777216
 burst_pool_bytes = 16777216

@@ -15,4 +15,10 @@ void assertFailed(const char* file, int line, const char* condition) noexcept {
   std::abort();
 }
 
+void endForWantOfMemory() noexcept {
+  static constexpr char text[] = "plait: the system gives no more memory\n";
+  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text, sizeof(text) - 1);
+  std::abort();
+}
+
 }  // namespace plait

@@ -7,6 +7,9 @@ namespace plait {
 // Prints file:line and the condition on standard error and aborts. Async-signal-safe and free of allocation.
 [[noreturn]] void assertFailed(const char* file, int line, const char* condition) noexcept;
 
+// Says on standard error that the system gives no more memory, and aborts.
+[[noreturn]] void endForWantOfMemory() noexcept;
+
 }  // namespace plait
 
 #define PLAIT_ASSERT(condition)                              \

@@ -92,6 +92,32 @@ TEST(BlockSlab, SpreadsLargeBlocksOverTheSetsOfTheCaches) {
   }
 }
 
+#if __has_feature(address_sanitizer)
+TEST(BlockSlab, AFreeBlockMustNotBeTouched) {
+  BlockSlab slab(64, 2);
+  auto* block = static_cast<uint8_t*>(slab.take());
+  EXPECT_FALSE(__asan_address_is_poisoned(block));
+  slab.give(block);
+  EXPECT_TRUE(__asan_address_is_poisoned(block));
+  EXPECT_TRUE(__asan_address_is_poisoned(block + 63));
+  EXPECT_EQ(slab.take(), block);
+  EXPECT_FALSE(__asan_address_is_poisoned(block + 63));
+}
+
+TEST(Slab, AnObjectThatIsGoneMustNotBeTouchedButForItsGeneration) {
+  struct Object {
+    uint64_t words[4];
+  };
+  Slab<Object> slab(2);
+  Object* object = slab.create();
+  const Handle<Object> handle = slab.handleOf(object);
+  slab.destroy(object);
+  EXPECT_TRUE(__asan_address_is_poisoned(&object->words[0]));
+  EXPECT_TRUE(__asan_address_is_poisoned(&object->words[3]));
+  EXPECT_EQ(slab.find(handle), nullptr);
+}
+#endif
+
 TEST(BlockSlab, RunsDryAndHandsOutTheLastReturnedFirst) {
   BlockSlab slab(64, 2);
   void* a = slab.take();
@@ -123,6 +149,25 @@ TEST(Slab, AStaleHandleFindsAnotherGeneration) {
   EXPECT_NE(slab.generation(again), generation);
   slab.destroy(again);
   EXPECT_EQ(slab.used(), 0u);
+}
+
+TEST(Slab, AStaleHandleFindsNothingEvenIfItsPlaceHasAnotherTenant) {
+  Slab<std::string> slab(2);
+  EXPECT_EQ(slab.find({}), nullptr) << "no object at all";
+  std::string* text = slab.create("one");
+  const Handle<std::string> handle = slab.handleOf(text);
+  const uint32_t index = slab.indexOf(text);
+  EXPECT_EQ(slab.find(handle), text);
+  EXPECT_EQ(slab.at(index, handle.generation), text);
+  EXPECT_EQ(slab.at(index + 1, handle.generation), nullptr) << "a place that was never used";
+  slab.destroy(text);
+  EXPECT_EQ(slab.find(handle), nullptr);
+  std::string* tenant = slab.create("two");
+  ASSERT_EQ(tenant, text);
+  EXPECT_EQ(slab.find(handle), nullptr);
+  EXPECT_EQ(slab.at(index, handle.generation), nullptr);
+  EXPECT_EQ(slab.find(slab.handleOf(tenant)), tenant);
+  slab.destroy(tenant);
 }
 
 TEST(Ring, WrapsAround) {

@@ -36,6 +36,9 @@ class ByteQueue {
   ByteQueue& operator=(const ByteQueue&) = delete;
   ~ByteQueue() { clear(); }
 
+  // So many bytes of each block are no room for bytes.
+  static constexpr size_t block_header = 16;
+
   BlockSlab& blocks() const { return *blocks_; }
 
   bool empty() const { return size_ == 0; }
@@ -52,14 +55,22 @@ class ByteQueue {
     const size_t all = room();
     if (!blocks_->isScarce()) [[likely]]
       return all;
-    return std::min(all, tail_ == nullptr ? payload() : tailRoom());
+    const size_t own = tail_ != nullptr ? tailRoom() : is_bulk_held_ ? 0 : payload();
+    return std::min(all, own > spare_ ? own - spare_ : 0);
   }
+  // How many bytes may be that must be said at any price.
+  size_t lastRoom() const { return roomBeyond(left_to_others_ / 2); }
+  // Bytes that are read from this queue are written into another one, in blocks of the same slab, with at most `bytes`
+  // more for each block: where blocks are scarce so much of one stays free, for the bytes of one to fit into one.
+  void spareOfBlock(uint16_t bytes) { spare_ = bytes; }
+  // While that other queue has a block, bulk gets none here where blocks are scarce: one is held for both.
+  void holdBulk(bool on) { is_bulk_held_ = on; }
   bool isScarce() const { return blocks_->isScarce(); }
   // Bytes of memory held, in whole blocks.
   size_t heldBytes() const { return size_t{block_count_} * blocks_->blockSize(); }
 
-  // Appends all of `bytes` or, when the slab cannot hold them, nothing; returns whether it did. What must be said at
-  // any price may use half of what is left to others.
+  // Appends all of `bytes` or, when the slab cannot hold them, nothing; returns whether it did. Bytes that must be sent
+  // at any price may use half of what is left to others.
   bool append(Bytes bytes) {
     if (bytes.empty()) return true;  // its data may be null, which memcpy must not be given
     if (bytes.size() <= tailRoom()) [[likely]] {
@@ -107,7 +118,6 @@ class ByteQueue {
 
   // While on, consumed blocks are kept. Turning it off frees what is already consumed.
   void retain(bool on);
-  bool isRetaining() const { return retain_; }
   size_t retainedBytes() const { return retained_; }
   // Makes every retained byte unread again. Only while retaining.
   void rewind();
@@ -120,7 +130,7 @@ class ByteQueue {
   // Fewer bytes are copied sooner than another block and another piece of a gathered write are made.
   static constexpr size_t fewest_lent = 8192;
 
-  // What is in a block whose bytes are lent, instead of bytes.
+  // The content of a block whose bytes are lent, instead of bytes.
   struct Lent {
     const uint8_t* start;
     ByteLender* lender;
@@ -134,7 +144,8 @@ class ByteQueue {
     Lent& lent() { return *reinterpret_cast<Lent*>(this + 1); }
     const uint8_t* text() { return is_lent ? lent().start : own(); }
   };
-  size_t payload() const { return blocks_->blockSize() - sizeof(Block); }
+  static_assert(sizeof(Block) == block_header);
+  size_t payload() const { return blocks_->blockSize() - block_header; }
   size_t tailRoom() const { return tail_ == nullptr || tail_->is_lent ? 0 : payload() - tail_->end; }
   size_t roomBeyond(size_t kept) const {
     const size_t available = blocks_->available();
@@ -155,6 +166,8 @@ class ByteQueue {
   uint32_t left_to_others_ = 0;
   uint32_t block_count_ = 0;
   uint32_t retain_from_ = 0;  // where head_ began when retaining did: what was consumed before does not come back
+  uint16_t spare_ = 0;
+  bool is_bulk_held_ = false;
   bool retain_ = false;
 };
 

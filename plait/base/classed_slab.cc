@@ -4,6 +4,11 @@ namespace plait {
 
 ClassedSlab::ClassedSlab(size_t count) : memory_(count * largest), chunks_(count * sizeof(Chunk)), count_(count) {}
 
+ClassedSlab::~ClassedSlab() {
+  // The addresses may be mapped anew.
+  if (memory_.data() != nullptr) unpoison(memory_.data(), bumped_ * largest);
+}
+
 size_t ClassedSlab::bytesFor(size_t count) {
   constexpr size_t page_size = 4096;
   return count * largest + (count * sizeof(Chunk) + page_size - 1) / page_size * page_size;
@@ -51,7 +56,9 @@ uint8_t* ClassedSlab::take(size_t size) {
   if (taken.free == 0) unlink(index);
   used_ += 1;
   if (used_ > peak_) peak_ = used_;
-  return memory_.data() + index * largest + static_cast<size_t>(block) * size;
+  uint8_t* const memory = memory_.data() + index * largest + static_cast<size_t>(block) * size;
+  unpoison(memory, size);
+  return memory;
 }
 
 void ClassedSlab::give(uint8_t* block) {
@@ -66,6 +73,7 @@ void ClassedSlab::give(uint8_t* block) {
   PLAIT_ASSERT((given.free & bit) == 0);
   if (given.free == 0) link(index);
   given.free |= bit;
+  poison(block, size);
   used_ -= 1;
   if (given.free != allFree(given.class_index)) return;
   unlink(index);

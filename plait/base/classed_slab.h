@@ -4,8 +4,8 @@
 //   8 KiB chunk │ 128 │ 128 │ … 64 of them        │ 512 │ 512 │ … 16        │ 8192 │
 //
 // A chunk in use holds at least one block. So there are never more chunks than blocks, and take() cannot fail for
-// whoever holds fewer blocks than the slab was made for, whatever their sizes were before: what grows with its
-// contents needs no reserve for each class.
+// owners that hold fewer blocks than the slab was made for, whatever their sizes were before: memory that grows with
+// its contents needs no reserve for each class.
 #pragma once
 
 #include <bit>
@@ -22,6 +22,7 @@ class ClassedSlab {
 
   // `count` blocks may be held at once, each as large as it likes.
   explicit ClassedSlab(size_t count);
+  ~ClassedSlab();
 
   // The size of the smallest class that holds `size` bytes, at most `largest`.
   static constexpr size_t roundUp(size_t size) { return size <= smallest ? smallest : std::bit_ceil(size); }
@@ -35,7 +36,7 @@ class ClassedSlab {
   size_t peak() const { return peak_; }
   size_t capacity() const { return count_; }
   size_t reservedBytes() const { return memory_.size() + chunks_.size(); }
-  // What a slab for `count` blocks reserves.
+  // The bytes that a slab for `count` blocks reserves.
   static size_t bytesFor(size_t count);
   void prefault() {
     memory_.prefault();

@@ -16,6 +16,10 @@ const char* errorCodeName(ErrorCode code) {
       return "message_too_large";
     case ErrorCode::body_aborted:
       return "body_aborted";
+    case ErrorCode::not_served:
+      return "not_served";
+    case ErrorCode::forwarding_loop:
+      return "forwarding_loop";
     case ErrorCode::refused_stream:
       return "refused_stream";
     case ErrorCode::goaway_unprocessed:
@@ -28,6 +32,8 @@ const char* errorCodeName(ErrorCode code) {
       return "stream_reset";
     case ErrorCode::connection_lost:
       return "connection_lost";
+    case ErrorCode::connection_stale:
+      return "connection_stale";
     case ErrorCode::protocol_error:
       return "protocol_error";
     case ErrorCode::idle_timeout:
@@ -44,6 +50,8 @@ const char* errorCodeName(ErrorCode code) {
       return "resolve_failed";
     case ErrorCode::tls_failed:
       return "tls_failed";
+    case ErrorCode::ejected:
+      return "ejected";
     case ErrorCode::pool_exhausted:
       return "pool_exhausted";
     case ErrorCode::no_memory:
@@ -124,6 +132,8 @@ const char* faultName(Fault fault) {
       return "body_timeout";
     case Fault::window_timeout:
       return "window_timeout";
+    case Fault::stuck_upload:
+      return "stuck_upload";
     case Fault::not_reading:
       return "not_reading";
     case Fault::ping_timeout:
@@ -134,6 +144,8 @@ const char* faultName(Fault fault) {
       return "no_memory";
     case Fault::evicted:
       return "evicted";
+    case Fault::address_share:
+      return "address_share";
   }
   return "unknown";
 }

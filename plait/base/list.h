@@ -49,6 +49,7 @@ class List {
 
   bool empty() const { return head_.next_ == &head_; }
   T* front() { return empty() ? nullptr : owner(head_.next_); }
+  const T* front() const { return const_cast<List*>(this)->front(); }
   T* back() { return empty() ? nullptr : owner(head_.previous_); }
 
   void pushBack(T& item) { insertBefore(head_, item.*Member); }
@@ -67,6 +68,8 @@ class List {
     ListNode* node = (item.*Member).next_;
     return node == &head_ ? nullptr : owner(node);
   }
+
+  const T* next(const T& item) const { return const_cast<List*>(this)->next(const_cast<T&>(item)); }
 
   // Moves every node of `other` behind ours.
   void spliceBack(List& other) {

@@ -1,4 +1,4 @@
-// A bounded FIFO over memory reserved at start. Pushing into a full ring is a bug of whoever sized it.
+// A bounded FIFO over memory reserved at start. Pushing into a full ring is a bug of the code that sized it.
 #pragma once
 
 #include <bit>
@@ -26,7 +26,7 @@ class Ring {
   T pop() {
     PLAIT_ASSERT(!empty());
     const T item = items()[head_++ & mask_];
-    // What is mostly empty uses the same memory again, not all that was reserved.
+    // A ring that is mostly empty uses the same memory again, not all that was reserved.
     if (empty()) head_ = tail_ = 0;
     return item;
   }

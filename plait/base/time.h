@@ -13,8 +13,4 @@ inline constexpr int64_t ns_per_s = 1'000'000'000;
 using TimeNs = int64_t;
 inline constexpr TimeNs never_ns = INT64_MAX;
 
-inline constexpr TimeNs afterMs(TimeNs now_ns, int64_t delay_ms) {
-  return delay_ms < 0 ? never_ns : now_ns + delay_ms * ns_per_ms;
-}
-
 }  // namespace plait

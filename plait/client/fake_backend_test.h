@@ -1,4 +1,5 @@
-// A backend for the pool's tests, in the same event loop as the pool: it says what a test wants it to say.
+// A backend for the tests of pool and cluster: it says what a test wants it to say. It lives in the pool's event loop
+// and uses the pool's memory, or, where that matters, those of a World of its own (runBoth).
 #pragma once
 
 #include <arpa/inet.h>
@@ -17,7 +18,7 @@
 
 namespace plait {
 
-// What a worker would own, small.
+// The parts that a worker would own, small.
 struct World {
   explicit World(IoKind kind) {
     limits.exchanges = 512;
@@ -25,14 +26,14 @@ struct World {
     auto made = makeBackend(kind, buffers, mailbox, &resolver);
     PLAIT_ASSERT(made.has_value());
     backend = std::move(*made);
-    io.emplace(*backend, buffers, IoConfig{.frame_count = 4096, .ready_count = 8192});
+    io.emplace(*backend, buffers, IoConfig{.frames = FrameCounts::evenly(4096)});
   }
   // Turns the loop until `done`; false when that takes longer than `at_most_ms`.
   bool runUntil(const std::function<bool()>& done, int64_t at_most_ms = 10'000) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(at_most_ms);
     while (!done()) {
       if (std::chrono::steady_clock::now() > end) return false;
-      io->turn(io->nowNs() + 20 * ns_per_ms);
+      io->turn(io->nowNs() + 2 * ns_per_ms);
     }
     return true;
   }
@@ -51,6 +52,16 @@ struct World {
   std::optional<Io> io;
 };
 
+// Turns two loops, as if they were two processes, until `done`; false when that takes longer than `at_most_ms`.
+inline bool runBoth(World& one, World& other, const std::function<bool()>& done, int64_t at_most_ms = 10'000) {
+  return one.runUntil(
+      [&] {
+        other.io->turn(other.io->nowNs() + ns_per_ms);
+        return done();
+      },
+      at_most_ms);
+}
+
 class FakeBackend {
  public:
   struct Behaviour {
@@ -62,8 +73,12 @@ class FakeBackend {
     uint32_t reset_with = 0;     // answers with RST_STREAM of this code
     uint32_t hang_up_after = 0;  // closes instead of answering that many requests
     uint32_t garbage_after = 0;  // says what is no frame instead of answering that many requests
-    bool answers = true;         // else streams stay open
-    bool reads = true;           // else nothing is read after the first request
+    uint32_t status = 200;
+    bool answers = true;             // else streams stay open until answerAll()
+    bool holds_body = false;         // of an answer the head is sent, and the end by answerAll()
+    bool hangs_up_on_reuse = false;  // closes a connection instead of answering a second request on it
+    bool is_mute = false;            // HTTP/2 is read, and nothing said
+    bool reads = true;               // else nothing is read after the first request
   };
 
   explicit FakeBackend(World& world) : world_(world) {
@@ -108,6 +123,14 @@ class FakeBackend {
     for (Peer& peer : peers_) peer.sock.abort(connectionError(ErrorCode::shutting_down, "the test hangs up"));
   }
 
+  // Ends every answer that is owed.
+  void answerAll() {
+    for (Peer& peer : peers_) {
+      for (const Peer::Owed& owed : std::exchange(peer.owed, {})) finish(peer, owed);
+      peer.sock.flushLater();
+    }
+  }
+
   // In the order in which the connections came.
   std::vector<uint32_t> requestsByConnection() const {
     std::vector<uint32_t> counts;
@@ -121,6 +144,7 @@ class FakeBackend {
   uint32_t requests = 0;
   uint32_t executed = 0;  // requests that were not refused
   uint32_t resets = 0;
+  uint32_t goaways = 0;
 
  private:
   struct Peer final : UltraSock::Owner {
@@ -134,6 +158,12 @@ class FakeBackend {
     h2::Session session;
     std::list<h2::Stream> streams;
     uint32_t requests = 0;
+    bool is_tunnel = false;  // gives back what it gets
+    struct Owed {
+      h2::Stream* stream;  // null over HTTP/1.1
+      bool is_begun;       // the head has been sent
+    };
+    std::vector<Owed> owed;
   };
 
   void onAccept(int fd) {
@@ -146,7 +176,7 @@ class FakeBackend {
     peer.sock.adopt(fd);
     if (backend.behaviour.speaks == Behaviour::Speaks::h2) {
       peer.session.start();
-      peer.sock.flushLater();
+      if (!backend.behaviour.is_mute) peer.sock.flushLater();
     }
     bool goes_on = true;
     while (goes_on) {
@@ -154,6 +184,7 @@ class FakeBackend {
       if (!bytes || bytes->empty()) break;
       goes_on = backend.behaviour.speaks == Behaviour::Speaks::h2 ? backend.onH2(peer, *bytes)
                                                                   : backend.onHttp1(peer, *bytes);
+      if (backend.behaviour.is_mute) continue;
       peer.sock.flushLater();
       while (goes_on && !backend.behaviour.reads && peer.requests != 0 && !peer.sock.isAborted()) {
         co_await sleepUntil(io.nowNs() + 10 * ns_per_ms, io);
@@ -168,23 +199,66 @@ class FakeBackend {
 
   bool onHttp1(Peer& peer, Bytes bytes) {
     const std::string_view text = asText(bytes);
+    if (peer.is_tunnel) {
+      PLAIT_ASSERT(peer.sock.output().append(bytes));
+      return true;
+    }
     const bool is_request = !text.starts_with("PRI ");
     if (behaviour.speaks == Behaviour::Speaks::nothing && !is_request) return true;
-    if (is_request) {
-      requests += 1;
-      executed += 1;
-      peer.requests += 1;
-      if (behaviour.hang_up_after != 0) {
-        behaviour.hang_up_after -= 1;
-        return false;
-      }
+    if (!is_request) {
+      say(peer, "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+      return false;
     }
-    const std::string_view answer = is_request
-                                        ? "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-                                        : "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-    PLAIT_ASSERT(peer.sock.output().append(asBytes(answer)));
-    return is_request;
+    requests += 1;
+    peer.requests += 1;
+    if (!hasToAnswer(peer)) return false;
+    executed += 1;
+    peer.is_tunnel = text.find("websocket") != std::string_view::npos;
+    if (peer.is_tunnel) {
+      say(peer, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    } else {
+      begin(peer, nullptr);
+    }
+    return true;
   }
+
+  // False where the connection ends instead.
+  bool hasToAnswer(const Peer& peer) {
+    if (behaviour.hangs_up_on_reuse && peer.requests > 1) return false;
+    if (behaviour.hang_up_after == 0) return true;
+    behaviour.hang_up_after -= 1;
+    executed += 1;
+    return false;
+  }
+
+  void begin(Peer& peer, h2::Stream* stream) {
+    if (behaviour.answers) sayHead(peer, stream, !behaviour.holds_body);
+    if (behaviour.answers && !behaviour.holds_body) {
+      end(peer, stream);
+    } else {
+      peer.owed.push_back({stream, behaviour.answers});
+    }
+  }
+  void finish(Peer& peer, const Peer::Owed& owed) {
+    if (!owed.is_begun) {
+      sayHead(peer, owed.stream, true);
+    } else if (owed.stream != nullptr) {
+      PLAIT_ASSERT(peer.session.sendEnd(*owed.stream));
+    }
+    end(peer, owed.stream);
+  }
+  void sayHead(Peer& peer, h2::Stream* stream, bool is_whole) {
+    const std::string status = std::to_string(behaviour.status);
+    if (stream == nullptr) return say(peer, "HTTP/1.1 " + status + " \r\ncontent-length: 2\r\n\r\n");
+    peer.session.beginHeaders();
+    peer.session.addField(http::FieldName::pseudo_status, status);
+    peer.session.endHeaders(*stream, is_whole);
+  }
+  void end(Peer& peer, h2::Stream* stream) {
+    if (stream == nullptr) return say(peer, "ok");
+    peer.session.release(*stream);
+  }
+  static void say(Peer& peer, std::string_view text) { PLAIT_ASSERT(peer.sock.output().append(asBytes(text))); }
 
   bool onH2(Peer& peer, Bytes bytes) {
     h2::Event event;
@@ -198,10 +272,16 @@ class FakeBackend {
           break;
         case h2::Event::Kind::stream_error:
           resets += 1;
-          if (event.stream != nullptr) peer.session.release(*event.stream);
+          if (event.stream != nullptr) {
+            std::erase_if(peer.owed, [&](const Peer::Owed& owed) { return owed.stream == event.stream; });
+            peer.session.release(*event.stream);
+          }
           break;
         case h2::Event::Kind::data:
           peer.session.credit(event.stream, event.data.size());
+          break;
+        case h2::Event::Kind::goaway:
+          goaways += 1;
           break;
         default:
           break;
@@ -217,13 +297,10 @@ class FakeBackend {
       peer.session.refuse(event.stream_id, h2::H2Error::refused_stream);
       return true;
     }
-    executed += 1;
     h2::Stream& stream = peer.streams.emplace_back();
     peer.session.accept(stream);
-    if (behaviour.hang_up_after != 0) {
-      behaviour.hang_up_after -= 1;
-      return false;
-    }
+    if (!hasToAnswer(peer)) return false;
+    executed += 1;
     if (behaviour.garbage_after != 0) {
       behaviour.garbage_after -= 1;
       PLAIT_ASSERT(peer.sock.output().append(asBytes(std::string_view("no frame has this length"))));
@@ -234,12 +311,7 @@ class FakeBackend {
       peer.session.release(stream);
       return true;
     }
-    if (behaviour.answers) {
-      peer.session.beginHeaders();
-      peer.session.addField(http::FieldName::pseudo_status, "200");
-      peer.session.endHeaders(stream, true);
-      peer.session.release(stream);
-    }
+    begin(peer, &stream);
     if (behaviour.goaway_after != 0 && peer.requests == behaviour.goaway_after) {
       peer.session.refuseAbove(event.stream_id);
       peer.session.sendGoaway(event.stream_id, h2::H2Error::no_error);

@@ -16,10 +16,29 @@ bool switchesTo(const http::FieldList& fields, std::string_view protocol) {
   return http::equalsIgnoreCase(fields.value(http::FieldName::upgrade), protocol);
 }
 
+// How many seconds a server keeps an idle connection by its Keep-Alive field (RFC 2068 §19.7.1.1), which many send
+// although no later RFC has it; -1 where it does not say.
+int64_t keepAliveSeconds(const http::FieldList& fields) {
+  constexpr std::string_view parameter = "timeout=";
+  std::string_view list = fields.value(http::FieldName::keep_alive);
+  std::string_view element;
+  while (http::nextListElement(list, element)) {
+    if (element.size() <= parameter.size() || !http::equalsIgnoreCase(element.substr(0, parameter.size()), parameter))
+      continue;
+    int64_t seconds = 0;
+    for (const char digit : element.substr(parameter.size())) {
+      if (digit < '0' || digit > '9' || seconds > 1'000'000) return -1;
+      seconds = seconds * 10 + (digit - '0');
+    }
+    return seconds;
+  }
+  return -1;
+}
+
 }  // namespace
 
 H1UpstreamStream::H1UpstreamStream(ConnectionPool& pool, H1Connection& connection)
-    : UpstreamStream(pool, connection.backendIdx(), pool.memory()), connection_(&connection) {
+    : UpstreamStream(pool, connection.endpointId(), pool.memory()), connection_(&connection) {
   response_pipe.setProducer(this);
 }
 
@@ -29,7 +48,7 @@ void H1UpstreamStream::onConsumed(size_t) {
 
 void H1UpstreamStream::onConsumerGone(const Error& error) {
   if (connection_ == nullptr) return;
-  // Whatever its client did, the backend is not to blame for it.
+  // The client's side has ended this: it is no fault of the backend.
   connection_->breakOff(connectionError(ErrorCode::cancelled, error.reason));
 }
 
@@ -59,10 +78,8 @@ bool H1UpstreamStream::onBodyEnd(const http::FieldList* trailers) {
   H1Connection& connection = *connection_;
   if (connection.phase_ == H1Connection::Phase::tunnel) {
     connection.sock_.endOutput();
-    // With one end closed, the other is not kept open for as long as a silent tunnel may be.
-    connection.silence_ms_ = pool_.timeouts().stream_idle_ms;
-    connection.showLife();
-    connection.armTimer(deadline_ns);
+    connection.onHalfClosed();
+    if (connection.paused_reader_) pool_.io().ready(std::exchange(connection.paused_reader_, nullptr));
     return true;
   }
   if (Status status = connection.writer_.finish(connection.sock_.output(), trailers); !status) {
@@ -92,14 +109,16 @@ void H1UpstreamStream::abandon(const Error& error) {
   response_pipe.setProducer(nullptr);
   response_pipe.cancel(error);
   if (connection_ == nullptr) return pool_.h1Streams().destroy(this);
-  // The rest of the answer could not be told from the next one.
+  // The rest of this answer could not be told from the next one.
   H1Connection& connection = *connection_;
   connection.retire(connectionError(ErrorCode::cancelled, "the response was given up"));
   connection.finishStream();
 }
 
-H1Connection::H1Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock& sock)
-    : Connection(pool, backend_idx, sock), input_(sock, pool.memory().headers.classes()) {
+H1Connection::H1Connection(ConnectionPool& pool, Endpoint& endpoint, UltraSock& sock)
+    : Connection(pool, endpoint, sock, true), input_(sock, pool.memory().headers.classes()) {
+  limits_.fields_size = pool.limits().header_bytes;
+  limits_.field_count = pool.limits().header_fields;
   sock.setLowWater(pool.limits().send_queue_bytes / 2);
 }
 
@@ -107,34 +126,49 @@ void H1Connection::request(RequestOp& op) {
   unreserve();
   const http::RequestHead& head = *op.head;
   if (!isReady() || stream_ != nullptr) {
-    return pool_.finished(op, fail(streamError(ErrorCode::never_sent, "the connection admits no request")));
+    return pool_.failed(op, streamError(ErrorCode::never_sent, "the connection admits no request"));
+  }
+  const bool is_tunnel = !head.protocol.empty();
+  if (is_tunnel && !pool_.openTunnel()) {
+    PLAIT_RARE("every tunnel that is allowed is open");
+    return pool_.failed(op, streamError(ErrorCode::no_memory,
+                                        "every tunnel that limits.upstream_connections allows, half of it, is open"));
   }
   H1UpstreamStream* stream = pool_.h1Streams().create(pool_, *this);
   if (stream == nullptr) {
-    return pool_.finished(op, fail(streamError(ErrorCode::no_memory, "no memory is left for another request")));
+    if (is_tunnel) pool_.closeTunnel();
+    return pool_.failed(op, streamError(ErrorCode::no_memory, "no memory is left for another request"));
   }
   start_position_ = sock_.position();
   auto framing = h1::writeRequestHead(sock_.output(), head);
   if (!framing) {
+    if (is_tunnel) pool_.closeTunnel();
     pool_.h1Streams().destroy(stream);
-    return pool_.finished(op, fail(framing.error()));
+    return pool_.failed(op, framing.error());
   }
   stream_ = stream;
+  holds_tunnel_ = is_tunnel;
+  is_reused_ = has_answered_;
   stream->op = &op;
-  stream->deadline_ns = op.options->deadline_ns;
+  stream->client = op.options->claim.client;
+  stream->deadline_ns = op.deadline_ns;
   op.stream = stream;
   phase_ = Phase::head;
   scanned_ = 0;
   interim_count_ = 0;
   writer_.start(*framing, head.content_length);
-  streamStarted();
+  streamStarted(op, *stream);
   sock_.flushLater();
   armTimer(stream->deadline_ns);
-  // What goes through a tunnel begins when the backend has agreed to it.
+  // A tunnel's bytes begin when the backend has agreed to it.
   if (!head.end_stream && head.protocol.empty() && op.options->body != nullptr) {
     stream->request_pipe = op.options->body;
     op.options->body->attach(*stream);
   }
+}
+
+void H1Connection::forEachStream(void (*use)(void* context, UpstreamStream& stream), void* context) {
+  if (stream_ != nullptr) use(context, *stream_);
 }
 
 void H1Connection::onOutputDrained() {
@@ -143,7 +177,7 @@ void H1Connection::onOutputDrained() {
 
 void H1Connection::showLife() {
   if (stream_ == nullptr) return;
-  // Until the head is there its own deadline counts, which a backend that takes the request has not missed.
+  // Until the head comes its own deadline counts, which begins anew while the backend takes the request.
   if (phase_ == Phase::head) {
     stream_->deadline_ns = stream_->op->options->deadlineAfterProgress(pool_.io().nowNs(), stream_->deadline_ns);
     return;
@@ -155,7 +189,7 @@ TimeNs H1Connection::checkStreams(TimeNs now_ns) {
   if (stream_ == nullptr) return never_ns;
   if (stream_->deadline_ns > now_ns) return stream_->deadline_ns;
   if (phase_ == Phase::body && stream_->response_pipe.bufferedBytes() != 0) {
-    // A stream whose client does not read is that client's affair.
+    // A response that waits for its client is no fault of the backend.
     showLife();
     return stream_->deadline_ns;
   }
@@ -172,24 +206,31 @@ void H1Connection::finishStream() {
   stream->closed = true;
   stream->connection_ = nullptr;
   stream->response_pipe.setProducer(nullptr);
-  if (!stream->borrowed && stream->op == nullptr) pool_.h1Streams().destroy(stream);
-  streamEnded();
+  if (std::exchange(holds_tunnel_, false)) pool_.closeTunnel();
+  const bool is_wanted = stream->borrowed || stream->op != nullptr;
+  streamEnded(*stream);
+  if (!is_wanted) pool_.h1Streams().destroy(stream);
 }
 
 void H1Connection::failStream(const Error& error) {
   H1UpstreamStream* stream = stream_;
   if (stream == nullptr) return;
-  if (stream->request_pipe != nullptr) std::exchange(stream->request_pipe, nullptr)->detach();
+  if (error.reach == Reach::connection) noteBroken();
+  http::Pipe* const request = std::exchange(stream->request_pipe, nullptr);
   RequestOp* op = std::exchange(stream->op, nullptr);
   if (op != nullptr) {
     op->stream = nullptr;
-  } else {
+  } else if (!stream->response_pipe.isEnded()) {
     stream->response_pipe.abort(error);
+  } else if (request != nullptr) {
+    // Only the client's direction of a tunnel was left: the backend's had ended in good order.
+    request->cancel(error);
   }
+  if (request != nullptr) request->detach();
   // The connection is dead before a repeated request looks for one.
   retire(connectionError(error.code, error.reason, error.detail));
   finishStream();
-  if (op != nullptr) pool_.finished(*op, fail(error));
+  if (op != nullptr) pool_.failed(*op, error);
 }
 
 Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head) {
@@ -214,15 +255,24 @@ Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head
       PLAIT_ASSERT(stream.head.fields.add(field.name, field.value, field.id, field.never_indexed));
     }
   }
-  // 426 has to say which protocol is asked for (RFC 9110 §7.8): one that plait would tunnel is asked for in its place.
+  // 426 has to name the protocol that is asked for (RFC 9110 §7.8). Upgrade is hop-by-hop, so plait adds one of its own
+  // for a protocol that it would tunnel.
   const std::string_view wanted = head.status == 426 ? h1::tunnelProtocol(head.fields) : std::string_view();
   if (!wanted.empty()) PLAIT_ASSERT(stream.head.fields.add("upgrade", wanted, http::FieldName::upgrade));
   keep_alive_ = parse.keep_alive;
+  // A request must not meet the close, so the last second is not used.
+  if (const int64_t seconds = keepAliveSeconds(head.fields); seconds >= 0) {
+    if (seconds <= 1) keep_alive_ = false;
+    limitIdle((seconds - 1) * 1000);
+  }
   has_answered_ = true;
+  if (holds_tunnel_ && !is_tunnel) pool_.closeTunnel();
+  holds_tunnel_ = is_tunnel;
   stream.op = nullptr;
   op.stream = nullptr;
   stream.borrowed = true;
   phase_ = is_tunnel ? Phase::tunnel : Phase::body;
+  noteAnswered(op, head.status);
   silence_ms_ = is_tunnel ? pool_.timeouts().tunnel_idle_ms : pool_.timeouts().stream_idle_ms;
   showLife();
   armTimer(stream.deadline_ns);
@@ -230,11 +280,12 @@ Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head
     retire(connectionError(ErrorCode::cancelled, "the connection has become a tunnel"));
     writer_.start(h1::BodyFraming::until_close, http::unknown_length);
     stream.request_pipe = op.options->body;
-    pool_.finished(op, static_cast<UpstreamStream*>(&stream));
+    pool_.answered(op, stream);
     if (stream.request_pipe != nullptr) stream.request_pipe->attach(stream);
     return {};
   }
-  // What is nominated concerns trailers, too, and the names are gone with the head: they are kept beside its fields.
+  // Nominated names concern trailers, too. They are views of the head's bytes, which go, so they are kept beside its
+  // fields.
   nominated_ = parse.connection;
   for (size_t i = 0; i < nominated_.nominated_count; ++i) {
     nominated_.nominated[i] = stream.head.fields.keep(parse.connection.nominated[i]);
@@ -244,7 +295,7 @@ Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head
   decoder_.start(parse.framing, head.content_length, limits_, &nominated_);
   const bool ends = decoder_.isDone();
   if (ends) (void)stream.response_pipe.push({}, true);
-  pool_.finished(op, static_cast<UpstreamStream*>(&stream));
+  pool_.answered(op, stream);
   if (ends) onResponseEnd();
   return {};
 }
@@ -257,7 +308,7 @@ void H1Connection::onResponseEnd() {
   }
   if (keep_alive_ && is_request_sent && !input_.empty()) {
     PLAIT_RARE("bytes behind a response");
-    pool_.noteFault(backend_idx_,
+    pool_.noteFault(endpointId(),
                     connectionError(ErrorCode::protocol_error, "the backend sent bytes that nobody asked for"));
   }
   const bool is_reusable = is_request_sent && keep_alive_ && input_.empty();
@@ -267,9 +318,9 @@ void H1Connection::onResponseEnd() {
 
 Status H1Connection::feedHead(bool& needs_more) {
   if (!has_answered_ && !input_.empty() && input_.bytes().front() == 0) {
-    // No response begins with a zero byte, but SETTINGS do: whoever speaks HTTP/2 has not read our request.
+    // No response begins with a zero byte, but SETTINGS do: a server that speaks HTTP/2 has not read our request.
     const bool insists = stream_ != nullptr && stream_->op->needs_http_1_1;
-    if (insists ? pool_.waivesTunnel(*stream_->op) : pool_.doubtHttp1(backend_idx_)) {
+    if (insists ? pool_.waivesTunnel(*stream_->op) : pool_.doubtHttp1(endpoint_, true)) {
       PLAIT_RARE("an answer over HTTP/1.1 is HTTP/2");
       return fail(connectionError(ErrorCode::refused_stream, "the backend speaks HTTP/2 by now"));
     }
@@ -283,7 +334,12 @@ Status H1Connection::feedHead(bool& needs_more) {
   // Nothing suspends between parsing and copying, so all connections of the worker may share this memory.
   head.fields = http::FieldList(pool_.scratch().fields);
   auto parse = h1::parseResponseHead(input_.bytes(), scanned_, head, stream_->op->head->method, limits_);
-  if (!parse) return fail(connectionError(ErrorCode::protocol_error, parse.error().error.reason));
+  if (!parse) {
+    // A head that is too large would be so again.
+    const Error& error = parse.error().error;
+    const bool is_too_large = error.code == ErrorCode::message_too_large || error.code == ErrorCode::no_memory;
+    return fail(connectionError(is_too_large ? ErrorCode::message_too_large : ErrorCode::protocol_error, error.reason));
+  }
   needs_more = !parse->complete;
   if (needs_more) return {};
   input_.bytes() = input_.bytes().subspan(parse->consumed);
@@ -332,6 +388,10 @@ Status H1Connection::feedBody(bool& needs_more) {
 
 Status H1Connection::feed() {
   bool needs_more = false;
+  if (!input_.empty()) {
+    noteHeard();
+    is_reused_ = false;
+  }
   while (!needs_more && !sock_.isAborted()) {
     Status status;
     switch (phase_) {
@@ -358,11 +418,10 @@ Status H1Connection::feed() {
   return {};
 }
 
-// What may wait for a client is what `limits.h` reserves for each exchange; one whole read must fit as well.
+// As many bytes may wait for a client as each exchange has blocks for; one whole read must fit as well.
 bool H1Connection::isReaderPaused() const {
   return stream_ != nullptr && (phase_ == Phase::body || phase_ == Phase::tunnel) &&
-         stream_->response_pipe.bufferedBytes() + pool_.limits().receive_buffer_size >
-             pool_.limits().upstream_stream_window;
+         stream_->response_pipe.bufferedBytes() + pool_.limits().receive_buffer_size > pool_.limits().responseBytes();
 }
 
 void H1Connection::onBrokenOff() {
@@ -373,12 +432,28 @@ void H1Connection::wakeReader() {
   if (paused_reader_ && !isReaderPaused()) pool_.io().ready(std::exchange(paused_reader_, nullptr));
 }
 
+// With one end closed, the other is not kept open for as long as a silent tunnel may be.
+void H1Connection::onHalfClosed() {
+  silence_ms_ = pool_.timeouts().stream_idle_ms;
+  showLife();
+  armTimer(stream_->deadline_ns);
+}
+
+bool H1Connection::isHalfOpen() const {
+  if (phase_ != Phase::tunnel || sock_.isAborted() || sock_.isReset()) return false;
+  return stream_->request_pipe != nullptr && !stream_->request_pipe->isFinished();
+}
+
+void H1Connection::onPeerClosed() {
+  if (sock_.isReset()) onBrokenOff();
+}
+
 Status H1Connection::onEndOfStream() {
   const Error lost = connectionError(ErrorCode::connection_lost, "the backend closed the connection");
   if (phase_ == Phase::tunnel) {
     PLAIT_RARE("a tunnel ends");
     (void)stream_->response_pipe.push({}, true);
-    if (stream_ != nullptr) finishStream();
+    if (stream_ != nullptr) onHalfClosed();
     return {};
   }
   if (phase_ != Phase::body) return fail(lost);
@@ -392,6 +467,14 @@ struct H1Connection::ResumeAwaiter {
   H1Connection& connection;
   explicit ResumeAwaiter(H1Connection& paused) : connection(paused) {}
   bool await_ready() const { return !connection.isReaderPaused() || connection.sock_.isAborted(); }
+  void await_suspend(std::coroutine_handle<> handle) { connection.paused_reader_ = handle; }
+  void await_resume() const {}
+};
+
+struct H1Connection::ChangeAwaiter {
+  H1Connection& connection;
+  explicit ChangeAwaiter(H1Connection& waiting) : connection(waiting) {}
+  bool await_ready() const { return false; }
   void await_suspend(std::coroutine_handle<> handle) { connection.paused_reader_ = handle; }
   void await_resume() const {}
 };
@@ -412,19 +495,35 @@ Task<void> H1Connection::run(Bytes first, Io& io) {
       auto more = co_await input_.more();
       if (more && *more) continue;
       status = more ? onEndOfStream() : Status(fail(more.error()));
+      // The end of one direction of a tunnel is not the other's.
+      while (status && isHalfOpen()) {
+        PLAIT_RARE("a tunnel is half open");
+        input_.park();
+        co_await ChangeAwaiter(*this);
+      }
+      if (status && phase_ == Phase::tunnel && !sock_.isAborted() && !sock_.isReset()) {
+        hasRun();
+        finishStream();
+        // The client's last bytes still leave.
+        co_await sock_.closeGracefully({.stall_ms = pool_.timeouts().stream_idle_ms, .linger_ms = 0}, io);
+        stopTimer();
+        co_return;
+      }
     }
     if (!status) {
       ended = status.error();
-      pool_.noteFault(backend_idx_, ended);
+      pool_.noteFault(endpointId(), ended);
     }
     break;
   }
   sock_.dropUnoffered();
   retire(ended);
   if (stream_ != nullptr) {
-    if (!has_answered_) (void)pool_.doubtHttp1(backend_idx_);
+    if (!has_answered_) (void)pool_.doubtHttp1(endpoint_, false);
     Error own = errorFor(ended, start_position_);
     own.reach = Reach::connection;
+    // The connection had ended before the request came, as far as can be told. That is no strike against the backend.
+    if (is_reused_ && own.code == ErrorCode::connection_lost) own.code = ErrorCode::connection_stale;
     failStream(own);
   }
   stopTimer();

@@ -3,7 +3,7 @@
 //
 //   idle ── request ──▶ head ── final head ──▶ body ──▶ idle            (kept alive, both messages complete)
 //                        │ 101                  └─────▶ closed          (all else)
-//                        └──▶ tunnel ── either end ──▶ closed
+//                        └──▶ tunnel ── both ends, or a reset ──▶ closed
 //
 // HTTP/1.1 cannot give up a request without its connection: cancellation and deadlines end both.
 #pragma once
@@ -37,13 +37,13 @@ struct H1UpstreamStream final : public UpstreamStream {
 
 class H1Connection final : public Connection {
  public:
-  H1Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock& sock);
+  H1Connection(ConnectionPool& pool, Endpoint& endpoint, UltraSock& sock);
   ~H1Connection() override = default;
 
-  bool isHttp1() const override { return true; }
-  bool isCrowded() const override { return false; }
+  bool isTunnel() const override { return phase_ == Phase::tunnel; }
   void request(RequestOp& op) override;
   void onOutputDrained() override;
+  void onPeerClosed() override;
   Task<void> run(Bytes first, Io& io) override;
 
  private:
@@ -51,14 +51,18 @@ class H1Connection final : public Connection {
   enum class Phase : uint8_t { idle, head, body, tunnel };
 
   TimeNs checkStreams(TimeNs now_ns) override;
+  void forEachStream(void (*use)(void* context, UpstreamStream& stream), void* context) override;
   void onBrokenOff() override;
-  // Uses what was read as far as possible; an error ends the connection.
+  // Parses the bytes that were read, as far as possible; an error ends the connection.
   Status feed();
   Status feedHead(bool& needs_more);
   Status feedBody(bool& needs_more);
   Status onHead(const h1::HeadParse& parse, http::ResponseHead& head);
   // The backend has closed its side: an error if that breaks a message off.
   Status onEndOfStream();
+  // The backend has ended its direction of a tunnel, and the client may still send.
+  bool isHalfOpen() const;
+  void onHalfClosed();
   void onResponseEnd();
   void finishStream();
   void failStream(const Error& error);
@@ -67,6 +71,7 @@ class H1Connection final : public Connection {
   void showLife();
 
   struct ResumeAwaiter;
+  struct ChangeAwaiter;
 
   BufferedInput input_;
   h1::Limits limits_;
@@ -82,6 +87,8 @@ class H1Connection final : public Connection {
   Phase phase_ = Phase::idle;
   bool keep_alive_ = false;
   bool has_answered_ = false;  // in HTTP/1.1
+  bool is_reused_ = false;     // the present request is not its first, and no byte of an answer to it has come
+  bool holds_tunnel_ = false;  // the present request is among the pool's tunnels
 };
 
 }  // namespace plait

@@ -12,13 +12,17 @@ namespace {
 using h2::H2Error;
 using http::FieldName;
 
-// Upstream connections are shared by many clients: what belongs to one of them stays out of the table.
+// Upstream connections are shared by many clients: fields that belong to one of them stay out of the table. So do those
+// whose names nobody here knows, for they may.
 constexpr h2::IndexingRules indexing_rules = {
-    {h2::Indexing::never, {FieldName::authorization, FieldName::proxy_authorization, FieldName::cookie}},
+    {h2::Indexing::never,
+     {FieldName::authorization, FieldName::proxy_authorization, FieldName::cookie, FieldName::client_cert,
+      FieldName::client_cert_chain, FieldName::x_forwarded_client_cert, FieldName::x_request_id,
+      FieldName::x_correlation_id}},
     {h2::Indexing::avoid,
-     {FieldName::content_length, FieldName::x_forwarded_for, FieldName::forwarded, FieldName::x_request_id,
-      FieldName::x_correlation_id, FieldName::traceparent, FieldName::grpc_timeout, FieldName::if_none_match,
-      FieldName::if_modified_since, FieldName::range, FieldName::referer}}};
+     {FieldName::unknown, FieldName::content_length, FieldName::x_forwarded_for, FieldName::forwarded,
+      FieldName::traceparent, FieldName::grpc_timeout, FieldName::if_none_match, FieldName::if_modified_since,
+      FieldName::range, FieldName::referer}}};
 
 // Browsers send each cookie as a field of its own (RFC 9113 §8.2.3), up to 180 of them, and servers bound the number of
 // fields (node: 128). More than a few are sent as the one field that they are; cookies enter no table, so nothing is
@@ -45,11 +49,12 @@ std::string_view joinCrumbs(const http::FieldList& fields, MutableBytes out) {
   return asText(out.first(size));
 }
 
-// The op lies in the frame of whoever waits for it, with what that needs next behind it.
+// The op lies in the frame of the coroutine that waits for it. So many bytes behind it, which the coroutine touches
+// next, are prefetched with it.
 constexpr size_t op_surroundings = 256;
 
-// So many responses are handed to their requests before those go on: few enough that what was written about them is
-// still in the nearest cache.
+// The number of responses that are delivered before the requests that waited for them go on: few enough that their
+// heads are still in the nearest cache then.
 constexpr uint32_t responses_at_once = 4;
 
 // gRPC's servers take PINGs that come within five minutes of silence for an attack.
@@ -71,16 +76,20 @@ Error resetError(H2Error code) {
 }  // namespace
 
 H2UpstreamStream::H2UpstreamStream(ConnectionPool& pool, H2Connection& connection)
-    : UpstreamStream(pool, connection.backendIdx(), pool.memory()), connection_(&connection) {
+    : UpstreamStream(pool, connection.endpointId(), pool.memory()), connection_(&connection) {
   response_pipe.setProducer(this);
 }
 
+H2UpstreamStream::~H2UpstreamStream() {
+  pool_.windows().shrink(0, lent_blocks_);
+}
+
 void H2UpstreamStream::onConsumed(size_t count) {
+  if (!mayReceive() || connection_ == nullptr) giveWindowBack();
   // The connection's credit went back on receipt: one slow reader must not hold up the others.
   if (id == 0 || connection_ == nullptr) return;
-  connection_->session_.creditStream(*this, count);
-  connection_->sock_.flushLater();
-  // While its client did not read the backend could not go on: it gets its time from now on.
+  if (mayReceive()) connection_->onTaken(*this, count);
+  // The backend could not go on while the client did not read: its time begins anew.
   if (head_received) deadline_ns = connection_->silenceEnd();
 }
 
@@ -94,7 +103,7 @@ size_t H2UpstreamStream::onBody(Bytes bytes, bool last) {
   const size_t taken = connection.session_.sendData(*this, bytes, last);
   connection.sock_.flushLater();
   if (taken != 0) {
-    // A backend that takes the request has not failed to answer it.
+    // A backend that still takes the request's body is not late with its answer.
     if (head_received) {
       deadline_ns = connection.silenceEnd();
     } else if (op != nullptr) {
@@ -102,7 +111,7 @@ size_t H2UpstreamStream::onBody(Bytes bytes, bool last) {
     }
   }
   if (taken != bytes.size()) connection.block(*this);
-  if (local_ended) connection.finishIfDone(*this);
+  if (hasSentEnd()) connection.finishIfDone(*this);
   return taken;
 }
 
@@ -135,7 +144,8 @@ void H2UpstreamStream::onBodyAborted(const Error& error) {
   if (connection_ == nullptr) return;
   H2Connection& connection = *connection_;
   connection.reset(*this, H2Error::cancel);
-  connection.failStream(*this, error);
+  // A client that breaks off its upload, by leaving or otherwise, reaches this stream, never the backend's connection.
+  connection.failStream(*this, streamError(error.code, error.reason, error.detail));
 }
 
 void H2UpstreamStream::abandon(const Error& error) {
@@ -157,6 +167,8 @@ void H2UpstreamStream::destroyIfDone() {
 
 h2::SessionConfig H2Connection::sessionConfig(const Limits& limits) {
   h2::SessionConfig config;
+  config.max_header_list_size = limits.header_bytes;
+  config.max_fields = limits.header_fields;
   config.stream_window = limits.upstream_stream_window;
   config.connection_window = limits.upstream_connection_window;
   config.send_queue_limit = limits.send_queue_bytes;
@@ -165,57 +177,58 @@ h2::SessionConfig H2Connection::sessionConfig(const Limits& limits) {
   return config;
 }
 
-H2Connection::H2Connection(ConnectionPool& pool, uint32_t backend_idx, UltraSock& sock)
-    : Connection(pool, backend_idx, sock),
+H2Connection::H2Connection(ConnectionPool& pool, Endpoint& endpoint, UltraSock& sock)
+    : Connection(pool, endpoint, sock, false),
       session_(h2::Role::client, sock.output(), pool.scratch()),
       heard_ns_(pool.io().nowNs()),
-      resets_refilled_ns_(heard_ns_) {
+      resets_(resets_at_once, resets_per_second, heard_ns_) {
   sock.setLowWater(pool.limits().send_queue_bytes / 2);
-  // Until its SETTINGS are there the backend is taken for what it was last time.
-  allowStreams(pool.rememberedStreams(backend_idx));
+  if (pool.windows().capacity() == 0) learns_from_ns_ = never_ns;
+  // Until SETTINGS come the limit is the remembered one.
+  allowStreams(endpoint.remembered_streams);
   if (sock.isTls()) session_.copyData();
   session_.start();
   sock.flushLater();
+}
+
+void H2Connection::onEstablished() {
+  settings_by_ns_ = pool_.io().nowNs() + pool_.timeouts().connect_ms * ns_per_ms;
+  armTimer(settings_by_ns_);
 }
 
 void H2Connection::allowStreams(uint32_t peer_limit) {
   setLimit(std::min(peer_limit, pool_.limits().streams_per_upstream_connection));
 }
 
-bool H2Connection::isCrowded() const {
-  const bool is_stalled = stalled_since_ns_ != never_ns && pool_.io().nowNs() - stalled_since_ns_ > 10 * ns_per_ms;
-  return is_stalled || Connection::isCrowded();
-}
-
 void H2Connection::request(RequestOp& op) {
   unreserve();
   const http::RequestHead& head = *op.head;
-  if (!head.protocol.empty() && pool_.takesTunnels(backend_idx_)) {
+  if (!head.protocol.empty() && endpoint_ != nullptr && endpoint_->takesTunnels()) {
     PLAIT_RARE("a tunnel needs HTTP/1.1");
-    return pool_.finished(op,
-                          fail(streamError(ErrorCode::http_1_1_required, "a tunnel needs HTTP/1.1 (RFC 9110 §7.8)")));
+    return pool_.failed(op, streamError(ErrorCode::http_1_1_required, "a tunnel needs HTTP/1.1 (RFC 9110 §7.8)"));
   }
   size_t bytes = head.method.size() + head.scheme.size() + head.authority.size() + head.path.size() + 64;
   bytes += head.fields.listSize();
-  // A lease is a promise from before the backend may have lowered its limit, to 0 even (RFC 9113 §5.1.2).
+  // The backend may have lowered its limit since the stream was leased, to 0 even (RFC 9113 §5.1.2).
   if (isReady() && session_.canOpenStream() && active_ >= limit()) return pool_.waitAgain(op);
   if (!isReady() || !session_.canOpenStream()) {
-    if (isReady()) retire(connectionError(ErrorCode::shutting_down, "all stream ids are used up (RFC 9113 §5.1.1)"));
-    return pool_.finished(op, fail(streamError(ErrorCode::never_sent, "the connection admits no new stream")));
+    if (isReady())
+      retire(connectionError(ErrorCode::shutting_down, "the connection opens no more streams (RFC 9113 §5.1.1)"));
+    return pool_.failed(op, streamError(ErrorCode::never_sent, "the connection admits no new stream"));
   }
   H2UpstreamStream* stream = nullptr;
   if (session_.canSendHeaders(bytes, head.fields.count() + 5)) stream = pool_.h2Streams().create(pool_, *this);
   if (stream == nullptr) {
-    return pool_.finished(op, fail(streamError(ErrorCode::no_memory, "no memory is left for another request")));
+    return pool_.failed(op, streamError(ErrorCode::no_memory, "no memory is left for another request"));
   }
   stream->op = &op;
-  stream->expects_no_body = head.method == "HEAD";
-  stream->deadline_ns = op.options->deadline_ns;
+  stream->client = op.options->claim.client;
+  stream->deadline_ns = op.deadline_ns;
   stream->start_position = sock_.position();
   stream->wanted[0] = {reinterpret_cast<const uint8_t*>(&op), sizeof(op) + op_surroundings};
   stream->wanted[1] = op.options->wanted_with_head;
   op.stream = stream;
-  // An upgrade that this backend cannot do is a request without one (RFC 9110 §7.8).
+  // A request for an upgrade that this backend cannot do goes without it (RFC 9110 §7.8).
   const bool end_stream = head.end_stream || !head.protocol.empty();
 
   const auto indexing = [&head](FieldName pseudo, h2::Indexing usual) {
@@ -233,17 +246,19 @@ void H2Connection::request(RequestOp& op) {
     session_.addField(FieldName::pseudo_authority, head.authority, indexing(FieldName::pseudo_authority, allow));
   }
   std::string_view cookies;
-  if (head.fields.count() > crumbs_sent_apart) cookies = joinCrumbs(head.fields, pool_.scratch().hpack.value);
+  if (head.fields.count() > crumbs_sent_apart) cookies = joinCrumbs(head.fields, pool_.scratch().hpack.text);
   for (const http::Field field : head.fields) {
     if (field.id == FieldName::cookie && !cookies.empty()) continue;
     session_.addField(field.name, field.value, field.id, indexing_rules.of(field));
   }
   if (!cookies.empty()) session_.addField("cookie", cookies, FieldName::cookie, h2::Indexing::never);
   session_.endHeaders(*stream, end_stream);
-  streamStarted();
+  if (learnt_window_ != 0) beginWithLearntWindow(*stream);
+  streamStarted(op, *stream);
   sock_.flushLater();
   armTimer(stream->deadline_ns);
-  armTimer(checkPing(pool_.io().nowNs()));
+  // The backend's silence is watched from the first of its requests on.
+  if (active_ == 1) armTimer(checkPing(pool_.io().nowNs()));
   if (!end_stream && op.options->body != nullptr) {
     stream->request_pipe = op.options->body;
     op.options->body->attach(*stream);
@@ -269,7 +284,8 @@ void H2Connection::pumpBlocked() {
     if (stream->request_pipe != nullptr) stream->request_pipe->pump();
     if (session_.find(stream_id) != stream || !stream->blocked_node.isLinked() || stream->send_window.size() == window)
       continue;
-    // Whoever got nothing through keeps its place before those that did: else the first would always be served first.
+    // A stream that got nothing through keeps its place before those that did: else the first would always be served
+    // first.
     stream->blocked_node.unlink();
     had_turn.pushBack(*stream);
   }
@@ -291,6 +307,8 @@ TimeNs H2Connection::checkPing(TimeNs now_ns) {
   if (pinged_ns_ != never_ns) return pinged_ns_ + timeouts.ping_answer_ms * ns_per_ms;
   const TimeNs silent_until_ns = std::max(heard_ns_ + timeouts.ping_ms * ns_per_ms, ping_after_ns_);
   if (silent_until_ns > now_ns) return silent_until_ns;
+  // A lack of receive buffers before the PING leaves says nothing about its answer: it is forgotten here.
+  excuseSilence(now_ns);
   pinged_ns_ = now_ns;
   ping_after_ns_ = now_ns + repeated_ping_ms * ns_per_ms;
   session_.sendPing(static_cast<uint64_t>(now_ns));
@@ -298,16 +316,34 @@ TimeNs H2Connection::checkPing(TimeNs now_ns) {
   return pinged_ns_ + timeouts.ping_answer_ms * ns_per_ms;
 }
 
+// The backend's answer may have come and found no receive buffer: its time starts again when there is one.
+void H2Connection::excuseSilence(TimeNs now_ns) {
+  if (!sock_.tookNoBuffer()) return;
+  PLAIT_RARE("a backend is not heard for want of a buffer");
+  if (pinged_ns_ != never_ns) pinged_ns_ = now_ns;
+  if (settings_by_ns_ != never_ns) settings_by_ns_ = now_ns + pool_.timeouts().connect_ms * ns_per_ms;
+}
+
 TimeNs H2Connection::checkStreams(TimeNs now_ns) {
+  excuseSilence(now_ns);
   if (pinged_ns_ != never_ns && pinged_ns_ + pool_.timeouts().ping_answer_ms * ns_per_ms <= now_ns) {
     PLAIT_RARE("a PING is not answered");
-    const Error error =
-        connectionError(ErrorCode::stalled, "the backend did not answer a PING").as(Fault::ping_timeout);
-    pool_.noteFault(backend_idx_, error);
-    breakOff(error);
+    pool_.onUnanswered(
+        *this, pinged_ns_,
+        connectionError(ErrorCode::stalled, "the backend did not answer a PING").as(Fault::ping_timeout));
     return never_ns;
   }
-  TimeNs next_ns = checkPing(now_ns);
+  if (settings_by_ns_ <= now_ns) {
+    PLAIT_RARE("no SETTINGS come");
+    const TimeNs since_ns = std::exchange(settings_by_ns_, never_ns) - pool_.timeouts().connect_ms * ns_per_ms;
+    pool_.onUnanswered(*this, since_ns,
+                       connectionError(ErrorCode::stalled,
+                                       "the backend sent no SETTINGS, or did not answer the first "
+                                       "PING (RFC 9113 §3.4)")
+                           .as(Fault::ping_timeout));
+    return never_ns;
+  }
+  TimeNs next_ns = std::min(checkPing(now_ns), settings_by_ns_);
   const int64_t silence_ns = pool_.timeouts().stream_idle_ms * ns_per_ms;
   h2::Stream* item = session_.streams().front();
   while (item != nullptr) {
@@ -322,7 +358,7 @@ TimeNs H2Connection::checkStreams(TimeNs now_ns) {
         failStream(stream, streamError(ErrorCode::deadline_exceeded, "the backend did not answer in time"));
         continue;
       }
-      // A stream whose client does not read is that client's affair.
+      // A response that waits for its client is no fault of the backend.
       if (stream.response_pipe.bufferedBytes() == 0) {
         reset(stream, H2Error::cancel);
         PLAIT_RARE("a response stops");
@@ -338,7 +374,7 @@ TimeNs H2Connection::checkStreams(TimeNs now_ns) {
 }
 
 void H2Connection::reset(H2UpstreamStream& stream, H2Error code) {
-  if (stream.id == 0 || stream.is_reset) return;
+  if (stream.id == 0 || stream.isReset()) return;
   session_.sendReset(stream, code);
   sock_.flushLater();
   spendReset();
@@ -346,23 +382,39 @@ void H2Connection::reset(H2UpstreamStream& stream, H2Error code) {
 
 void H2Connection::spendReset() {
   const TimeNs now_ns = pool_.io().nowNs();
-  const auto refill = static_cast<uint64_t>(now_ns - resets_refilled_ns_) * resets_per_second / ns_per_s;
-  if (refill != 0) {
-    reset_tokens_ = static_cast<uint32_t>(std::min<uint64_t>(resets_at_once, reset_tokens_ + refill));
-    resets_refilled_ns_ = now_ns;
-  }
-  if (reset_tokens_ != 0) reset_tokens_ -= 1;
-  if (reset_tokens_ == 0) retire(connectionError(ErrorCode::cancelled, "many of its streams were reset"));
+  (void)resets_.take(now_ns);
+  if (resets_.left(now_ns) != 0 || !isReady()) return;
+  PLAIT_RARE("a connection has had many resets");
+  pool_.retireOrPassOver(*this, connectionError(ErrorCode::cancelled, "many of its streams were reset"));
 }
 
-// Reports the stream's end with an error to whoever waits for it, and frees what can be freed.
+void H2Connection::forEachStream(void (*use)(void* context, UpstreamStream& stream), void* context) {
+  for (h2::Stream* item = session_.streams().front(); item != nullptr; item = session_.streams().next(*item))
+    use(context, static_cast<H2UpstreamStream&>(*item));
+}
+
+// The answer to a PING shows that somebody reads what is sent, which SETTINGS out of a listen queue's greeting do not.
+void H2Connection::prove(bool with_ping) {
+  if (!with_ping) return;
+  session_.sendPing(static_cast<uint64_t>(pool_.io().nowNs()));
+  pinged_ns_ = pool_.io().nowNs();
+  sock_.flushLater();
+}
+
+void H2Connection::lookWhetherProven() {
+  if (!has_settings_ || (isProving() && pinged_ns_ != never_ns)) return;
+  settings_by_ns_ = never_ns;
+  noteProven();
+}
+
+// Reports the stream's end with an error to the request or the response that waits for it, and frees what can be freed.
 void H2Connection::failStream(H2UpstreamStream& stream, const Error& error) {
   if (stream.request_pipe != nullptr) std::exchange(stream.request_pipe, nullptr)->detach();
-  stream.is_reset = true;
+  stream.reset();
   if (RequestOp* op = std::exchange(stream.op, nullptr)) {
     op->stream = nullptr;
     finishIfDone(stream);
-    pool_.finished(*op, fail(error));
+    pool_.failed(*op, error);
     return;
   }
   // A response that is whole stays so, whatever becomes of its request.
@@ -370,26 +422,27 @@ void H2Connection::failStream(H2UpstreamStream& stream, const Error& error) {
   finishIfDone(stream);
 }
 
-// What a response needs is not there. No fault of the backend's, and yet counted and told with its faults.
+// Memory for a response has run out. That is no fault of the backend, and yet it is counted and told with its faults.
 void H2Connection::runOut(H2UpstreamStream& stream, const char* reason) {
   const Error error = streamError(ErrorCode::no_memory, reason);
-  pool_.noteFault(backend_idx_, error);
+  pool_.noteFault(endpointId(), error);
   failStream(stream, error);
 }
 
-// Leaves the session when the stream is over on the wire, and the slab when nobody borrows it any more.
+// Takes the stream out of the session when it is over on the wire, and out of the slab when nobody borrows it any more.
 void H2Connection::finishIfDone(H2UpstreamStream& stream) {
   if (!stream.closed && stream.isClosed()) {
     stream.closed = true;
     stream.blocked_node.unlink();
     stream.connection_ = nullptr;
     session_.release(stream);
-    streamEnded();
+    streamEnded(stream);
   }
   stream.destroyIfDone();
 }
 
 void H2Connection::failAll(const Error& error, bool is_flushed) {
+  if (session_.streams().front() != nullptr) noteBroken();
   while (h2::Stream* item = session_.streams().front()) {
     auto& stream = static_cast<H2UpstreamStream&>(*item);
     Error own = is_flushed ? error : errorFor(error, stream.start_position);
@@ -410,12 +463,13 @@ void H2Connection::onResponse(H2UpstreamStream& stream, h2::Event& event) {
   PLAIT_ASSERT(stream.head.fields.copyFrom(event.fields));
   stream.op = nullptr;
   stream.borrowed = true;
+  noteAnswered(*op, stream.head.status);
   stream.deadline_ns = silenceEnd();
   armTimer(stream.deadline_ns);
   if (event.end_stream) (void)stream.response_pipe.push({}, true);
   finishIfDone(stream);
   op->stream = nullptr;
-  pool_.finished(*op, static_cast<UpstreamStream*>(&stream));
+  pool_.answered(*op, stream);
 }
 
 void H2Connection::onEvent(h2::Event& event) {
@@ -431,6 +485,7 @@ void H2Connection::onEvent(h2::Event& event) {
       return;
     case h2::Event::Kind::data:
       session_.credit(nullptr, event.data.size());
+      round_trip_.noteData();
       stream->deadline_ns = silenceEnd();
       if (!stream->response_pipe.push(event.data, event.end_stream)) {
         reset(*stream, H2Error::cancel);
@@ -444,7 +499,7 @@ void H2Connection::onEvent(h2::Event& event) {
       return finishIfDone(*stream);
     case h2::Event::Kind::stream_error: {
       if (!event.by_peer) {
-        pool_.noteFault(backend_idx_, streamError(ErrorCode::malformed_message, event.reason).as(event.fault));
+        pool_.noteFault(endpointId(), streamError(ErrorCode::malformed_message, event.reason).as(event.fault));
       }
       if (stream == nullptr) return;
       // A complete response followed by RST_STREAM(NO_ERROR) is an early answer: the request's rest is not wanted
@@ -457,9 +512,11 @@ void H2Connection::onEvent(h2::Event& event) {
         }
         return finishIfDone(*stream);
       }
-      return failStream(*stream, event.by_peer ? resetError(event.error_code)
-                                               : streamError(ErrorCode::malformed_message, event.reason,
-                                                             static_cast<uint32_t>(event.error_code)));
+      if (event.by_peer) return failStream(*stream, resetError(event.error_code));
+      // A response that is too large is so for what this request asked.
+      const bool is_too_large = event.fault == Fault::message_too_large;
+      return failStream(*stream, streamError(is_too_large ? ErrorCode::message_too_large : ErrorCode::malformed_message,
+                                             event.reason, static_cast<uint32_t>(event.error_code)));
     }
     case h2::Event::Kind::window:
       if (session_.sendWindow() != 0) stalled_since_ns_ = never_ns;
@@ -467,14 +524,21 @@ void H2Connection::onEvent(h2::Event& event) {
       if (stream->request_pipe != nullptr) stream->request_pipe->pump();
       return;
     case h2::Event::Kind::settings:
+      has_settings_ = true;
+      if (endpoint_ != nullptr) {
+        endpoint_->is_foreign = false;
+        endpoint_->remembered_streams = session_.peerSettings().max_concurrent_streams;
+      }
       allowStreams(session_.peerSettings().max_concurrent_streams);
-      pool_.rememberStreams(backend_idx_, session_.peerSettings().max_concurrent_streams);
+      lookWhetherProven();
       pumpBlocked();
       return pool_.onRoom(*this);
     case h2::Event::Kind::ping_ack:
+      if (takeRoundTrip(event.opaque)) return;
       pinged_ns_ = never_ns;
-      return;
+      return lookWhetherProven();
     case h2::Event::Kind::goaway: {
+      pool_.noteGoaway(endpointId(), event.error_code, event.data);
       retire(connectionError(ErrorCode::goaway_unprocessed, "the backend said GOAWAY",
                              static_cast<uint32_t>(event.error_code)));
       h2::Stream* item = session_.streams().front();
@@ -504,9 +568,13 @@ Status H2Connection::feed(Bytes& input, Io& io) {
   h2::Event event;
   uint32_t responses = 0;
   share_.enter(io);
-  const size_t input_size = input.size();
+  noteHeard();
+  // The answer to a PING may wait behind a frame that takes long on a slow wire.
+  if (pinged_ns_ != never_ns && !isProving()) pinged_ns_ = io.nowNs();
+  const Bytes said = input;
+  const auto now_s = static_cast<uint32_t>(io.nowNs() / ns_per_s);
   while (true) {
-    status = session_.next(input, event, static_cast<uint32_t>(io.nowNs() / ns_per_s));
+    status = session_.next(input, event, now_s);
     share_.add(session_.takeWork());
     if (!status || event.kind == h2::Event::Kind::none) break;
     if (event.kind != h2::Event::Kind::ping_ack) {
@@ -517,14 +585,25 @@ Status H2Connection::feed(Bytes& input, Io& io) {
     if (hasHadItsTurn()) break;
     if (event.kind == h2::Event::Kind::response && ++responses == responses_at_once) break;
   }
-  share_.add(static_cast<uint32_t>((input_size - input.size()) / h2::bytes_for_work));
+  share_.add(static_cast<uint32_t>((said.size() - input.size()) / h2::bytes_for_work));
   if (!sock_.output().empty()) sock_.flushLater();
-  return status;
+  if (status) return status;
+  // SETTINGS begin with a zero byte, no other protocol's greeting does.
+  if (has_settings_ || said.front() == 0) {
+    pool_.noteFault(endpointId(), status.error());
+    return status;
+  }
+  Error foreign = status.error();
+  foreign.reason = "the backend does not speak HTTP/2";
+  // A dial that begins before this connection has come to its end must know.
+  if (endpoint_ != nullptr) endpoint_->is_doubted = endpoint_->is_foreign = true;
+  pool_.noteFault(endpointId(), foreign, said);
+  return fail(foreign);
 }
 
 Task<void> H2Connection::run(Bytes first, Io& io) {
   Error ended = connectionError(ErrorCode::connection_lost, "the backend closed the connection");
-  Status status = feed(first, io);
+  Status status = first.empty() ? Status() : feed(first, io);
   while (status) {
     const bool gives_way = hasHadItsTurn();
     if (gives_way) {
@@ -534,7 +613,7 @@ Task<void> H2Connection::run(Bytes first, Io& io) {
     if (!first.empty()) {
       if (!gives_way) co_await io.yield();
       if (sock_.isAborted()) {
-        first = {};  // recv() knows why
+        first = {};  // recv() reports the reason
       } else {
         status = feed(first, io);
       }
@@ -551,18 +630,25 @@ Task<void> H2Connection::run(Bytes first, Io& io) {
   }
   if (!status) {
     ended = status.error();
-    pool_.noteFault(backend_idx_, ended);
-  } else {
+  } else if (active_ != 0) {
     sock_.dropUnoffered();
   }
   hasRun();
   retire(ended);
-  // The GOAWAY of a connection error takes along what is queued before it.
+  // The GOAWAY of a connection error leaves together with the output that is queued before it.
   failAll(ended, !status);
   stopTimer();
-  // A connection error's GOAWAY is the last thing the backend hears (RFC 9113 §5.4.1). What it sends meanwhile is read
-  // and dropped: bytes left unread would make of the end a reset, which can overtake the GOAWAY.
-  co_await sock_.closeGracefully(io.nowNs() + 100 * ns_per_ms, 100, io, session_.unreadLimit());
+  // A connection error's GOAWAY is the last thing the backend hears (RFC 9113 §5.4.1). Bytes that it sends meanwhile
+  // are read and dropped: left unread they would turn the close into a reset, which can overtake the GOAWAY.
+  co_await sock_.closeGracefully({.stall_ms = 100, .linger_ms = 100, .unread_limit = session_.unreadLimit()}, io);
+}
+
+// RFC 9113 §6.8: the backend learns that the end is meant, and that no stream of its own was worked on.
+bool H2Connection::sayEnd() {
+  session_.sendGoaway(0, H2Error::no_error);
+  sock_.flushLater();
+  sock_.stopReading();
+  return true;
 }
 
 TimeNs H2Connection::silenceEnd() const {

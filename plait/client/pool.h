@@ -1,286 +1,228 @@
-// The pool of connections to all backends of one worker. The whole upstream side is two calls and a release:
+// The pool of connections to all endpoints of one worker. The whole upstream side is two calls and a release:
 //
-//   auto lease = co_await pool.getOrCreate(backend_idx, io);
-//   auto response = co_await (*lease)->request(head, options, io);
+//   auto lease = co_await pool.getOrCreate(endpoint, io);
+//   auto response = co_await lease->request(head, options, io);
 //   pool.release(*lease, response || !response.error().reachesConnection(), io);
 //
-// Slots count ready connections. Dead ones that still drain hold none; the slabs and the drain deadline bound them.
+// Slots count ready connections: 8 for each endpoint over HTTP/2, 256 over HTTP/1.1. Retired ones hold none, and a
+// place each. Places are bounded for all endpoints together, so that nobody waits for another's retired ones:
+//
+//   all places    a quarter    for endpoints that have no ready connection
+//                 a half       at most for tunnels, each of which is a retired connection
+//   an endpoint   32           retired with requests on them, before age and superfluity only pass connections over
 #pragma once
 
-#include <array>
 #include <memory>
-#include <optional>
-#include <string>
 #include <vector>
 
+#include "plait/client/endpoint_table.h"
 #include "plait/client/h1_connection.h"
 #include "plait/client/h2_connection.h"
-#include "plait/client/response.h"
+#include "plait/client/lease.h"
+#include "plait/client/pool_options.h"
+#include "plait/client/retry.h"
+#include "plait/client/shares.h"
+#include "plait/client/window_pool.h"
 #include "plait/limits.h"
 
 namespace plait {
 
-// h2c: HTTP/2 by prior knowledge. https: TLS, where ALPN chooses between HTTP/2 and HTTP/1.1. h1: HTTP/1.1. probe: the
-// HTTP/2 preface is tried before any request, and what the backend makes of it is remembered.
-enum class BackendProtocol : uint8_t { h2c, https, h1, probe };
-
-struct BackendOptions {
-  std::string name;  // as in the configuration, for logs and metrics
-  BackendProtocol protocol = BackendProtocol::probe;
-  std::string host;
-  uint16_t port = 0;
-  std::string server_name;    // SNI and verification; the host where empty
-  TlsContext* tls = nullptr;  // with https; must outlive the pool
-};
-
-struct PoolTimeouts {
-  int64_t connect_ms = 3000;
-  int64_t queue_ms = 5000;
-  int64_t probe_ms = 1000;
-  int64_t idle_ms = 90'000;
-  int64_t stream_idle_ms = 900'000;    // no byte of a response, with nothing of it waiting for the client
-  int64_t tunnel_idle_ms = 3'600'000;  // no byte either way through a tunnel
-  int64_t ping_ms = 15'000;            // silence with streams open, after which the backend is asked; 0: never
-  int64_t ping_answer_ms = 10'000;
-  int64_t shrink_ms = 10'000;  // how often a connection asks whether it is still needed
-  int64_t drain_ms = 30'000;
-  int64_t max_age_ms = 3'600'000;
-  int64_t backoff_min_ms = 20;
-  int64_t backoff_max_ms = 1000;
-};
-
-// Counted by the worker alone; other threads read them relaxed.
-struct PoolCounters {
-  uint64_t connects = 0;
-  uint64_t connect_failures = 0;
-  uint64_t retries_unprocessed = 0;
-  uint64_t retries_unknown = 0;
-  uint64_t requests = 0;
-  uint64_t queue_waits = 0;
-  // By Fault: what backends did wrong.
-  std::array<uint64_t, fault_count> stream_faults{};
-  std::array<uint64_t, fault_count> connection_faults{};
-};
-
-// Hears when a backend becomes unreachable or is reached again: when that changes, not each time.
-class PoolObserver {
- public:
-  virtual void onBackendDown(uint32_t backend_idx, const Error& error) = 0;
-  virtual void onBackendUp(uint32_t backend_idx) = 0;
-  // What a backend did wrong on a connection or a stream (the error's reach): each time, however often.
-  virtual void onBackendFault(uint32_t, const Error&, TimeNs) {}
-
- protected:
-  ~PoolObserver() = default;
-};
-
-// A stream reserved on a ready connection: pointer-like, and used up by one request.
-class Lease {
- public:
-  Lease(ConnectionPool& pool, Connection& connection)
-      : pool_(&pool), connection_(&connection), backend_idx_(connection.backendIdx()) {}
-  Lease(Lease&& other) noexcept
-      : pool_(other.pool_),
-        connection_(std::exchange(other.connection_, nullptr)),
-        answered_by_(other.answered_by_),
-        backend_idx_(other.backend_idx_) {}
-  Lease& operator=(Lease&&) = delete;
-  ~Lease() { PLAIT_ASSERT(connection_ == nullptr); }
-
-  Lease* operator->() { return this; }
-
-  class RequestAwaiter;
-  // Sends the request and returns when the final response head is there. A request that was provably not processed is
-  // sent again on another connection of the same backend, which this lease then stands for; the caller does not notice.
-  // `head`, the options and what they point to must outlive the call, the body's pipe also the Response. Errors: those
-  // of Error; a deadline, a cancellation, RST_STREAM and a malformed message reach only the stream.
-  RequestAwaiter request(const http::RequestHead& head, const RequestOptions& options, Io& io);
-
-  class PlainRequestAwaiter;
-  // The same for a request without fields of its own: an embedder's GET or POST. `host` is the authority; `body` is
-  // null for none, else it must outlive the Response. A body that is complete is announced with its length.
-  PlainRequestAwaiter request(std::string_view method, std::string_view path, std::string_view host, http::Pipe* body,
-                              Io& io);
-
- private:
-  friend class ConnectionPool;
-  ConnectionPool* pool_;
-  Connection* connection_;    // on which a stream is reserved; null once a request has used it
-  uint64_t answered_by_ = 0;  // serial of the connection that had the request last
-  uint32_t backend_idx_;
-};
-
 class ConnectionPool {
  public:
-  // Everything is reserved here; `resolver`s are reached through the Io. References must outlive the pool.
+  // Everything is reserved here; resolvers are reached through the Io. `limits` must be without a mistake, and
+  // references must outlive the pool. The endpoints of `backends` are endpoint(0), endpoint(1), …, in their order.
   ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts& timeouts, std::vector<BackendOptions> backends,
                  const UpstreamMemory& memory, BlockSlab& send_blocks, BlockSlab& record_blocks);
   ~ConnectionPool();
 
-  class LeaseAwaiter {
-   public:
-    LeaseAwaiter(ConnectionPool& pool, uint32_t backend_idx, CancelToken* cancel, Io& io)
-        : pool_(pool), cancel_(cancel), io_(io), backend_idx_(backend_idx) {}
-    bool await_ready();
-    bool await_suspend(std::coroutine_handle<> handle);
-    Result<Lease> await_resume();
+  // An endpoint more. Errors: no_memory, where `limits.endpoints` are there.
+  Result<EndpointId> add(const BackendOptions& options);
+  // From now on the id finds nothing: what waits for the endpoint fails with an error that reaches the backend, its
+  // connections are retired, and what runs on them runs on. False where the id is stale.
+  bool remove(EndpointId id);
 
-   private:
-    // What only a request needs that is not served at once.
-    struct Waiting {
-      explicit Waiting(LeaseAwaiter& awaiter);
-      ~Waiting() { cancel_node.node.unlink(); }
-      void giveUp(const Error& error);
-      RequestOp op;
-      Timer timer;
-      CancelNode cancel_node;
-    };
-    ConnectionPool& pool_;
-    CancelToken* cancel_;
-    Io& io_;
-    uint32_t backend_idx_;
-    Result<Connection*> result_ = fail({});
-    std::optional<Waiting> waiting_;
-  };
-  // A stream on the least loaded ready connection of that backend, or on the one that a request of the same turn has
-  // just been given; dials where there is none and waits in line where all are full. Errors: connect_failed,
-  // connect_timeout, resolve_failed, tls_failed (the backend cannot be reached, or was tried a moment ago and is left
-  // alone), pool_exhausted (no room before the queue's deadline), the token's error.
-  LeaseAwaiter getOrCreate(uint32_t backend_idx, Io& io, CancelToken* cancel = nullptr) {
-    return LeaseAwaiter(*this, backend_idx, cancel, io);
+  // A stream on the least loaded ready connection of that endpoint, or on the one that a request of the same turn has
+  // just been given; dials where there is none and waits in line where all are full, for queue_ms at most. Errors:
+  // connect_failed, connect_timeout, resolve_failed, tls_failed (the endpoint cannot be reached, or is down), all of
+  // which reach the backend; pool_exhausted (no room in time, or at all where it does not wait); the token's error;
+  // invalid_argument (the endpoint has gone), which reaches the backend.
+  LeaseAwaiter getOrCreate(EndpointId endpoint, Io& io, const LeaseOptions& options = {}) {
+    return LeaseAwaiter(*this, endpoint, options, io);
   }
   // Ends a lease. Not `success`: its connection, or the one that had its request last, is retired; what still runs on
-  // it finishes.
+  // it runs on.
   void release(Lease& lease, bool success, Io& io);
 
-  // True when a tunnel to that backend is possible: over HTTP/1.1, unless it was configured as h2c or has refused that.
-  bool takesTunnels(uint32_t backend_idx) const {
-    const Backend& backend = *backends_[backend_idx];
-    return backend.options.protocol != BackendProtocol::h2c && !backend.refuses_http1;
-  }
+  // The id of the n-th of the constructor's backends.
+  EndpointId endpoint(size_t n) const { return first_ids_[n]; }
+  // Null where the endpoint has gone. Good until it is removed: not to be kept across a suspension.
+  Endpoint* find(EndpointId id) const { return endpoints_.find(id); }
+  const EndpointTable& endpoints() const { return endpoints_; }
 
-  uint32_t backendCount() const { return static_cast<uint32_t>(backends_.size()); }
-  const BackendOptions& backend(uint32_t backend_idx) const { return backends_[backend_idx]->options; }
-  // When the backend may be dialled again; 0 when it may be now.
-  TimeNs retryAt(uint32_t backend_idx) const { return backends_[backend_idx]->not_before_ns; }
-  bool isUp(uint32_t backend_idx) const {
-    return readyConnections(backend_idx) != 0 || backends_[backend_idx]->failures == 0;
-  }
-  uint32_t readyConnections(uint32_t backend_idx) const {
-    return backends_[backend_idx]->h2.ready_count + backends_[backend_idx]->h1.ready_count;
-  }
+  // -- for the chooser (cluster/), which waits for room itself
+  // A stream could be leased now for that claim.
+  bool hasRoom(Endpoint& endpoint, bool needs_http_1_1, const Claim& claim);
+  // The same, looked at from scratch and without any effect: for those who check the chooser.
+  bool isRoomFor(Endpoint& endpoint, bool needs_http_1_1, const Claim& claim);
+  // Which limit keeps an endpoint that is up from having room, in a phrase for the operator that names its key.
+  const char* whatIsShort(Endpoint& endpoint, bool needs_http_1_1) const;
+  // Begins one dial on nobody's behalf, where one more connection is allowed and, over HTTP/2, none is being made. True
+  // where a dial was begun, or over HTTP/2 is under way. With `may_displace` an idle connection of another lane is
+  // closed where no place is free: that is for requests that wait, not for a better choice next time.
+  bool dialAside(Endpoint& endpoint, bool needs_http_1_1, bool may_displace);
+  // Takes the endpoint out of use for what it answers, until a trial `for_ms` later.
+  void eject(EndpointId id, const Error& cause, int64_t for_ms);
+  // The trial request was answered well.
+  void endTrial(EndpointId id);
+  // The trial request of an endpoint that was guessed to speak HTTP/1.1 has failed: it is down, and probed again.
+  void rejectGuess(EndpointId id, const Error& cause);
+  // Whether a failed try of a request may be repeated, at any endpoint. If so, the repetition is counted, and the
+  // budget charged. `body` is null for none.
+  Verdict mayRepeat(Attempts& attempts, const Error& error, const http::RequestHead& head, const http::Pipe* body);
+  // A trial request is repeated elsewhere, which costs nothing of the budget: it was not the request's choice.
+  void noteTrialRepeated(Attempts& attempts);
+  // Null for none; must outlive the pool. While `is_waiting` the listener hears of each stream that becomes free.
+  void setRoomListener(RoomListener* listener) { room_listener_ = listener; }
+  void setWaiting(bool is_waiting) { is_waited_outside_ = is_waiting; }
+
   const PoolCounters& counters() const { return counters_; }
   const Limits& limits() const { return limits_; }
   const PoolTimeouts& timeouts() const { return timeouts_; }
   Io& io() { return io_; }
-  // What a pool with these limits reserves: for connections, and for requests on them.
+  // Bytes that a pool with these limits reserves: for connections, and for requests on them.
   static size_t connectionBytes(const Limits& limits);
   static size_t streamBytes(const Limits& limits);
   size_t reservedBytes() const;
   void prefault();
   size_t connectionCount() const { return socks_.used(); }
   size_t connectionPeak() const { return socks_.peak(); }
+  // The places for connections, by what holds them. Own connections count as dialling until their first answer. Retired
+  // ones still run requests, or are being closed.
+  struct Places {
+    uint32_t ready = 0;
+    uint32_t dialling = 0;
+    uint32_t tunnels = 0;
+    uint32_t retired = 0;
+  };
+  Places places() const;
   http::ReplayBudget& replayBudget() { return replay_budget_; }
-  uint64_t nextSerial() { return ++last_serial_; }
+  // The memory that the windows of streams over HTTP/2 may grow by.
+  WindowPool& windows() { return windows_; }
+  // The same blocks, counted from scratch by what each stream may still bring: for those who check.
+  size_t promisedBlocks();
+  // A request waits inside the pool for a connection that could be dialled, and nobody has begun to: for those who
+  // check at the end of a turn. Costs a look at all endpoints.
+  bool owesDial();
 
   // Null for none; must outlive the pool.
-  void setObserver(PoolObserver* observer) { observer_ = observer; }
+  void setObserver(PoolObserver* observer);
 
-  // Retires every connection and waits until the last is closed.
-  Task<void> close(Io& io);
+  // Retires every connection and waits until the last is closed: for drain_ms at most, when what still runs is cut.
+  Task<void> close(Io& io, LastFrame = {});
 
-  // -- for connections
-  // Counts and tells a backend's fault; an error that is none is ignored.
-  void noteFault(uint32_t backend_idx, const Error& error);
+  // -- for connections Counts and tells a backend's fault; an error that is no fault is ignored.
+  void noteFault(EndpointId endpoint, const Error& error, Bytes said = {});
+  // Counts a GOAWAY, and tells it where it is more than an end in good order.
+  void noteGoaway(EndpointId endpoint, h2::H2Error code, Bytes text);
   void onRetired(Connection& connection);
   void onRoom(Connection& connection);  // a stream ended, or the peer allows more
-  // True when the others of its kind could carry everything and be less than a quarter full.
+  // The connection is proven: SETTINGS and an answer to a PING have come.
+  void onProven(Connection& connection);
+  // A connection that was made for one repetition has brought an answer, and is like any other from now on.
+  void onOwnAnswered(Connection& connection);
+  // The peer has owed an answer since `since_ns` and given none: this connection ends. The endpoint goes down where it
+  // has been silent on every connection since then.
+  void onUnanswered(Connection& connection, TimeNs since_ns, const Error& error);
+  // The other connections of its lane could carry everything and be less than a quarter full.
   bool isSuperfluous(const Connection& connection) const;
-  // A connection for HTTP/1.1 ended without an answer that is HTTP/1.1. Where a probe's silence was all that spoke for
-  // that version, the next connection asks again. False where the configuration says which version it is.
-  bool doubtHttp1(uint32_t backend_idx);
-  // The answer to a request for a tunnel was HTTP/2: it is to be repeated, which gives the tunnel up. False where the
-  // request needs HTTP/1.1 for another reason.
+  // Retires the connection, or passes it over where the endpoint has many retired ones on which requests run.
+  void retireOrPassOver(Connection& connection, const Error& reason);
+  void recountCapacity(Endpoint& endpoint, VersionLane& lane);
+  void countShare(Endpoint& endpoint, UpstreamStream& stream);
+  void uncountShare(Endpoint& endpoint, UpstreamStream& stream);
+  // A connection over HTTP/1.1 ended without an answer in HTTP/1.1. An endpoint that was only probed is probed again by
+  // its next connection. `speaks_http2`: an answer in HTTP/2 came instead. False where the configuration names the
+  // version.
+  bool doubtHttp1(Endpoint* endpoint, bool speaks_http2);
+  // A request for a tunnel was answered in HTTP/2: it is to be repeated without the tunnel. False where the request
+  // needs HTTP/1.1 for another reason.
   bool waivesTunnel(RequestOp& op);
-  // How many streams the backend's last connection allowed, for the time before a new one has said.
-  uint32_t rememberedStreams(uint32_t backend_idx) const { return backends_[backend_idx]->remembered_streams; }
-  void rememberStreams(uint32_t backend_idx, uint32_t count) { backends_[backend_idx]->remembered_streams = count; }
-  // The end of a try. Decides whether there is another one (README.md, "Retries").
-  void finished(RequestOp& op, Result<UpstreamStream*> result);
-  // The stream that was reserved for `op` cannot be had after all: it waits for another, which is no repeat.
+  // Counts a tunnel, from its request on. False where tunnels hold half of the places already.
+  bool openTunnel();
+  void closeTunnel() { tunnels_ -= 1; }
+  // The end of a try: its head is there.
+  void answered(RequestOp& op, UpstreamStream& stream);
+  // It has failed: ends the request with that error, or repeats it where nobody else does (retry.h).
+  void failed(RequestOp& op, const Error& error);
+  // The peer has lowered its limit, and the stream that was reserved for `op` is gone: `op` waits for another one,
+  // which is no repetition.
   void waitAgain(RequestOp& op);
+  ConnectionHandle handleOf(Connection& connection) const;
   UpstreamMemory& memory() { return memory_; }
   h2::SessionScratch& scratch() { return *scratch_; }
   Slab<H2UpstreamStream>& h2Streams() { return h2_streams_; }
+  const Slab<H2UpstreamStream>& h2Streams() const { return h2_streams_; }
   Slab<H1UpstreamStream>& h1Streams() { return h1_streams_; }
+  const Slab<H1UpstreamStream>& h1Streams() const { return h1_streams_; }
 
  private:
   friend class Lease;
   friend class Lease::RequestAwaiter;
+  friend class LeaseAwaiter;
 
-  // The connections of one version of HTTP to one backend, and who waits for them.
-  struct Lane {
-    bool is_http1 = false;
-    List<Connection, &Connection::node_> ready;
-    uint32_t ready_count = 0;
-    List<RequestOp, &RequestOp::queue_node> queue;
-    uint32_t dialling = 0;
-    // Who was picked last, in which turn of the loop, and how many more requests of that turn go there.
-    Connection* picked = nullptr;
-    uint32_t picked_in_turn = 0;
-    uint32_t run_left = 0;
-  };
-  struct Backend {
-    BackendOptions options;
-    Lane h2;
-    Lane h1;
-    uint32_t idx = 0;
-    uint32_t failures = 0;
-    uint32_t remembered_streams = 0;
-    TimeNs not_before_ns = 0;
-    // As configured, or found out by ALPN or a probe; forgotten when it cannot be reached.
-    bool speaks_http1 = false;
-    // Found out by ALPN, when a request needed it; forgotten likewise.
-    bool refuses_http1 = false;
-  };
-  // What a dial ended with: a socket that is ready for this version of HTTP.
-  struct Opened {
-    Connection* connection = nullptr;
-    Bytes first;  // what a probe has read already
-  };
-  List<Connection, &Connection::all_node_> all_;
+  // The purpose of a dial: requests that wait in the lane, or will; one repetition; or a trial, on nobody's behalf.
+  enum class DialFor : uint8_t { lane, own, trial };
 
-  Lane& laneOf(Backend& backend, bool needs_http_1_1) {
-    return backend.speaks_http1 || needs_http_1_1 ? backend.h1 : backend.h2;
-  }
-  Lane& laneOf(const Connection& connection) {
-    Backend& backend = *backends_[connection.backendIdx()];
-    return connection.isHttp1() ? backend.h1 : backend.h2;
-  }
-  Connection* pick(Lane& lane);
+  // Null where the connection has been destroyed.
+  Connection* find(const ConnectionHandle& handle) const;
+  Connection* pick(VersionLane& lane);
+  Connection* pickAnew(VersionLane& lane);
+  bool mayTake(const Endpoint& endpoint, const VersionLane& lane, const Claim& claim) const;
   // Reserves a stream on a connection that has room; null where there is none, or others wait already.
-  Connection* reserveNow(Backend& backend, Lane& lane);
+  Connection* reserveNow(Endpoint& endpoint, VersionLane& lane, const Claim& claim);
   // Reserves a stream for `op` now or later: its on_leased is called once, possibly before this returns.
   void acquire(RequestOp& op);
   // The same for an op for which reserveNow() has found nothing.
-  void waitInLine(RequestOp& op);
-  void serve(Backend& backend, Lane& lane);
-  void makeRoom(const Lane& lane);
+  void waitInLine(Endpoint& endpoint, RequestOp& op);
+  void serve(Endpoint& endpoint, VersionLane& lane);
+  void serveOwn(Endpoint& endpoint);
+  void giveOwn(Endpoint& endpoint, Connection& connection);
+  void freeAPlace(const Endpoint& endpoint, const VersionLane& lane);
   void serveWaiting();
-  void failQueue(Lane& lane, const Error& error);
-  bool needsDial(Backend& backend, Lane& lane);
-  void dialIfNeeded(Backend& backend, Lane& lane);
-  Task<void> dial(Backend& backend, Lane& lane, UltraSock& socket, Io& io);
-  Task<Status> open(Backend& backend, UltraSock& sock, AlpnOffer offer, Io& io);
-  Task<Status> probe(Backend& backend, UltraSock& sock, Opened& opened, Io& io);
-  void onDialFailed(Backend& backend, Lane& lane, const Error& error);
-  void learnHttp1(Backend& backend);
-  void learnHttp2Only(Backend& backend, const Error& error);
+  void failQueue(List<RequestOp, &RequestOp::queue_node>& queue, const Error& error);
+  uint32_t connectionLimit(const VersionLane& lane) const;
+  bool mayHaveAnother(const Endpoint& endpoint, const VersionLane& lane) const;
+  bool hasPlace(const Endpoint& endpoint) const;
+  bool needsDial(Endpoint& endpoint, VersionLane& lane);
+  bool isLeftAlone(const Endpoint& endpoint, const VersionLane& lane) const;
+  static Error leftAlone(const Endpoint& endpoint);
+  void dialIfNeeded(Endpoint& endpoint, VersionLane& lane);
+  // False where there is no memory for it, which fails what waits for this connection.
+  bool startDial(Endpoint& endpoint, VersionLane& lane, DialFor purpose);
+  Task<void> dial(Endpoint& endpoint, VersionLane& lane, UltraSock& sock, DialFor purpose, Io& io);
+  // The task of a connection from its first byte to its last; empty where there is no frame for it.
+  Task<void> lifeOf(Connection& connection, UltraSock& sock, Bytes first, Io& io);
+  Task<void> runConnection(Connection& connection, UltraSock& sock, Task<void> running, Io& io);
+  void establish(Endpoint& endpoint, Connection& connection, DialFor purpose);
+  void onReached(Endpoint& endpoint, Connection& connection);
+  void admit(Endpoint& endpoint, Connection& connection);
+  // No dial for a while, which gets longer with each failure.
+  void backOff(Endpoint& endpoint);
+  void onDialFailed(Endpoint& endpoint, VersionLane& lane, const Error& error);
+  void learnHttp1(Endpoint& endpoint);
+  void learnHttp2Only(Endpoint& endpoint, const Error& error);
+  void become(Endpoint& endpoint, EndpointState state, const Error& cause);
+  void goDown(Endpoint& endpoint, const Error& cause);
+  void armTrial(Endpoint& endpoint, TimeNs due_ns);
+  void startTrial(Endpoint& endpoint);
+  void endBorrowing(Endpoint& endpoint);
+  void stopCountingShares(Endpoint& endpoint);
+  void tellRoomChanged();
+  void tellStatesChanged();
   void destroy(Connection& connection);
   void startTry(RequestOp& op);
-  bool mayRetry(RequestOp& op, const Error& error);
-  bool takeUnknownToken();
 
+  List<Connection, &Connection::all_node_> all_;
   Io& io_;
   Limits limits_;
   PoolTimeouts timeouts_;
@@ -293,51 +235,19 @@ class ConnectionPool {
   Slab<H2UpstreamStream> h2_streams_;
   Slab<H1UpstreamStream> h1_streams_;
   std::unique_ptr<h2::SessionScratch> scratch_;
-  std::vector<std::unique_ptr<Backend>> backends_;
+  EndpointTable endpoints_;
+  ShareTable shares_;
+  std::vector<EndpointId> first_ids_;
   PoolCounters counters_;
   http::ReplayBudget replay_budget_;
-  uint64_t unknown_tokens_x100_;
-  uint64_t last_serial_ = 0;
+  WindowPool windows_;
+  RetryBudget retry_budget_;
+  uint32_t tunnels_ = 0;
   Scope scope_;
   PoolObserver* observer_ = nullptr;
-  uint32_t next_served_ = 0;  // whose requests are looked at first when a connection's place becomes free
+  RoomListener* room_listener_ = nullptr;
+  bool is_waited_outside_ = false;
   bool closing_ = false;
-};
-
-class Lease::RequestAwaiter {
- public:
-  RequestAwaiter(Lease& lease, const http::RequestHead& head, const RequestOptions& options, Io& io);
-  ~RequestAwaiter() { cancel_node_.node.unlink(); }
-  bool await_ready() const { return false; }
-  bool await_suspend(std::coroutine_handle<> handle);
-  Result<Response> await_resume();
-
- private:
-  friend class ConnectionPool;
-  void complete(Result<UpstreamStream*> result);
-  // Sends the request again, at once or after `pause_ms`.
-  void tryAgain(int64_t pause_ms);
-  void onTimer();
-  Lease& lease_;
-  Io& io_;
-  RequestOp op_;
-  CancelNode cancel_node_;
-  Timer timer_;  // a pause before another try, then the deadline of the queue
-};
-
-class Lease::PlainRequestAwaiter {
- public:
-  PlainRequestAwaiter(Lease& lease, std::string_view method, std::string_view path, std::string_view host,
-                      http::Pipe* body, Io& io);
-  bool await_ready() const { return awaiter_.await_ready(); }
-  bool await_suspend(std::coroutine_handle<> handle) { return awaiter_.await_suspend(handle); }
-  Result<Response> await_resume() { return awaiter_.await_resume(); }
-
- private:
-  alignas(8) uint8_t memory_[128];  // for Content-Length
-  http::RequestHead head_;
-  RequestOptions options_;
-  RequestAwaiter awaiter_;
 };
 
 }  // namespace plait

@@ -1,87 +1,9 @@
-#include "plait/client/pool.h"
+#include "plait/client/pool_test.h"
 
-#include "plait/client/fake_backend_test.h"
-#include "plait/io/sync.h"
+#include "plait/io/frame_hog_test.h"
 
 namespace plait {
 namespace {
-
-// One request's outcome as the pool's user sees it.
-struct Answer {
-  explicit Answer(std::string_view method = "GET") {
-    head.fields = http::FieldList(memory);
-    head.method = method;
-    head.scheme = "http";
-    head.authority = "backend.test";
-    head.path = "/";
-    head.end_stream = true;
-  }
-  http::RequestHead head;
-  RequestOptions options;
-  alignas(8) uint8_t memory[256];
-  uint16_t status = 0;
-  std::optional<Error> error;
-  bool done = false;
-  bool holds_response = false;  // keeps the response open until it is cleared
-  uint32_t backend_idx = 0;
-  bool rejects = false;  // the lease is released as if the connection were of no use
-};
-
-Task<void> ask(ConnectionPool& pool, Answer& answer, Io& io) {
-  auto lease = co_await pool.getOrCreate(answer.backend_idx, io, answer.options.cancel);
-  if (!lease) {
-    answer.error = lease.error();
-  } else {
-    auto response = co_await (*lease)->request(answer.head, answer.options, io);
-    pool.release(*lease, !answer.rejects && (response || !response.error().reachesConnection()), io);
-    if (response) {
-      answer.status = response->status();
-      while (answer.holds_response) co_await sleepUntil(io.nowNs() + 10 * ns_per_ms, io);
-    } else {
-      answer.error = response.error();
-    }
-  }
-  answer.done = true;
-}
-
-class PoolTest : public testing::TestWithParam<IoKind> {
- protected:
-  void SetUp() override { backend.emplace(world); }
-  void TearDown() override {
-    if (pool) {
-      Scope closing;
-      closing.spawn(pool->close(*world.io), *world.io);
-      EXPECT_TRUE(world.runUntil([&] { return closing.running() == 0 && scope.running() == 0; }))
-          << "the pool does not close";
-      EXPECT_EQ(pool->h2Streams().used(), 0u);
-      EXPECT_EQ(pool->h1Streams().used(), 0u);
-      pool.reset();
-    }
-    backend.reset();
-    EXPECT_EQ(world.stream_blocks.used(), 0u);
-    EXPECT_EQ(world.send_blocks.used(), 0u);
-    EXPECT_EQ(world.buffers.lent(), 0u);
-  }
-  void open(BackendProtocol protocol = BackendProtocol::h2c) {
-    pool.emplace(*world.io, world.limits, world.timeouts, std::vector{backend->options(protocol)},
-                 UpstreamMemory{world.stream_blocks, world.headers}, world.send_blocks, world.record_blocks);
-  }
-  void start(Answer& answer) { scope.spawn(ask(*pool, answer, *world.io), *world.io); }
-  void get(Answer& answer) {
-    start(answer);
-    EXPECT_TRUE(world.runUntil([&] { return answer.done; })) << "no answer";
-  }
-  void expectOk(std::string_view method = "GET") {
-    Answer answer(method);
-    get(answer);
-    EXPECT_EQ(answer.status, 200) << (answer.error ? answer.error->reason : "");
-  }
-
-  World world{GetParam()};
-  std::optional<FakeBackend> backend;
-  std::optional<ConnectionPool> pool;
-  Scope scope;
-};
 
 TEST_P(PoolTest, ManyRequestsShareOneConnection) {
   open();
@@ -111,6 +33,41 @@ TEST_P(PoolTest, AnotherConnectionIsOpenedBeforeTheFirstIsFull) {
   EXPECT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
 }
 
+// With no frame, with one, and so on, as many as a dial and its connection take at the most: whichever coroutine finds
+// none, the request fails, and the next one is served.
+TEST_P(PoolTest, WhereNoFrameIsLeftRequestsFailAndTheNextAreServed) {
+  World other{GetParam()};
+  size_t failures = 0;
+  for (const BackendProtocol protocol : {BackendProtocol::h2c, BackendProtocol::h1, BackendProtocol::probe}) {
+    FakeBackend its(other);
+    if (protocol == BackendProtocol::h1) its.behaviour.speaks = FakeBackend::Behaviour::Speaks::http1;
+    for (size_t left = 0; left < 7; ++left) {
+      open(std::vector{its.options(protocol)});
+      {
+        Answer hurt;
+        start(hurt);  // has its own frame
+        const io_test::FrameHog hog(*world.io, left);
+        ASSERT_TRUE(runBoth(world, other, [&] { return hurt.done; }));
+        failures += hurt.status == 200 ? 0 : 1;
+        if (hurt.error) EXPECT_EQ(hurt.error->code, ErrorCode::no_memory) << hurt.error->reason;
+      }
+      Answer next;
+      ASSERT_TRUE(runBoth(world, other, [&] { return endpoint().state == EndpointState::up; }));
+      start(next);
+      ASSERT_TRUE(runBoth(world, other, [&] { return next.done; }));
+      EXPECT_EQ(next.status, 200) << (next.error ? next.error->reason : "");
+      Scope closing;
+      closing.spawn(pool->close(*world.io), *world.io);
+      EXPECT_TRUE(runBoth(world, other, [&] { return closing.running() == 0 && scope.running() == 0; }));
+      EXPECT_EQ(world.io->frames().used(), 0u);
+      pool.reset();
+    }
+    its.hangUp();
+    ASSERT_TRUE(runBoth(world, other, [&] { return other.io->frames().used() == 0; }));
+  }
+  EXPECT_GE(failures, 9u);
+}
+
 TEST_P(PoolTest, WhatComesInOneTurnLeavesByOneConnectionAndTheNextTurnsByAnother) {
   backend->behaviour.max_streams = 8;
   world.limits.h2_connections_per_backend = 2;
@@ -127,7 +84,8 @@ TEST_P(PoolTest, WhatComesInOneTurnLeavesByOneConnectionAndTheNextTurnsByAnother
     }
   };
   startSome(6, warmed_up);
-  ASSERT_TRUE(world.runUntil([&] { return backend->requests == 7 && pool->readyConnections(0) == 2; }));
+  ASSERT_TRUE(
+      world.runUntil([&] { return backend->requests == 7 && pool->find(pool->endpoint(0))->readyConnections() == 2; }));
   warmed_up.cancel(streamError(ErrorCode::cancelled, "both are idle again"));
   ASSERT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
   ASSERT_EQ(backend->requestsByConnection(), (std::vector<uint32_t>{7, 0}));
@@ -197,7 +155,7 @@ TEST_P(PoolTest, AnIdleConnectionGivesItsPlaceToAnotherBackend) {
                  UpstreamMemory{world.stream_blocks, world.headers}, world.send_blocks, world.record_blocks);
     for (uint32_t i = 0; i < 4; ++i) {
       Answer answer("POST");
-      answer.backend_idx = i % 2;
+      answer.backend = i % 2;
       get(answer);
       EXPECT_EQ(answer.status, 200) << (answer.error ? answer.error->reason : "");
     }
@@ -228,15 +186,13 @@ TEST_P(PoolTest, AFullPoolSaysSoAfterTheQueuesDeadline) {
 TEST_P(PoolTest, RefusedStreamsAreRepeatedWithAnyMethodAndRunOnce) {
   backend->behaviour.refuse = 3;
   open();
-  RetryClass last = RetryClass::none;
-  uint8_t retries = 0;
+  Attempts attempts;
   Answer answer("POST");
-  answer.options.retries = &retries;
-  answer.options.retry_class = &last;
+  answer.options.attempts = &attempts;
   get(answer);
   EXPECT_EQ(answer.status, 200);
-  EXPECT_EQ(retries, 3);
-  EXPECT_EQ(last, RetryClass::unprocessed);
+  EXPECT_EQ(attempts.retries, 3);
+  EXPECT_EQ(attempts.last, RetryClass::unprocessed);
   EXPECT_EQ(backend->executed, 1u);
 }
 
@@ -281,7 +237,7 @@ TEST_P(PoolTest, AGetWhoseConnectionBreaksIsRepeatedOnceAndAPostIsNot) {
   EXPECT_TRUE(twice.error) << "a request whose fate is unknown is repeated once, not until it works";
 }
 
-// Whoever says what is wrong is there: only after a loss the other connections may be lost as well.
+// A backend that sends something wrong is alive: only after a loss the other connections may be lost as well.
 TEST_P(PoolTest, AGetWhoseConnectionEndsForItsBackendsFaultIsRepeatedWithoutAPause) {
   world.timeouts.backoff_min_ms = 3'600'000;
   open();
@@ -296,7 +252,7 @@ TEST_P(PoolTest, AConnectionThatTheBackendClosedWhileIdleIsNotUsedAgain) {
   open();
   expectOk();
   backend->hangUp();
-  ASSERT_TRUE(world.runUntil([&] { return pool->readyConnections(0) == 0; }));
+  ASSERT_TRUE(world.runUntil([&] { return pool->find(pool->endpoint(0))->readyConnections() == 0; }));
   expectOk("POST");
   EXPECT_EQ(pool->counters().retries_unknown + pool->counters().retries_unprocessed, 0u);
 }
@@ -332,7 +288,8 @@ TEST_P(PoolTest, AnIdleConnectionIsClosed) {
   world.timeouts.idle_ms = 50;
   open();
   expectOk();
-  EXPECT_TRUE(world.runUntil([&] { return backend->open == 0 && pool->readyConnections(0) == 0; }));
+  EXPECT_TRUE(
+      world.runUntil([&] { return backend->open == 0 && pool->find(pool->endpoint(0))->readyConnections() == 0; }));
   expectOk();
 }
 
@@ -370,7 +327,7 @@ TEST_P(PoolTest, ASilentConnectionThatAnswersPingsIsKept) {
   get(answer);
   ASSERT_TRUE(answer.error);
   EXPECT_EQ(answer.error->code, ErrorCode::deadline_exceeded);
-  EXPECT_EQ(pool->readyConnections(0), 1u);
+  EXPECT_EQ(pool->find(pool->endpoint(0))->readyConnections(), 1u);
 }
 
 TEST_P(PoolTest, ConnectionsThatAreNoLongerNeededGo) {
@@ -384,9 +341,10 @@ TEST_P(PoolTest, ConnectionsThatAreNoLongerNeededGo) {
     answer.options.cancel = &cancel;
     start(answer);
   }
-  EXPECT_TRUE(world.runUntil([&] { return pool->readyConnections(0) >= 3; }));
+  EXPECT_TRUE(world.runUntil([&] { return pool->find(pool->endpoint(0))->readyConnections() >= 3; }));
   cancel.cancel(streamError(ErrorCode::cancelled, "the load goes away"));
-  EXPECT_TRUE(world.runUntil([&] { return scope.running() == 0 && pool->readyConnections(0) == 1; }));
+  EXPECT_TRUE(
+      world.runUntil([&] { return scope.running() == 0 && pool->find(pool->endpoint(0))->readyConnections() == 1; }));
   EXPECT_EQ(pool->counters().connect_failures, 0u);
 }
 
@@ -399,7 +357,7 @@ TEST_P(PoolTest, AReleaseWithoutSuccessRetiresTheConnectionButNotItsStreams) {
   ASSERT_TRUE(world.runUntil([&] { return held.status == 200; }));
   struct Unused {
     static Task<void> run(ConnectionPool& pool, bool& done, Io& io) {
-      auto lease = co_await pool.getOrCreate(0, io);
+      auto lease = co_await pool.getOrCreate(pool.endpoint(0), io);
       PLAIT_ASSERT(lease.has_value());
       pool.release(*lease, false, io);
       done = true;
@@ -408,7 +366,7 @@ TEST_P(PoolTest, AReleaseWithoutSuccessRetiresTheConnectionButNotItsStreams) {
   bool done = false;
   scope.spawn(Unused::run(*pool, done, *world.io), *world.io);
   ASSERT_TRUE(world.runUntil([&] { return done; }));
-  EXPECT_EQ(pool->readyConnections(0), 0u);
+  EXPECT_EQ(pool->find(pool->endpoint(0))->readyConnections(), 0u);
   held.holds_response = false;
   EXPECT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
   expectOk();
@@ -424,7 +382,7 @@ TEST_P(PoolTest, AnAnswerThatIsNotLikedRetiresTheConnectionThatGaveIt) {
   rejected.rejects = true;
   get(rejected);
   EXPECT_EQ(rejected.status, 200);
-  EXPECT_EQ(pool->readyConnections(0), 0u);
+  EXPECT_EQ(pool->find(pool->endpoint(0))->readyConnections(), 0u);
   EXPECT_FALSE(held.done) << "what still runs on it finishes";
   held.holds_response = false;
   EXPECT_TRUE(world.runUntil([&] { return scope.running() == 0; }));
@@ -436,12 +394,12 @@ TEST_P(PoolTest, ALeaseMayOutliveItsConnection) {
   open();
   struct Slow {
     static Task<void> run(ConnectionPool& pool, FakeBackend& backend, std::optional<Error>& error, bool& done, Io& io) {
-      auto lease = co_await pool.getOrCreate(0, io);
+      auto lease = co_await pool.getOrCreate(pool.endpoint(0), io);
       PLAIT_ASSERT(lease.has_value());
       backend.hangUp();
       co_await sleepUntil(io.nowNs() + 200 * ns_per_ms, io);
       Answer answer;
-      auto response = co_await (*lease)->request(answer.head, answer.options, io);
+      auto response = co_await lease->request(answer.head, answer.options, io);
       pool.release(*lease, true, io);
       if (!response) error = response.error();
       done = true;
@@ -465,7 +423,7 @@ TEST_P(PoolTest, AnUnreachableBackendIsLeftAloneForAWhile) {
   ASSERT_TRUE(answer.error);
   EXPECT_EQ(answer.error->code, ErrorCode::connect_failed);
   EXPECT_EQ(answer.error->reach, Reach::backend);
-  EXPECT_GT(pool->retryAt(0), world.io->nowNs());
+  EXPECT_GT(pool->find(pool->endpoint(0))->not_before_ns, world.io->nowNs());
   Answer at_once;
   get(at_once);
   EXPECT_EQ(pool->counters().connect_failures, 1u) << "no second try so soon";
@@ -498,7 +456,7 @@ TEST_P(PoolTest, StaleHttp1ConnectionsAreHiddenFromGetsAndDoNotRepeatPosts) {
   EXPECT_EQ(backend->executed, before + 1);
   expectOk();
   backend->hangUp();
-  ASSERT_TRUE(world.runUntil([&] { return pool->readyConnections(0) == 0; }));
+  ASSERT_TRUE(world.runUntil([&] { return pool->find(pool->endpoint(0))->readyConnections() == 0; }));
   expectOk("POST");
 }
 
@@ -524,7 +482,8 @@ TEST_P(PoolTest, ABackendThatComesBackWithHttp2IsFoundOutAndNoRequestIsLost) {
   open(BackendProtocol::probe);
   expectOk();
   backend->hangUp();
-  ASSERT_TRUE(world.runUntil([&] { return backend->open == 0 && pool->readyConnections(0) == 0; }));
+  ASSERT_TRUE(
+      world.runUntil([&] { return backend->open == 0 && pool->find(pool->endpoint(0))->readyConnections() == 0; }));
   backend->behaviour.speaks = FakeBackend::Behaviour::Speaks::h2;
   std::list<Answer> answers;
   for (int i = 0; i < 4; ++i) start(answers.emplace_back("POST"));
@@ -542,6 +501,23 @@ TEST_P(PoolTest, AProbeTakesSilenceForHttp1) {
   expectOk();
   expectOk();
   EXPECT_EQ(backend->connections, 2u);
+}
+
+TEST_P(PoolTest, AProbeAloneDecidesHowLongItWaitsForSettings) {
+  world.timeouts.connect_ms = 100;
+  world.timeouts.probe_ms = 10'000;
+  backend->behaviour.is_mute = true;
+  open(BackendProtocol::probe);
+  Answer answer;
+  start(answer);
+  ASSERT_TRUE(runUntil([&] { return backend->connections == 1; }));
+  (void)runUntil([&] { return answer.done; }, 300);
+  ASSERT_FALSE(answer.done) << "the connection does not end while its dial waits";
+  backend->behaviour.is_mute = false;
+  backend->answerAll();  // SETTINGS leave with it
+  ASSERT_TRUE(runUntil([&] { return answer.done; }));
+  EXPECT_EQ(answer.status, 200) << (answer.error ? answer.error->reason : "");
+  EXPECT_EQ(backend->connections, 1u);
 }
 
 TEST_P(PoolTest, Http11RequiredIsRepeatedOverHttp1) {
@@ -568,8 +544,7 @@ TEST_P(PoolTest, GivingUpAnHttp1ResponseEndsItsConnectionAlone) {
   expectOk();
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, PoolTest, testing::Values(IoKind::uring, IoKind::epoll),
-                         [](const auto& param) { return param.param == IoKind::uring ? "uring" : "epoll"; });
+INSTANTIATE_TEST_SUITE_P(Backends, PoolTest, testing::Values(IoKind::uring, IoKind::epoll), ioName);
 
 }  // namespace
 }  // namespace plait

@@ -27,9 +27,9 @@ class Response {
   // Status and fields, valid as long as the Response.
   const http::ResponseHead& head() const { return stream_->head; }
   uint16_t status() const { return stream_->head.status; }
-  // The body's pipe, for whoever forwards it: attach a consumer.
+  // The body's pipe: the forwarder attaches a consumer to it.
   http::Pipe& pipe() { return stream_->response_pipe; }
-  uint32_t backendIdx() const { return stream_->backendIdx(); }
+  EndpointId endpoint() const { return stream_->endpoint(); }
 
   class ReadAwaiter final : public http::BodyConsumer {
    public:

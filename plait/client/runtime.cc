@@ -1,31 +1,31 @@
 #include "plait/client/runtime.h"
 
+#include <cerrno>
+
 namespace plait {
 
-Runtime::Runtime(const Limits& limits)
-    : limits_(limits),
-      buffers_(limits.receive_buffers, limits.receive_buffer_size),
-      send_blocks_(limits.send_block_size, limits.send_blocks),
-      record_blocks_(limits.send_block_size + 1024, limits.record_blocks),
-      stream_blocks_(limits.stream_block_size, limits.streamBlocks()),
-      headers_(limits.smallHeaderBlocks(), limits.medium_header_blocks, limits.large_header_blocks) {}
+Runtime::Runtime(const Limits& limits) : limits_(limits), memory_(limits) {}
 
 Runtime::~Runtime() = default;
 
 Result<std::unique_ptr<Runtime>> Runtime::make(const RuntimeOptions& options) {
+  if (const auto mistake = options.limits.mistake())
+    return fail(backendError(ErrorCode::invalid_argument, mistake->reason));
+  if (!Reservation::isPossible(sumOf(memoryOfLoop(options.limits, options.io, 0))))
+    return fail(backendError(ErrorCode::no_memory, "the system does not give what the limits reserve", ENOMEM));
   std::unique_ptr<Runtime> runtime(new Runtime(options.limits));
-  auto backend = makeBackend(options.io, runtime->buffers_, runtime->mailbox_, &runtime->resolver_, &runtime->kind_);
+  auto backend =
+      makeBackend(options.io, runtime->memory_.buffers, runtime->mailbox_, &runtime->resolver_, &runtime->kind_);
   if (!backend) return fail(backend.error());
   runtime->backend_ = std::move(*backend);
-  runtime->io_ = std::make_unique<Io>(
-      *runtime->backend_, runtime->buffers_,
-      IoConfig{.frame_count = options.limits.frames(), .coalesce_ns = options.limits.coalesce_us * ns_per_us});
+  runtime->io_ = std::make_unique<Io>(*runtime->backend_, runtime->memory_.buffers, ioConfigFor(options.limits));
   return runtime;
 }
 
 std::unique_ptr<ConnectionPool> Runtime::makePool(std::vector<BackendOptions> backends, const PoolTimeouts& timeouts) {
   return std::make_unique<ConnectionPool>(*io_, limits_, timeouts, std::move(backends),
-                                          UpstreamMemory{stream_blocks_, headers_}, send_blocks_, record_blocks_);
+                                          UpstreamMemory{memory_.stream_blocks, memory_.headers}, memory_.send_blocks,
+                                          memory_.record_blocks);
 }
 
 void Runtime::run(Task<void> task) {

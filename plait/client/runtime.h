@@ -1,5 +1,6 @@
-// What an embedder needs to have a pool: the loop, its memory, and name lookup, made in one call. It belongs to the
-// thread that makes it. The proxy's workers build the same parts by themselves, to count and place them.
+// Runtime: all that an embedder's pool needs, the loop, its memory and name lookup, made in one call. It belongs to the
+// thread that makes it. The proxy's workers make the same parts
+// by themselves, to place them.
 #pragma once
 
 #include <memory>
@@ -9,6 +10,7 @@
 #include "plait/io/mailbox.h"
 #include "plait/io/scope.h"
 #include "plait/net/resolver.h"
+#include "plait/runtime/loop_memory.h"
 
 namespace plait {
 
@@ -20,7 +22,9 @@ struct RuntimeOptions {
 
 class Runtime {
  public:
-  // Errors: invalid_argument where io_uring was asked for and is not allowed here; Error::detail is errno.
+  // Errors: invalid_argument where the limits do not go together (Limits::mistake says which, and why), or where
+  // io_uring was asked for and is not allowed here: then Error::detail is errno. no_memory where the system does not
+  // give what the limits reserve.
   static Result<std::unique_ptr<Runtime>> make(const RuntimeOptions& options = {});
   ~Runtime();
   Runtime(const Runtime&) = delete;
@@ -28,8 +32,6 @@ class Runtime {
 
   Io& io() { return *io_; }
   const Limits& limits() const { return limits_; }
-  // False where io_uring is not used.
-  bool usesUring() const { return kind_ == IoKind::uring; }
 
   // A pool of connections to these backends. To be closed (ConnectionPool::close) before it is destroyed, and destroyed
   // before the runtime.
@@ -43,24 +45,20 @@ class Runtime {
   void requestStop() { mailbox_.post(stop_op_, 0); }
 
   // -- memory, for what else lives on this loop
-  BlockSlab& sendBlocks() { return send_blocks_; }
-  BlockSlab& recordBlocks() { return record_blocks_; }
-  BlockSlab& streamBlocks() { return stream_blocks_; }
-  http::HeaderSlab& headers() { return headers_; }
+  BlockSlab& sendBlocks() { return memory_.send_blocks; }
+  BlockSlab& recordBlocks() { return memory_.record_blocks; }
+  BlockSlab& streamBlocks() { return memory_.stream_blocks; }
+  http::HeaderSlab& headers() { return memory_.headers; }
 
  private:
   explicit Runtime(const Limits& limits);
 
   Limits limits_;
   IoKind kind_ = IoKind::epoll;
-  BufferPool buffers_;
+  LoopMemory memory_;
   Mailbox mailbox_;
   // Destroyed before the mailbox, so that no answer comes to one that is gone.
   Resolver resolver_;
-  BlockSlab send_blocks_;
-  BlockSlab record_blocks_;
-  BlockSlab stream_blocks_;
-  http::HeaderSlab headers_;
   Op stop_op_;
   std::unique_ptr<IoBackend> backend_;
   std::unique_ptr<Io> io_;

@@ -16,11 +16,11 @@ struct UpstreamMemory {
 
 class UpstreamStream : public http::BodyProducer, public http::BodyConsumer {
  public:
-  UpstreamStream(ConnectionPool& pool, uint32_t backend_idx, const UpstreamMemory& memory)
+  UpstreamStream(ConnectionPool& pool, EndpointId endpoint, const UpstreamMemory& memory)
       : response_pipe(memory.stream_blocks, memory.headers),
         head_block(memory.headers),
         pool_(pool),
-        backend_idx_(backend_idx) {}
+        endpoint_(endpoint) {}
 
   http::Pipe response_pipe;
   http::HeaderBlock head_block;
@@ -30,10 +30,12 @@ class UpstreamStream : public http::BodyProducer, public http::BodyConsumer {
   TimeNs deadline_ns = never_ns;  // for the head; afterwards for the next sign of progress
   bool borrowed = false;          // a Response is open
   bool closed = false;            // the protocol has nothing more to say about this stream
+  bool is_counted = false;        // among its client's share (ConnectionPool::countShare)
+  ClientKey client;
 
-  uint32_t backendIdx() const { return backend_idx_; }
+  EndpointId endpoint() const { return endpoint_; }
 
-  // The borrower lost interest: the stream is reset if it still runs. The slot may be gone afterwards.
+  // The borrower gives up: the stream is reset if it still runs. The slot may be gone afterwards.
   virtual void abandon(const Error& error) = 0;
 
  protected:
@@ -43,7 +45,7 @@ class UpstreamStream : public http::BodyProducer, public http::BodyConsumer {
   ConnectionPool& pool_;
 
  private:
-  uint32_t backend_idx_;
+  EndpointId endpoint_;
 };
 
 }  // namespace plait

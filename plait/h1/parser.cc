@@ -17,7 +17,7 @@ std::unexpected<ParseError> malformed(const char* reason) {
   return reject(400, ErrorCode::malformed_message, reason);
 }
 
-// What the fields of a head say about its framing.
+// The facts that the fields of a head state about its framing.
 struct Facts {
   enum class Coding : uint8_t { none, chunked, unsupported, malformed };
   Coding coding = Coding::none;
@@ -101,6 +101,8 @@ ParseResult<void> parseFields(Bytes section, bool is_request, http::Version vers
     }
     fields.commit(line.name.size(), value_size, id, false);
   }
+  if (fields.listSize() > limits.fields_size)
+    return reject(431, ErrorCode::message_too_large, "the field section is too large");
   return {};
 }
 
@@ -227,6 +229,25 @@ ParseResult<void> checkFraming(http::Version version, const Facts& facts) {
   return {};
 }
 
+// Whether `start`, which has no end of a line yet, can become a status line: HTTP/1.x SP, three digits, and SP or CRLF.
+// A peer that speaks something else, an SSH or SMTP server, says so with its first bytes, and then waits for us.
+bool canBecomeStatusLine(std::string_view start) {
+  constexpr std::string_view protocol = "HTTP/1.";
+  const std::string_view begun = start.substr(0, protocol.size());
+  if (!protocol.starts_with(begun)) return false;
+  const auto isDigit = [](char c) { return http::isOfClass(c, http::class_digit); };
+  for (size_t i = protocol.size(); i < std::min<size_t>(start.size(), 13); ++i) {
+    const char c = start[i];
+    const bool fits = i == 7    ? c == '0' || c == '1'
+                      : i == 8  ? c == ' '
+                      : i == 9  ? c >= '1' && c <= '5'
+                      : i == 12 ? c == ' ' || c == '\r'
+                                : isDigit(c);
+    if (!fits) return false;
+  }
+  return true;
+}
+
 constexpr const char* no_memory_reason = "the head exceeds its memory";
 
 }  // namespace
@@ -273,6 +294,8 @@ ParseResult<HeadParse> parseRequestHead(Bytes input, size_t& scanned, http::Requ
     return std::unexpected(error);
   }
   if (!http::isToken(method)) return malformed("the method is no token");
+  if (target_text.size() > limits.target_size)
+    return reject(414, ErrorCode::message_too_large, "the target is too long");
   const ParseResult<Target> target = parseTarget(method, target_text);
   if (!target) return std::unexpected(target.error());
 
@@ -318,10 +341,10 @@ ParseResult<HeadParse> parseRequestHead(Bytes input, size_t& scanned, http::Requ
     // With a body on its way, the bytes behind the head would not be the tunnel's.
     if (head.connection.upgrade && out.end_stream && method == "GET") out.protocol = tunnelProtocol(out.fields);
   }
-  // What follows a CONNECT may have been written for the tunnel: where there is none it is no request.
+  // Bytes that follow a CONNECT may have been written for the tunnel: where there is none they are no request.
   head.keep_alive = isPersistent(*version, head.connection) && out.method != "CONNECT";
-  // Whoever names the whole URI takes us for its proxy, and a proxy of HTTP/1.0 may pass on a keep-alive that it does
-  // not understand (RFC 9112 §9.3, §C.2.2).
+  // A client that names the whole URI takes us for its proxy, and a proxy of HTTP/1.0 may pass on a keep-alive that it
+  // does not understand (RFC 9112 §9.3, §C.2.2).
   if (*version == http::Version::http_1_0 && target->has_authority) head.keep_alive = false;
   head.consumed = section->consumed;
   head.complete = true;
@@ -334,7 +357,10 @@ ParseResult<HeadParse> parseResponseHead(Bytes input, size_t& scanned, http::Res
   const auto asGatewayError = [](const ParseError& error) { return std::unexpected(ParseError{502, error.error}); };
   const ParseResult<Section> section = cutHead(input, 0, scanned, limits);
   if (!section) return asGatewayError(section.error());
-  if (!section->complete) return HeadParse();
+  if (!section->complete) {
+    if (canBecomeStatusLine(asText(input))) return HeadParse();
+    return reject(502, ErrorCode::malformed_message, "no status line where one must stand (RFC 9112 section 4)");
+  }
 
   out.fields.clear();
   out.content_length = http::unknown_length;

@@ -20,7 +20,9 @@ namespace plait::h1 {
 
 struct Limits {
   uint32_t start_line_size = 8 * 1024;  // bytes; above it 414
-  uint32_t fields_size = 32 * 1024;     // bytes of the field section as sent; above it 431
+  uint32_t target_size = 8 * 1024;      // bytes of a request's target; above it 414
+  // Bytes of the field section as sent, and of HTTP/2's measure of it (RFC 9113 §6.5.2); above it 431.
+  uint32_t fields_size = 32 * 1024;
   uint32_t field_count = 100;           // above it 431
   uint32_t chunk_extension_size = 256;  // bytes for one chunk
   uint32_t trailers_size = 8 * 1024;    // bytes of a trailer section as sent; the caller's buffer must hold them
@@ -49,7 +51,8 @@ struct HeadParse {
   bool keep_alive = false;       // the connection may carry another message after this one (RFC 9112 §9.3)
   bool expect_continue = false;  // a request that waits for 100 (Continue) before its body (RFC 9110 §10.1.1)
   bool tunnel = false;           // a response after which the connection is no longer HTTP: 101, or 2xx to CONNECT
-  // What Connection said; its fields themselves stay in the list, and forwarders leave them out by http::isHopByHop.
+  // The options that Connection named; its fields themselves stay in the list, and forwarders leave them out by
+  // http::isHopByHop.
   http::ConnectionTokens connection;
 };
 

@@ -366,6 +366,25 @@ TEST_F(ResponseHead, BodiesMayEndWithTheConnection) {
   EXPECT_TRUE(accept("HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n").keep_alive);
 }
 
+TEST_F(ResponseHead, WhatCannotBecomeAStatusLineIsRefusedAtOnce) {
+  const std::string good[] = {"HTTP/1.1 200 OK\r\nServer: x\r\n", "HTTP/1.0 404\r\nA: b"};
+  for (const std::string& text : good) {
+    for (size_t size = 0; size <= text.size(); ++size) {
+      const auto parsed = parse(text.substr(0, size));
+      EXPECT_TRUE(parsed && !parsed->complete) << text.substr(0, size);
+    }
+  }
+  // With its last byte each has become something else, and is not waited for.
+  for (const std::string& text : {"S", "HTTP/2", "HTTP/1.2", "HTTP/1.1/", "HTTP/1.1 0", "HTTP/1.1 6", "HTTP/1.1 2O",
+                                  "HTTP/1.1 200O", "HTTP/1.1\r", "h", "<", "2", "I", "\t"}) {
+    const std::string whole(text);
+    EXPECT_EQ(refusal(whole), 502) << whole;
+    const auto before = parse(whole.substr(0, whole.size() - 1));
+    EXPECT_TRUE(before && !before->complete) << whole;
+  }
+  EXPECT_EQ(refusal("HTTP/1.1 200 " + std::string(limits_.start_line_size, 'a')), 502);
+}
+
 TEST_F(ResponseHead, WhatIsWrongIsABadGateway) {
   for (const char* head :
        {"HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/1.1 099 OK", "HTTP/2.0 200 OK", "HTTP/1.1  200 OK", "SSH-2.0",

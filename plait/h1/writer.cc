@@ -208,7 +208,7 @@ Result<BodyFraming> writeResponseHead(ByteQueue& out, const http::ResponseHead& 
   if (is_tunnel || head.status == 204) {
     // Neither may announce anything (RFC 9110 §8.6, RFC 9112 §6.1).
   } else if (options.request_method == "HEAD" || head.status == 304) {
-    // What a GET would have said, if that is known.
+    // The length that a GET would have announced, if that is known.
     announced = is_known ? BodyFraming::content_length : BodyFraming::none;
   } else if (head.end_stream || is_known) {
     announced = BodyFraming::content_length;

@@ -11,7 +11,7 @@ namespace plait::h1 {
 struct RequestOptions {
   bool absolute_form = false;  // the target with scheme and authority, as a forward proxy wants it (RFC 9112 §3.2.2)
   bool close = false;          // "connection: close"
-  // What the Connection field of a forwarded HTTP/1.1 message nominated; null when nothing.
+  // The fields that Connection nominated in a forwarded HTTP/1.1 message; null when there are none.
   const http::ConnectionTokens* connection = nullptr;
 };
 
@@ -67,6 +67,11 @@ class BodyWriter {
 
   BodyFraming framing() const { return framing_; }
   bool isDone() const { return done_; }
+  // Were the connection closed now, what was written would pass for the whole body.
+  bool looksWhole() const {
+    return done_ || framing_ == BodyFraming::until_close ||
+           (framing_ == BodyFraming::content_length && remaining_ == 0);
+  }
 
  private:
   BodyFraming framing_ = BodyFraming::none;

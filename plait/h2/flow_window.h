@@ -13,21 +13,22 @@ class FlowWindow {
  public:
   static constexpr int64_t max_size = 0x7fffffff;
 
-  explicit FlowWindow(int64_t size = 65'535) : size_(size) {}
+  explicit FlowWindow(int64_t size = 65'535) : size_(static_cast<int32_t>(size)) {}
 
   int64_t size() const { return size_; }
-  // What may be sent or received now.
+  // The bytes that may be sent or received now.
   uint32_t available() const { return size_ > 0 ? static_cast<uint32_t>(size_) : 0; }
-  void consume(uint32_t count) { size_ -= count; }
+  void consume(uint32_t count) { size_ -= static_cast<int32_t>(count); }
   // False, and unchanged, when the window would exceed 2^31-1: a flow-control error of the peer.
   [[nodiscard]] bool grow(int64_t delta) {
     if (size_ + delta > max_size) return false;
-    size_ += delta;
+    size_ = static_cast<int32_t>(size_ + delta);
     return true;
   }
 
  private:
-  int64_t size_;
+  // Never below -(2^31-1): no more than 2^31-1 was ever promised, and it is taken back once.
+  int32_t size_;
 };
 
 }  // namespace plait::h2

@@ -51,6 +51,30 @@ enum class H2Error : uint32_t {
   inadequate_security = 12,
   http_1_1_required = 13,
 };
+// Those above and, as one more, every other.
+inline constexpr uint32_t error_code_count = 15;
+constexpr uint32_t errorIndex(H2Error code) {
+  return static_cast<uint32_t>(code) < error_code_count - 1 ? static_cast<uint32_t>(code) : error_code_count - 1;
+}
+// The RFC's name for the code with that index.
+constexpr const char* errorName(uint32_t index) {
+  constexpr const char* names[error_code_count] = {"NO_ERROR",
+                                                   "PROTOCOL_ERROR",
+                                                   "INTERNAL_ERROR",
+                                                   "FLOW_CONTROL_ERROR",
+                                                   "SETTINGS_TIMEOUT",
+                                                   "STREAM_CLOSED",
+                                                   "FRAME_SIZE_ERROR",
+                                                   "REFUSED_STREAM",
+                                                   "CANCEL",
+                                                   "COMPRESSION_ERROR",
+                                                   "CONNECT_ERROR",
+                                                   "ENHANCE_YOUR_CALM",
+                                                   "INADEQUATE_SECURITY",
+                                                   "HTTP_1_1_REQUIRED",
+                                                   "UNKNOWN_ERROR"};
+  return names[index];
+}
 
 struct FrameHeader {
   uint32_t length;
@@ -81,7 +105,7 @@ enum class SettingId : uint16_t {
   enable_connect_protocol = 8,
 };
 
-// What one side announced, with the values that hold before it did (RFC 9113 §6.5.2).
+// The settings that one side announced, with the values that hold before it did (RFC 9113 §6.5.2).
 struct Settings {
   uint32_t header_table_size = 4096;
   uint32_t max_concurrent_streams = UINT32_MAX;

@@ -8,6 +8,8 @@ using http::FieldName;
 
 void HeadBuilder::addWithCare(const DecodedField& field) {
   if (isPseudo(field)) {
+    if (field.id == FieldName::pseudo_path && field.value.size() > max_target_size_)
+      is_target_too_long_ = is_too_large_ = true;
     if (isWanted()) addPseudo(field);
     return;
   }

@@ -17,12 +17,13 @@ class HeadBuilder {
               http::ResponseHead& response)
       : kind_(kind), admits_protocol_(admits_protocol), fields_(memory), request_(request), response_(response) {}
   // Bounds on RFC 9113 §6.5.2's measure, on the number of fields, and on that of a cookie's crumbs, which are one field
-  // to whoever sent them. Pseudo-header fields count as none: one that comes twice makes the message malformed. Where
-  // any is exceeded the fields are only counted.
-  void limit(size_t list_size, uint32_t fields, uint32_t crumbs) {
+  // to their sender. Pseudo-header fields count as none: one that comes twice makes the message malformed. `target`
+  // bounds the length of :path. Where any is exceeded the fields are only counted.
+  void limit(size_t list_size, uint32_t fields, uint32_t crumbs, uint32_t target) {
     max_list_size_ = list_size;
     max_fields_ = fields;
     max_crumbs_ = crumbs;
+    max_target_size_ = target;
   }
 
   // Of a message that is not wanted, the fields are only counted.
@@ -49,6 +50,8 @@ class HeadBuilder {
   }
   // The fields did not fit into the memory, or into the limits.
   bool isTooLarge() const { return is_too_large_; }
+  // The status of a request that is too large (RFC 9110 §15.5.15, RFC 6585 §5).
+  uint16_t tooLargeStatus() const { return is_target_too_long_ ? 414 : 431; }
 
   Kind kind() const { return kind_; }
   const http::FieldList& fields() const { return fields_; }
@@ -96,6 +99,7 @@ class HeadBuilder {
   bool admits_protocol_;
   bool regular_seen_ = false;
   bool is_too_large_ = false;
+  bool is_target_too_long_ = false;
   uint32_t pseudo_seen_ = 0;
   uint32_t unsound_ = 0;  // of those, and of Host in place of :authority, which are malformed
   uint32_t all_count_ = 0;
@@ -103,6 +107,7 @@ class HeadBuilder {
   uint32_t max_fields_ = UINT32_MAX;
   uint32_t crumb_count_ = 0;
   uint32_t max_crumbs_ = UINT32_MAX;
+  uint32_t max_target_size_ = UINT32_MAX;
   size_t list_size_ = 0;
   size_t max_list_size_ = SIZE_MAX;
   const char* fault_ = nullptr;

@@ -29,7 +29,8 @@ bool readInteger(HpackDecoder::Cursor& block, uint32_t prefix_bits, uint32_t& va
   return true;
 }
 
-bool readString(HpackDecoder::Cursor& block, std::string_view& text, uint8_t* scratch) {
+// A string of Huffman's code is written to `decoded`, which is then behind it.
+bool readString(HpackDecoder::Cursor& block, std::string_view& text, uint8_t*& decoded) {
   if (block.position == block.end) return false;
   const bool is_huffman = (*block.position & 0x80) != 0;
   uint32_t size = 0;
@@ -40,10 +41,10 @@ bool readString(HpackDecoder::Cursor& block, std::string_view& text, uint8_t* sc
     text = asText(bytes);
     return true;
   }
-  if (size_t{size} * 8 / 5 + 2 > HpackScratch::max_string_size) return false;
-  const ptrdiff_t decoded = huffmanDecode(bytes, scratch);
-  if (decoded < 0) return false;
-  text = {reinterpret_cast<const char*>(scratch), static_cast<size_t>(decoded)};
+  const ptrdiff_t count = huffmanDecode(bytes, decoded);
+  if (count < 0) return false;
+  text = {reinterpret_cast<const char*>(decoded), static_cast<size_t>(count)};
+  decoded += count;
   return true;
 }
 
@@ -82,13 +83,14 @@ Result<bool> HpackDecoder::nextSlow(Cursor& block, DecodedField& field, HpackScr
   }
   const bool is_indexed = (first & 0x40) != 0;
   if (!readInteger(block, is_indexed ? 6 : 4, index)) return broken("a broken integer (RFC 7541 §5.1)");
+  uint8_t* decoded = scratch.text;
   if (index != 0) {
     if (!lookUp(index, entry)) return broken("an index outside the tables (RFC 7541 §2.3.3)");
   } else {
-    if (!readString(block, entry.name, scratch.name)) return broken("a broken string (RFC 7541 §5.2)");
+    if (!readString(block, entry.name, decoded)) return broken("a broken string (RFC 7541 §5.2)");
     entry.id = http::fieldNameOf(entry.name);
   }
-  if (!readString(block, entry.value, scratch.value)) return broken("a broken string (RFC 7541 §5.2)");
+  if (!readString(block, entry.value, decoded)) return broken("a broken string (RFC 7541 §5.2)");
   field = {entry.name, entry.value, entry.id, !is_indexed && (first & 0x10) != 0,
            isSoundField(entry.name, entry.value, entry.id)};
   if (is_indexed) {

@@ -6,11 +6,15 @@
 
 namespace plait::h2 {
 
-// Memory for decoded Huffman strings, shared by all sessions of a worker: two strings of one field.
+// Memory for one field, shared by all sessions of a worker.
 struct HpackScratch {
-  static constexpr size_t max_string_size = 40 * 1024;
-  uint8_t name[max_string_size];
-  uint8_t value[max_string_size];
+  // No header block is longer, and so no string is too long to be decoded: how much of it is wanted is not for HPACK to
+  // say, whose tables must stay in step (RFC 7541 §4.4).
+  static constexpr size_t max_block_size = 64 * 1024;
+  // The strings of Huffman's code: the name, and the value behind it. The shortest code has five bits (huffmanDecode).
+  uint8_t text[max_block_size * 8 / 5 + 2];
+  // A name out of the table, while the table changes.
+  uint8_t name[DynamicTable::max_size];
 };
 
 struct DecodedField {
@@ -25,7 +29,9 @@ class HpackDecoder {
  public:
   // How far a block has been read.
   struct Cursor {
-    explicit Cursor(Bytes block) : position(block.data()), end(position + block.size()) {}
+    explicit Cursor(Bytes block) : position(block.data()), end(position + block.size()) {
+      PLAIT_ASSERT(block.size() <= HpackScratch::max_block_size);
+    }
     const uint8_t* position;
     const uint8_t* end;
     bool fields_seen = false;

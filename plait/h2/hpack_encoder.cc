@@ -42,7 +42,7 @@ uint8_t* writeInteger(uint8_t* out, uint8_t pattern, uint32_t prefix_bits, uint3
   return out;
 }
 
-// What the static table has for each name that has a number: its first entry, 0 for none, and how many entries with
+// The static table's entries for each name that has a number: the first one, 0 for none, and how many entries with
 // values there are to choose from. FieldName starts in the static table's order, but four names have several entries.
 struct StaticEntries {
   uint8_t name_index = 0;
@@ -104,8 +104,8 @@ void HpackEncoder::indexEntry(uint32_t entry) {
   const uint32_t name_hash = hashOfName(found.id, found.name);
   const uint32_t field_hash = hashOf(found.value, name_hash + 2);
   const auto bucket = static_cast<uint8_t>(table_.slotOf(entry) + 1);
-  // What was there goes to the neighbour, unless it is of no use any more: its entry is gone, another one has its slot,
-  // or (of names) the new one is the last of its name.
+  // The slot that was there goes to the neighbour, unless it is of no use any more: its entry is gone, another one has
+  // its slot, or (of names) the new one is the last of its name.
   const auto put = [&](uint8_t* buckets, uint32_t place, auto placeOfEntry) {
     const uint32_t slot = std::exchange(buckets[place], bucket) - 1u;
     if (slot >= table_.slotCount() || table_.entryIn(slot) >= table_.count() || slot + 1 == bucket) return;

@@ -264,6 +264,69 @@ TEST(Hpack, TablesStayInStepWhileTheirSizeChanges) {
   }
 }
 
+// Strings of every length around what the table holds, and far beyond what plait keeps of a message: whatever becomes
+// of the message, both tables stay equal. An entry that is larger than the table empties it (RFC 7541 §4.4).
+TEST(Hpack, StringsThatAreTooLongForAnythingLeaveTheTablesInStep) {
+  std::mt19937 random(431);
+  nghttp2_hd_inflater* inflater = nullptr;
+  ASSERT_EQ(nghttp2_hd_inflate_new(&inflater), 0);
+  ClassedSlab memory(4);
+  HpackDecoder decoder(4096, memory);
+  size_t emptied = 0;
+  for (int round = 0; round < 1500; ++round) {
+    std::vector<uint8_t> block;
+    const auto addInteger = [&](uint8_t pattern, uint32_t prefix_bits, size_t value) {
+      const size_t mask = (size_t{1} << prefix_bits) - 1;
+      block.push_back(static_cast<uint8_t>(pattern | std::min(value, mask)));
+      if (value < mask) return;
+      for (value -= mask; value >= 128; value >>= 7) block.push_back(static_cast<uint8_t>(value | 128));
+      block.push_back(static_cast<uint8_t>(value));
+    };
+    // Codes of five bits, of eight, and of thirteen, which are longer than what they stand for.
+    const auto addString = [&](size_t size) {
+      const std::string text(size, "a&~"[random() % 3]);
+      std::vector<uint8_t> code(huffmanSize(text) + 8);
+      const size_t code_size = huffmanEncode(text, code.data());
+      const bool is_huffman = random() % 2 == 0 && code_size < 30'000;
+      addInteger(is_huffman ? 0x80 : 0, 7, is_huffman ? code_size : size);
+      const Bytes bytes = is_huffman ? Bytes(code).first(code_size) : asBytes(text);
+      block.insert(block.end(), bytes.begin(), bytes.end());
+    };
+    const auto size = [&]() -> size_t {
+      const uint32_t kind = random() % 8;
+      return kind == 0 ? 4096 - 40 + random() % 80 : kind == 1 ? random() % 30'000 : random() % 100;
+    };
+    for (int i = 0; i < 3 && block.size() < 4096; ++i) {
+      const bool is_inserted = random() % 3 != 0;
+      const bool is_name_indexed = decoder.table().count() != 0 && i == 0 && random() % 3 == 0;
+      addInteger(is_inserted ? 0x40 : 0x10, is_inserted ? 6 : 4, is_name_indexed ? 62 : 0);
+      if (!is_name_indexed) addString(1 + size());
+      addString(size());
+    }
+    Fields expected;
+    const uint8_t* in = block.data();
+    const uint8_t* const end = in + block.size();
+    for (int flags = 0; (flags & NGHTTP2_HD_INFLATE_FINAL) == 0;) {
+      nghttp2_nv nv{};
+      const auto used = nghttp2_hd_inflate_hd2(inflater, &nv, &flags, in, static_cast<size_t>(end - in), 1);
+      ASSERT_GE(used, 0) << nghttp2_strerror(static_cast<int>(used));
+      in += used;
+      if ((flags & NGHTTP2_HD_INFLATE_EMIT) == 0) continue;
+      expected.emplace_back(std::string(reinterpret_cast<char*>(nv.name), nv.namelen),
+                            std::string(reinterpret_cast<char*>(nv.value), nv.valuelen));
+    }
+    nghttp2_hd_inflate_end_headers(inflater);
+    const uint32_t before = decoder.table().count();
+    const auto decoded = decode(decoder, block);
+    ASSERT_TRUE(decoded) << round << ": " << decoded.error().reason;
+    ASSERT_EQ(*decoded, expected) << round;
+    ASSERT_EQ(decoder.table().size(), nghttp2_hd_inflate_get_dynamic_table_size(inflater)) << round;
+    emptied += before != 0 && decoder.table().count() == 0 ? 1 : 0;
+  }
+  EXPECT_GT(emptied, 20u);
+  nghttp2_hd_inflate_del(inflater);
+}
+
 TEST(Hpack, WhatNghttp2EncodesWeDecodeByteForByte) {
   std::mt19937 random(9113);
   nghttp2_hd_deflater* deflater = nullptr;

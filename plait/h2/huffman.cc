@@ -24,9 +24,9 @@ constexpr std::array<uint8_t, symbol_count> lengths = {
     27, 27, 26, 24, 25, 19, 21, 26, 27, 27, 26, 27, 24, 21, 21, 26, 26, 28, 27, 27, 27, 20, 24, 20, 21, 22, 21, 21, 23,
     22, 22, 25, 25, 24, 24, 26, 23, 26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26, 30};
 
-// What look_bits bits begin with, in one word: bits 0 to 5 how many bits all its symbols take, 8 to 15 the first
-// symbol, 16 to 23 the second, 24 to 27 the bits of the first alone, 30 and 31 how many symbols there are; 0: the code
-// is longer.
+// The symbols that look_bits bits begin with, in one word: bits 0 to 5 how many bits all its symbols take, 8 to 15 the
+// first symbol, 16 to 23 the second, 24 to 27 the bits of the first alone, 30 and 31 how many symbols there are; 0: the
+// code is longer.
 struct Look {
   uint32_t word = 0;
   constexpr uint32_t bits() const { return word & 63; }
@@ -198,7 +198,7 @@ ptrdiff_t huffmanDecode(Bytes input, uint8_t* out) {
     if (p != end && filled <= 56) continue;
     // Missing bits count as ones, so that padding looks like the start of EOS.
     const uint64_t padded = filled == 64 ? word : word | ~uint64_t{0} >> filled;
-    // What is left is padding: less than a byte, and all ones. No code is that.
+    // The bits that are left are padding: less than a byte, and all ones. No code is that.
     if (filled <= 7 && padded == ~uint64_t{0}) return out - start;
     const Look look = tables.looks[padded >> (64 - look_bits)];
     const Code code = look.count() != 0 ? Code{look.first(), look.firstBits()} : longCode(padded);

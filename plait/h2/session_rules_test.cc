@@ -108,12 +108,70 @@ TEST(SessionRules, TooManyFieldsOrBytesLoseTheRequestButNotTheConnection) {
   ASSERT_TRUE(peer.request(1, many));
   EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::enhance_your_calm);
   // One entry of 4,000 bytes said nine times: small on the wire, 36 KB when decoded.
+  EXPECT_EQ(peer.last_status, 431);
   Wire bomb = get_block + Wire{0x40, 1, 'b', 0x7f, 0xa1, 0x1e} + Wire(4000, 'x');
   for (int i = 0; i < 9; ++i) bomb.push_back(0xbe);
   ASSERT_TRUE(peer.request(3, bomb));
   EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::enhance_your_calm);
   ASSERT_TRUE(peer.request(5));
   EXPECT_EQ(peer.log, "request 5 GET http a / |end\n");
+}
+
+// A literal without indexing and without Huffman whose value has 127 bytes or more.
+Wire longField(std::string_view name, size_t size) {
+  Wire length = {0x7f};
+  for (size -= 127; size >= 128; size >>= 7) length.push_back(static_cast<uint8_t>(size | 128));
+  length.push_back(static_cast<uint8_t>(size));
+  return Wire{0, static_cast<uint8_t>(name.size())} + text(name) + length;
+}
+Wire longField(std::string_view name, const std::string& value) {
+  return longField(name, value.size()) + text(value);
+}
+
+TEST(SessionRules, ARequestThatIsTooLargeMayBeAnsweredWhichCostsWhatAResetCosts) {
+  const Wire fields = get_block + longField("a", std::string(15'000, 'x')) + field("b", "");
+  SessionConfig config;
+  config.max_header_list_size = 8000;
+  config.max_target_size = 1000;
+  config.reset_burst = 20;
+  config.resets_per_second = 0;
+  Peer peer(Role::server, config);
+  peer.answers = true;
+  uint32_t id = 1;
+  for (; id < 100 && peer.request(id, fields); id += 2) {
+    const std::vector<Sent> sent = peer.sent();
+    ASSERT_EQ(sent.size(), 1u);
+    EXPECT_EQ(sent[0].header.type, FrameType::headers);
+    EXPECT_EQ(sent[0].header.flags, end_both);
+    EXPECT_EQ(peer.last_status, 431);
+    peer.session.release(*peer.streams.back());
+  }
+  // Each is one of 20 tokens for itself, and one for the 8,000 bytes that it came to.
+  EXPECT_EQ(id, 1 + 2 * 10u);
+  EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::enhance_your_calm);
+
+  Peer target(Role::server, config);
+  target.answers = true;
+  ASSERT_TRUE(target.request(1, Wire{0x82, 0x86, 0x01, 0x01, 'a'} + longField(":path", "/" + std::string(1000, 'x')),
+                             end_headers));
+  EXPECT_EQ(target.last_status, 414);
+  EXPECT_EQ(target.sentCode(FrameType::rst_stream), H2Error::no_error) << "the rest is not wanted";
+  ASSERT_TRUE(target.request(3, Wire{0x82, 0x86, 0x01, 0x01, 'a'} + longField(":path", "/" + std::string(999, 'x'))));
+  EXPECT_EQ(target.last.kind, Event::Kind::request);
+}
+
+TEST(SessionRules, TrailersThatAreTooLargeMayBeAnswered) {
+  SessionConfig config;
+  config.max_header_list_size = 8000;
+  for (const bool answers : {true, false}) {
+    Peer peer(Role::server, config);
+    peer.answers = answers;
+    ASSERT_TRUE(peer.request(1, post_block, end_headers) &&
+                peer.feed(frame(FrameType::headers, end_both, 1, longField("a", std::string(8000, 'x')))));
+    EXPECT_EQ(peer.last_status, 431);
+    EXPECT_EQ(peer.sentCode(FrameType::rst_stream), answers ? H2Error::no_error : H2Error::enhance_your_calm);
+    ASSERT_TRUE(peer.request(3));
+  }
 }
 
 TEST(SessionRules, AsManyCookiesAsABrowserKeepsComeBesideTheOtherFields) {
@@ -365,6 +423,28 @@ TEST(SessionRules, FramesThatCarryNothingAreBoundedInBothRoles) {
   }
 }
 
+TEST(SessionRules, WindowsThatOpenByLittleEarnNothing) {
+  SessionConfig config;
+  config.idle_frame_burst = 100;
+  const Wire body(100'000);
+  for (const auto& [increment, is_tolerated] :
+       std::initializer_list<std::pair<uint32_t, bool>>{{1, false}, {100, false}, {1024, true}}) {
+    Peer peer(Role::server, config);
+    ASSERT_TRUE(peer.request(1, text("\x82\x86\x84\x01\x01") + text("a"), end_both));
+    Stream& stream = *peer.streams[0];
+    while (peer.session.sendData(stream, Bytes(body), false) != 0) peer.takeOutput();
+    int count = 0;
+    while (count < 300 && peer.feed(frame(FrameType::window_update, 0, 0, be32(increment)) +
+                                    frame(FrameType::window_update, 0, 1, be32(increment)))) {
+      ASSERT_EQ(peer.session.sendData(stream, Bytes(body), false), increment);
+      peer.takeOutput();
+      count += 1;
+    }
+    EXPECT_EQ(count == 300, is_tolerated) << increment;
+    if (!is_tolerated) EXPECT_EQ(faultOf(peer.error), Fault::frame_flood);
+  }
+}
+
 TEST(SessionRules, FramesThatGoWithDataCostNothing) {
   SessionConfig config;
   config.idle_frame_burst = 100;
@@ -427,6 +507,22 @@ TEST(SessionRules, NoBlockIsHeldBetweenFrames) {
   EXPECT_EQ(peer.scratch->small_carries.used(), 0u);
 }
 
+// A carry that is small gives way to a large one with what it holds. AddressSanitizer knows when that is read too late.
+TEST(SessionRules, AHeaderBlockWhoseFirstFrameCameInSmallPiecesIsKeptWhole) {
+  Peer peer(Role::server);
+  const Wire block = get_block + field("x", std::string(40, 'y')) + field("z", std::string(120, 'z'));
+  const Wire first(block.begin(), block.begin() + 50);
+  const Wire rest(block.begin() + 50, block.end());
+  ASSERT_TRUE(peer.feed(
+      frame(FrameType::headers, flags::end_stream, 1, first) + frame(FrameType::continuation, end_headers, 1, rest),
+      20));
+  EXPECT_EQ(peer.last.kind, Event::Kind::request);
+  ASSERT_EQ(peer.last.fields.count(), 2u);
+  EXPECT_EQ(peer.last.fields[0].value, std::string(40, 'y'));
+  EXPECT_EQ(peer.last.fields[1].value, std::string(120, 'z'));
+  EXPECT_EQ(peer.carry.used() + peer.scratch->small_carries.used(), 0u);
+}
+
 TEST(SessionRules, AnIdleSessionHoldsNothingButItsTables) {
   Peer peer(Role::server);
   for (uint32_t id = 1; id <= 39; id += 2) ASSERT_TRUE(peer.request(id));
@@ -446,6 +542,17 @@ TEST(SessionRules, AnIdleSessionHoldsNothingButItsTables) {
   EXPECT_EQ(peer.scratch->buckets.used(), 0u);
   EXPECT_EQ(peer.scratch->resets.used(), 0u);
   EXPECT_LE(peer.scratch->tables.used(), 1u);
+}
+
+TEST(SessionRules, AnotherProtocolIsToldByItsFirstByte) {
+  End other(Role::client);
+  other.session.start();
+  EXPECT_FALSE(other.feed(Wire{'2'}));
+  EXPECT_EQ(other.error.code, ErrorCode::protocol_error);
+  End slow(Role::client);
+  slow.session.start();
+  EXPECT_TRUE(slow.feed(frame(FrameType::settings, 0, 0), 1));
+  EXPECT_EQ(slow.last.kind, Event::Kind::settings);
 }
 
 TEST(SessionRules, AGoawayNeverRaisesItsId) {

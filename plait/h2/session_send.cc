@@ -1,41 +1,13 @@
 // The sending half of a session: header blocks, DATA within its windows, and control frames.
 #include <algorithm>
-#include <utility>
 
 #include "plait/base/rare.h"
 #include "plait/h2/session.h"
 
 namespace plait::h2 {
 
-SessionScratch::SessionScratch(size_t sessions, const SessionConfig& shared_config, BlockSlab& carry)
-    : config(shared_config),
-      carry_blocks(carry),
-      tables(DynamicTable::blocksFor(2 * sessions)),
-      buckets(Session::many_buckets * sizeof(Stream*), sessions),
-      resets(Session::remembered_resets * sizeof(uint32_t), sessions),
-      small_carries(Session::small_carry_size, sessions) {}
-
-size_t SessionScratch::lentBytesFor(size_t sessions) {
-  return ClassedSlab::bytesFor(DynamicTable::blocksFor(2 * sessions)) +
-         BlockSlab::bytesFor(Session::many_buckets * sizeof(Stream*), sessions) +
-         BlockSlab::bytesFor(Session::remembered_resets * sizeof(uint32_t), sessions) +
-         BlockSlab::bytesFor(Session::small_carry_size, sessions);
-}
-
-size_t SessionScratch::lentBytes() const {
-  return tables.reservedBytes() + buckets.reservedBytes() + resets.reservedBytes() + small_carries.reservedBytes();
-}
-
-void SessionScratch::prefault() {
-  tables.prefault();
-  buckets.prefault();
-  resets.prefault();
-  small_carries.prefault();
-}
-
 Session::Session(Role role, ByteQueue& output, SessionScratch& scratch)
-    : role_(role),
-      phase_(role == Role::server ? Phase::preface : Phase::header),
+    : reader_(role == Role::server),
       output_(output),
       scratch_(scratch),
       decoder_(DynamicTable::max_size, scratch.tables),
@@ -43,14 +15,14 @@ Session::Session(Role role, ByteQueue& output, SessionScratch& scratch)
       encoder_(scratch.tables, role == Role::client ? StringCoding::plain : StringCoding::huffman),
       receive_window_(default_window),
       connection_window_(scratch.config.connection_window),
+      guards_(scratch.config),
       next_stream_id_(role == Role::client ? 1 : 2),
-      reset_tokens_(scratch.config.reset_burst),
-      frame_tokens_(scratch.config.idle_frame_burst) {}
+      role_(role) {}
 
 Session::~Session() {
-  giveCarry();
-  while (Stream* stream = streams_.front()) release(*stream);
-  if (recent_resets_ != nullptr) scratch_.resets.give(recent_resets_);
+  reader_.giveCarry(scratch_);
+  while (Stream* stream = streams_.list().front()) release(*stream);
+  resets_.giveBlock(scratch_.resets);
 }
 
 void Session::start() {
@@ -89,37 +61,8 @@ void Session::appendFrame(FrameType type, uint8_t frame_flags, uint32_t stream_i
   if (is_control) queued_control_ += 1;
 }
 
-Stream* Session::find(uint32_t id) const {
-  for (Stream* stream = buckets_[bucketOf(id)]; stream != nullptr; stream = stream->hash_next) {
-    if (stream->id == id) return stream;
-  }
-  return nullptr;
-}
-
-void Session::takeBuckets() {
-  PLAIT_RARE("a session of many streams");
-  auto** const many = static_cast<Stream**>(scratch_.buckets.take());
-  PLAIT_ASSERT(many != nullptr);  // there is one for every session
-  std::fill(many, many + many_buckets, nullptr);
-  std::fill(few_, few_ + few_buckets, nullptr);
-  buckets_ = many;
-  bucket_count_ = many_buckets;
-  for (Stream* stream = streams_.front(); stream != nullptr; stream = streams_.next(*stream)) {
-    Stream*& bucket = buckets_[bucketOf(stream->id)];
-    stream->hash_next = std::exchange(bucket, stream);
-  }
-}
-
-void Session::giveBuckets() {
-  scratch_.buckets.give(buckets_);
-  buckets_ = few_;
-  bucket_count_ = few_buckets;
-}
-
 void Session::link(Stream& stream, uint32_t id) {
-  PLAIT_ASSERT(stream.id == 0);
-  if (stream_count_ == few_streams && buckets_ == few_) takeBuckets();
-  stream.id = id;
+  streams_.link(stream, id, scratch_.buckets);
   stream.send_window = FlowWindow(peer_.initial_window_size);
   // A client may have sent before it read our SETTINGS. A server cannot: they went ahead of the request it answers.
   const bool knows_window = role_ == Role::client || settings_acknowledged_;
@@ -127,35 +70,22 @@ void Session::link(Stream& stream, uint32_t id) {
                                                   : std::max(scratch_.config.stream_window, default_window));
   stream.receive_window_size = scratch_.config.stream_window;
   stream.credit = 0;
-  stream.hash_next = buckets_[bucketOf(id)];
-  buckets_[bucketOf(id)] = &stream;
-  streams_.pushBack(stream);
-  stream_count_ += 1;
 }
 
 void Session::release(Stream& stream) {
   if (stream.id == 0) return;
-  Stream** link = &buckets_[bucketOf(stream.id)];
-  while (*link != &stream) {
-    PLAIT_ASSERT(*link != nullptr);
-    link = &(*link)->hash_next;
-  }
-  *link = stream.hash_next;
-  stream.node.unlink();
-  stream_count_ -= 1;
-  if (stream_count_ == 0 && buckets_ != few_) giveBuckets();
+  streams_.unlink(stream, scratch_.buckets);
   if (data_stream_ == &stream) data_stream_ = nullptr;
-  if (!stream.is_reset && stream.isClosed()) reset_tokens_ = std::min(reset_tokens_ + 1, scratch_.config.reset_burst);
-  stream.id = 0;
+  if (stream.state == StreamState::closed && !stream.was_too_large) guards_.giveReset(scratch_.config);
 }
 
 void Session::accept(Stream& stream) {
   PLAIT_ASSERT(pending_request_id_ != 0);
   link(stream, pending_request_id_);
   stream.head_received = true;
-  stream.remote_ended = scratch_.pending_request_ended;
+  if (scratch_.pending_request_ended) stream.endRemote();
   stream.content_left = scratch_.pending_content_length;
-  stream.is_tunnel = scratch_.pending_request_is_tunnel;
+  stream.was_too_large = scratch_.pending_request_is_too_large;
   pending_request_id_ = 0;
 }
 
@@ -188,13 +118,12 @@ void Session::endHeaders(Stream& stream, bool end_stream) {
     PLAIT_ASSERT(role_ == Role::client && canOpenStream());
     link(stream, next_stream_id_);
     next_stream_id_ += 2;
-    stream.expects_no_body = stream.expects_no_body || scratch_.encodes_head_method;
-    stream.is_tunnel = scratch_.encodes_connect_method;
+    if (scratch_.encodes_head_method) stream.content = Content::none;
+    if (scratch_.encodes_connect_method) stream.content = Content::tunnel;
   }
-  PLAIT_ASSERT(!stream.local_ended);
-  PLAIT_ASSERT(!stream.is_reset);
-  stream.local_ended = end_stream;
-  earnFrames(frames_for_headers);
+  PLAIT_ASSERT(stream.maySend());
+  if (end_stream) stream.endLocal();
+  earnFrames(Guards::frames_for_headers);
   Bytes block(scratch_.encoded, static_cast<size_t>(scratch_.encode_position - scratch_.encoded));
   scratch_.encode_position = nullptr;
   FrameType type = FrameType::headers;
@@ -211,12 +140,16 @@ void Session::endHeaders(Stream& stream, bool end_stream) {
   } while (!block.empty());
 }
 
+uint32_t Session::sendWindowOf(const Stream& stream) const {
+  return std::min(stream.send_window.available(), send_window_.available());
+}
+
 size_t Session::sendable(const Stream& stream) const {
-  if (stream.local_ended || stream.is_reset || output_.size() >= scratch_.config.send_queue_limit) return 0;
+  if (!stream.maySend() || output_.size() >= scratch_.config.send_queue_limit) return 0;
   const size_t room = output_.bulkRoom();
   if (room <= frame_header_size) return 0;
-  return std::min({size_t{stream.send_window.available()}, size_t{send_window_.available()},
-                   scratch_.config.send_queue_limit - output_.size(), room - frame_header_size});
+  return std::min(
+      {size_t{sendWindowOf(stream)}, scratch_.config.send_queue_limit - output_.size(), room - frame_header_size});
 }
 
 size_t Session::sendData(Stream& stream, Bytes data, bool end_stream) {
@@ -237,41 +170,43 @@ size_t Session::sendData(Stream& stream, Bytes data, bool end_stream) {
     PLAIT_ASSERT(output_.append(data.subspan(taken, count), copies_data_ ? nullptr : scratch_.lender));
     stream.send_window.consume(static_cast<uint32_t>(count));
     send_window_.consume(static_cast<uint32_t>(count));
-    earnFrames(frames_for_data);
+    // A backend may have reasons for small windows, and is one of few.
+    const bool is_cut = role_ == Role::server && taken + count < data.size() && sendWindowOf(stream) == 0;
+    earnFrames(is_cut ? std::min(static_cast<uint32_t>(count) / cut_bytes_for_frame, Guards::frames_for_data)
+                      : Guards::frames_for_data);
     taken += count;
-    if (last) stream.local_ended = true;
+    if (last) stream.endLocal();
   }
   return taken;
 }
 
 bool Session::sendEnd(Stream& stream) {
-  if (stream.local_ended || stream.is_reset) return true;
+  if (!stream.maySend()) return true;
   if (output_.room() < frame_header_size) return false;
   appendFrame(FrameType::data, flags::end_stream, stream.id, {}, false);
-  stream.local_ended = true;
+  stream.endLocal();
   return true;
 }
 
 void Session::sendResetById(uint32_t id, H2Error code, const Stream* stream) {
-  // What the peer may have sent, or may still send until it reads of it. Without a stream there is only something where
-  // the request that opened it is refused.
+  // The bytes that the peer may have sent, or may still send until it reads of the reset: the stream is not marked yet.
+  // Without a stream there are none, unless the request that opened it is refused.
   uint32_t window = 0;
   if (stream != nullptr) {
-    if (!stream->remote_ended) window = stream->receive_window.available();
-  } else if (role_ == Role::server && id == last_peer_stream_id_ && !block_ends_stream_) {
+    if (stream->mayReceive()) window = stream->receive_window.available();
+  } else if (role_ == Role::server && id == last_peer_stream_id_ && !reader_.blockEndsStream()) {
     window = std::max(scratch_.config.stream_window, default_window);
   }
-  crossing_bytes_ = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{crossing_bytes_} + window, UINT32_MAX));
   uint8_t payload[4];
   storeBe32(payload, static_cast<uint32_t>(code));
   appendFrame(FrameType::rst_stream, 0, id, payload, true);
-  rememberReset(id);
+  resets_.add(id, window, scratch_.resets);
 }
 
 void Session::sendReset(Stream& stream, H2Error code) {
-  if (stream.id == 0 || stream.is_reset) return;
-  stream.is_reset = true;
+  if (stream.id == 0 || stream.isReset()) return;
   sendResetById(stream.id, code, &stream);
+  stream.reset();
 }
 
 void Session::sendPing(uint64_t opaque) {
@@ -297,11 +232,18 @@ void Session::sendWindowUpdate(uint32_t stream_id, uint32_t increment) {
   appendFrame(FrameType::window_update, 0, stream_id, payload, false);
 }
 
+// So much of a window comes together before it is given back: an update for every frame would cost the peer and us more
+// than it brings. Of a window that has grown for a long wire it is less. With half, the rest of a full window would
+// often stay just below that for a whole round trip, in which the peer then sends only half of what it may.
+static uint32_t creditStep(uint32_t window) {
+  constexpr uint32_t usual = default_window / 2;
+  return std::max(std::min(window / 2, usual), window / 8);
+}
+
 void Session::credit(Stream* stream, size_t count) {
   if (count == 0) return;
-  // A window is given back in halves: an update for every frame would cost the peer and us more than it brings.
   connection_credit_ += static_cast<uint32_t>(count);
-  if (connection_credit_ >= connection_window_ / 2) {
+  if (connection_credit_ >= creditStep(connection_window_)) {
     sendWindowUpdate(0, connection_credit_);
     PLAIT_ASSERT(receive_window_.grow(connection_credit_));
     connection_credit_ = 0;
@@ -310,9 +252,9 @@ void Session::credit(Stream* stream, size_t count) {
 }
 
 void Session::creditStream(Stream& stream, size_t count) {
-  if (stream.id == 0 || stream.remote_ended || stream.is_reset) return;
+  if (stream.id == 0 || !stream.mayReceive()) return;
   stream.credit += static_cast<uint32_t>(count);
-  if (stream.credit >= stream.receive_window_size / 2) {
+  if (stream.credit >= creditStep(stream.receive_window_size)) {
     sendWindowUpdate(stream.id, stream.credit);
     PLAIT_ASSERT(stream.receive_window.grow(stream.credit));
     stream.credit = 0;
@@ -322,7 +264,7 @@ void Session::creditStream(Stream& stream, size_t count) {
 void Session::growStreamWindow(Stream& stream, uint32_t size) {
   PLAIT_RARE("a stream's window grows");
   PLAIT_ASSERT(size <= FlowWindow::max_size);
-  if (stream.id == 0 || stream.remote_ended || stream.is_reset || size <= stream.receive_window_size) return;
+  if (stream.id == 0 || !stream.mayReceive() || size <= stream.receive_window_size) return;
   const uint32_t increment = size - stream.receive_window_size + stream.credit;
   stream.receive_window_size = size;
   stream.credit = 0;
@@ -339,25 +281,6 @@ void Session::growConnectionWindow(uint32_t size) {
   connection_credit_ = 0;
   sendWindowUpdate(0, increment);
   PLAIT_ASSERT(receive_window_.grow(increment));
-}
-
-bool Session::takeCarry(size_t needed) {
-  if (needed > scratch_.carry_blocks.blockSize()) return false;
-  const bool is_small = needed <= small_carry_size;
-  if (carry_ != nullptr && (is_small || !has_small_carry_)) return true;
-  auto* block = static_cast<uint8_t*>((is_small ? scratch_.small_carries : scratch_.carry_blocks).take());
-  if (block == nullptr) return false;
-  if (carry_filled_ != 0) std::memcpy(block, carry_, carry_filled_);
-  if (carry_ != nullptr) scratch_.small_carries.give(carry_);
-  carry_ = block;
-  has_small_carry_ = is_small;
-  return true;
-}
-
-void Session::giveCarry() {
-  if (carry_ != nullptr) (has_small_carry_ ? scratch_.small_carries : scratch_.carry_blocks).give(carry_);
-  carry_ = nullptr;
-  carry_filled_ = block_size_ = 0;
 }
 
 }  // namespace plait::h2

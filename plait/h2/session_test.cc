@@ -1,144 +1,12 @@
 // Dialogues of frames with the session, in both roles.
 #include "plait/h2/session.h"
 
-#include <gtest/gtest.h>
-
-#include <memory>
-#include <string>
-#include <vector>
+#include "plait/h2/rules_test.h"
 
 namespace plait::h2 {
 namespace {
 
-using Wire = std::vector<uint8_t>;
-
-Wire frame(FrameType type, uint8_t frame_flags, uint32_t id, const Wire& payload = {}) {
-  Wire wire(frame_header_size);
-  FrameHeader{static_cast<uint32_t>(payload.size()), type, frame_flags, id}.write(wire.data());
-  wire.insert(wire.end(), payload.begin(), payload.end());
-  return wire;
-}
-Wire be32(uint32_t value) {
-  Wire wire(4);
-  storeBe32(wire.data(), value);
-  return wire;
-}
-Wire setting(SettingId id, uint32_t value) {
-  Wire wire(6);
-  storeBe16(wire.data(), static_cast<uint16_t>(id));
-  storeBe32(wire.data() + 2, value);
-  return wire;
-}
-Wire operator+(Wire a, const Wire& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-Wire text(std::string_view t) {
-  return {t.begin(), t.end()};
-}
-
-// GET / over http with :authority "a", out of the static table and one literal.
-const Wire get_block = {0x82, 0x86, 0x84, 0x01, 0x01, 'a'};
-const Wire post_block = {0x83, 0x86, 0x84, 0x01, 0x01, 'a'};
-const Wire ok_block = {0x88};
-
-struct Sent {
-  FrameHeader header;
-  Wire payload;
-};
-
-class Peer {
- public:
-  explicit Peer(Role role, const SessionConfig& given = {}) : config(given), session(role, output, *scratch) {
-    session.start();
-    sent();
-    if (role == Role::server) opening = text(client_preface);
-    opening = opening + frame(FrameType::settings, 0, 0);
-    EXPECT_TRUE(say(opening));
-    sent();
-  }
-  ~Peer() {
-    for (auto& stream : streams) session.release(*stream);
-  }
-
-  // Feeds bytes; requests are accepted. Collects events; false on a connection error.
-  bool say(const Wire& wire, size_t step = SIZE_MAX) {
-    for (size_t at = 0; at < wire.size(); at += std::min(step, wire.size() - at)) {
-      Bytes input(wire.data() + at, std::min(step, wire.size() - at));
-      Event event;
-      do {
-        Status status = session.next(input, event, 1);
-        if (!status) {
-          error = status.error();
-          return false;
-        }
-        if (event.kind == Event::Kind::none) break;
-        events.push_back(event.kind);
-        last = event;
-        if (event.kind == Event::Kind::data) data += asText(event.data);
-        if (event.kind == Event::Kind::request) {
-          method = event.request.method;
-          streams.push_back(std::make_unique<Stream>());
-          session.accept(*streams.back());
-        }
-      } while (true);
-    }
-    return true;
-  }
-  Stream& open(bool end_stream) {
-    streams.push_back(std::make_unique<Stream>());
-    session.beginHeaders();
-    session.addField(http::FieldName::pseudo_method, "GET");
-    session.endHeaders(*streams.back(), end_stream);
-    sent();
-    return *streams.back();
-  }
-  std::vector<Sent> sent() {
-    std::vector<Sent> frames;
-    Wire wire;
-    while (!output.empty()) {
-      const Bytes front = output.front();
-      wire.insert(wire.end(), front.begin(), front.end());
-      output.consume(front.size());
-    }
-    size_t at = asText(wire).starts_with(client_preface) ? client_preface.size() : 0;
-    while (at < wire.size()) {
-      Sent one{FrameHeader::parse(wire.data() + at), {}};
-      at += frame_header_size;
-      one.payload.assign(wire.begin() + static_cast<ptrdiff_t>(at),
-                         wire.begin() + static_cast<ptrdiff_t>(at + one.header.length));
-      at += one.header.length;
-      frames.push_back(std::move(one));
-    }
-    return frames;
-  }
-  // The code of the only RST_STREAM or GOAWAY among what was sent since.
-  H2Error code(FrameType type) {
-    for (const Sent& one : sent()) {
-      if (one.header.type == type)
-        return static_cast<H2Error>(loadBe32(one.payload.data() + (type == FrameType::goaway ? 4 : 0)));
-    }
-    ADD_FAILURE() << "no such frame";
-    return H2Error::no_error;
-  }
-
-  const SessionConfig config;
-  BlockSlab blocks{16 * 1024, 256};
-  BlockSlab carry{48 * 1024, 8};
-  ByteQueue output{blocks};
-  std::unique_ptr<SessionScratch> scratch = std::make_unique<SessionScratch>(1, config, carry);
-  std::vector<std::unique_ptr<Stream>> streams;
-  Session session;
-  Wire opening;
-  Event last;
-  Error error;
-  std::vector<Event::Kind> events;
-  std::string method;
-  std::string data;
-};
-
-constexpr uint8_t end_headers = flags::end_headers;
-constexpr uint8_t end_both = flags::end_headers | flags::end_stream;
+using namespace rules;
 
 TEST(Session, ARequestWithBodyAndTrailersArrivesTheSameByteByByte) {
   for (const size_t step : {SIZE_MAX, size_t{1}, size_t{7}}) {
@@ -146,15 +14,13 @@ TEST(Session, ARequestWithBodyAndTrailersArrivesTheSameByteByByte) {
     const Wire trailers = {0x00, 0x01, 'x', 0x01, 'y'};
     const Wire padded = Wire{2} + text("hello") + Wire{0, 0};
     ASSERT_TRUE(
-        peer.say(frame(FrameType::headers, 0, 1, Wire(post_block.begin(), post_block.begin() + 2)) +
-                     frame(FrameType::continuation, end_headers, 1, Wire(post_block.begin() + 2, post_block.end())) +
-                     frame(FrameType::data, flags::padded, 1, padded) + frame(FrameType::data, 0, 1, text(" world")) +
-                     frame(FrameType::headers, end_both, 1, trailers),
-                 step));
-    EXPECT_EQ(peer.method, "POST");
-    EXPECT_EQ(peer.data, "hello world");
-    EXPECT_EQ(peer.last.kind, Event::Kind::trailers);
-    EXPECT_TRUE(peer.streams[0]->remote_ended);
+        peer.feed(frame(FrameType::headers, 0, 1, Wire(post_block.begin(), post_block.begin() + 2)) +
+                      frame(FrameType::continuation, end_headers, 1, Wire(post_block.begin() + 2, post_block.end())) +
+                      frame(FrameType::data, flags::padded, 1, padded) + frame(FrameType::data, 0, 1, text(" world")) +
+                      frame(FrameType::headers, end_both, 1, trailers),
+                  step));
+    EXPECT_EQ(peer.log, "request 1 POST http a /\ndata 1 hello worldtrailers 1 x=y |end\n");
+    EXPECT_EQ(peer.streams[0]->state, StreamState::half_closed_remote);
   }
 }
 
@@ -178,11 +44,9 @@ TEST(Session, ConnectionErrorsGetTheCodeThatTheRfcNames) {
       {frame(FrameType::settings, 0, 1), H2Error::protocol_error, "SETTINGS on a stream"},
       {frame(FrameType::settings, 0, 0, Wire(5)), H2Error::frame_size_error, "SETTINGS of 5 bytes"},
       {frame(FrameType::settings, flags::ack, 0, Wire(6)), H2Error::frame_size_error, "an ACK with payload"},
-      {frame(FrameType::settings, 0, 0, setting(SettingId::enable_push, 2)), H2Error::protocol_error, "ENABLE_PUSH 2"},
-      {frame(FrameType::settings, 0, 0, setting(SettingId::initial_window_size, 0x80000000)),
-       H2Error::flow_control_error, "a huge window"},
-      {frame(FrameType::settings, 0, 0, setting(SettingId::max_frame_size, 100)), H2Error::protocol_error,
-       "a small MAX_FRAME_SIZE"},
+      {settings(SettingId::enable_push, 2), H2Error::protocol_error, "ENABLE_PUSH 2"},
+      {settings(SettingId::initial_window_size, 0x80000000), H2Error::flow_control_error, "a huge window"},
+      {settings(SettingId::max_frame_size, 100), H2Error::protocol_error, "a small MAX_FRAME_SIZE"},
       {frame(FrameType::push_promise, end_headers, 1, be32(2)), H2Error::protocol_error, "PUSH_PROMISE"},
       {frame(FrameType::ping, 0, 0, Wire(7)), H2Error::frame_size_error, "a short PING"},
       {frame(FrameType::ping, 0, 1, Wire(8)), H2Error::protocol_error, "PING on a stream"},
@@ -197,8 +61,8 @@ TEST(Session, ConnectionErrorsGetTheCodeThatTheRfcNames) {
   };
   for (const Case& one : cases) {
     Peer peer(Role::server);
-    EXPECT_FALSE(peer.say(one.wire)) << one.what;
-    EXPECT_EQ(peer.code(FrameType::goaway), one.code) << one.what;
+    EXPECT_FALSE(peer.feed(one.wire)) << one.what;
+    EXPECT_EQ(peer.sentCode(FrameType::goaway), one.code) << one.what;
   }
 }
 
@@ -217,10 +81,10 @@ TEST(Session, MalformedRequestsAreResetAndTheConnectionLivesOn) {
   };
   for (size_t i = 0; i < blocks.size(); ++i) {
     Peer peer(Role::server);
-    ASSERT_TRUE(peer.say(frame(FrameType::headers, end_both, 1, blocks[i]))) << i;
-    EXPECT_EQ(peer.code(FrameType::rst_stream), H2Error::protocol_error) << i;
-    EXPECT_TRUE(peer.say(frame(FrameType::headers, end_both, 3, get_block))) << i;
-    EXPECT_EQ(peer.method, "GET") << i;
+    ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 1, blocks[i]))) << i;
+    EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error) << i;
+    EXPECT_TRUE(peer.feed(frame(FrameType::headers, end_both, 3, get_block))) << i;
+    EXPECT_EQ(peer.log, "request 3 GET http a / |end\n") << i;
   }
 }
 
@@ -229,10 +93,10 @@ TEST(Session, DataMustAddUpToContentLength) {
   for (const auto& [data, end, ok] : std::vector<std::tuple<std::string, bool, bool>>{
            {"abc", true, true}, {"ab", true, false}, {"abcd", false, false}}) {
     Peer peer(Role::server);
-    ASSERT_TRUE(peer.say(frame(FrameType::headers, end_headers, 1, block) +
-                         frame(FrameType::data, end ? flags::end_stream : 0, 1, text(data))));
+    ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_headers, 1, block) +
+                          frame(FrameType::data, end ? flags::end_stream : 0, 1, text(data))));
     EXPECT_EQ(peer.last.kind == Event::Kind::data, ok) << data;
-    if (!ok) EXPECT_EQ(peer.code(FrameType::rst_stream), H2Error::protocol_error);
+    if (!ok) EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::protocol_error);
   }
 }
 
@@ -242,15 +106,15 @@ TEST(Session, AStreamBeyondTheLimitIsRefusedAndTheTablesStayInStep) {
   Peer peer(Role::server, config);
   const Wire indexed = Wire{0x82, 0x86, 0x84, 0x41, 0x01, 'a'};
   ASSERT_TRUE(
-      peer.say(frame(FrameType::headers, end_both, 1, get_block) + frame(FrameType::headers, end_both, 3, indexed)));
-  EXPECT_EQ(peer.code(FrameType::rst_stream), H2Error::refused_stream);
+      peer.feed(frame(FrameType::headers, end_both, 1, get_block) + frame(FrameType::headers, end_both, 3, indexed)));
+  EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::refused_stream);
   // A stream that the client has reset is over, whether or not its owner has noticed.
-  ASSERT_TRUE(peer.say(frame(FrameType::rst_stream, 0, 1, be32(8)) +
-                       frame(FrameType::headers, end_both, 5, {0x82, 0x86, 0x84, 0xbe})));
+  ASSERT_TRUE(peer.feed(frame(FrameType::rst_stream, 0, 1, be32(8)) +
+                        frame(FrameType::headers, end_both, 5, {0x82, 0x86, 0x84, 0xbe})));
   EXPECT_EQ(peer.last.kind, Event::Kind::request);
   peer.session.release(*peer.streams[0]);
   peer.session.release(*peer.streams[1]);
-  ASSERT_TRUE(peer.say(frame(FrameType::headers, end_both, 7, {0x82, 0x86, 0x84, 0xbe})));
+  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 7, {0x82, 0x86, 0x84, 0xbe})));
   EXPECT_EQ(peer.last.request.authority, "a");
 }
 
@@ -258,25 +122,25 @@ TEST(Session, AWindowThatASettingMadeNegativeHoldsDataBack) {
   Peer peer(Role::client);
   Stream& stream = peer.open(false);
   ASSERT_EQ(peer.session.sendData(stream, Wire(60'000), false), 60'000u);
-  ASSERT_TRUE(peer.say(frame(FrameType::settings, 0, 0, setting(SettingId::initial_window_size, 16'384))));
+  ASSERT_TRUE(peer.feed(settings(SettingId::initial_window_size, 16'384)));
   EXPECT_EQ(stream.send_window.size(), 5'535 - 49'151);
   EXPECT_EQ(peer.session.sendable(stream), 0u);
-  ASSERT_TRUE(peer.say(frame(FrameType::window_update, 0, 1, be32(43'616)) +
-                       frame(FrameType::window_update, 0, 0, be32(100'000))));
+  ASSERT_TRUE(peer.feed(frame(FrameType::window_update, 0, 1, be32(43'616)) +
+                        frame(FrameType::window_update, 0, 0, be32(100'000))));
   EXPECT_EQ(peer.session.sendable(stream), 0u);
-  ASSERT_TRUE(peer.say(frame(FrameType::window_update, 0, 1, be32(10))));
+  ASSERT_TRUE(peer.feed(frame(FrameType::window_update, 0, 1, be32(10))));
   peer.sent();
   EXPECT_EQ(peer.session.sendData(stream, Wire(100), true), 10u);
-  EXPECT_FALSE(stream.local_ended);
+  EXPECT_FALSE(stream.hasSentEnd());
 }
 
 TEST(Session, CreditForDataOnADeadStreamGoesBackToTheConnection) {
   Peer peer(Role::server);
-  ASSERT_TRUE(peer.say(frame(FrameType::headers, end_headers, 1, post_block)));
+  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_headers, 1, post_block)));
   peer.session.sendReset(*peer.streams[0], H2Error::cancel);
   peer.session.release(*peer.streams[0]);
   peer.sent();
-  ASSERT_TRUE(peer.say(frame(FrameType::data, 0, 1, Wire(16'384)) + frame(FrameType::data, 0, 1, Wire(16'384))));
+  ASSERT_TRUE(peer.feed(frame(FrameType::data, 0, 1, Wire(16'384)) + frame(FrameType::data, 0, 1, Wire(16'384))));
   const auto sent = peer.sent();
   ASSERT_EQ(sent.size(), 1u);
   EXPECT_EQ(sent[0].header.type, FrameType::window_update);
@@ -287,12 +151,12 @@ TEST(Session, CreditForDataOnADeadStreamGoesBackToTheConnection) {
 TEST(Session, AClientSeesInterimAndFinalHeadsAndGoaway) {
   Peer peer(Role::client);
   Stream& stream = peer.open(true);
-  ASSERT_TRUE(peer.say(frame(FrameType::headers, end_headers, 1, {0x08, 0x03, '1', '0', '3'}) +
-                       frame(FrameType::headers, end_headers, 1, ok_block) +
-                       frame(FrameType::data, flags::end_stream, 1, text("hi")) +
-                       frame(FrameType::goaway, 0, 0, be32(1) + be32(0))));
-  EXPECT_EQ(peer.events, (std::vector{Event::Kind::settings, Event::Kind::interim, Event::Kind::response,
-                                      Event::Kind::data, Event::Kind::goaway}));
+  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_headers, 1, {0x08, 0x03, '1', '0', '3'}) +
+                        frame(FrameType::headers, end_headers, 1, ok_block) +
+                        frame(FrameType::data, flags::end_stream, 1, text("hi")) +
+                        frame(FrameType::goaway, 0, 0, be32(1) + be32(0) + text("bye"))));
+  EXPECT_EQ(peer.log, "response 1 103\nresponse 1 200\ndata 1 hi|end\nevent 10\n");
+  EXPECT_EQ(asText(peer.last.data), "bye");
   EXPECT_TRUE(stream.isClosed());
   EXPECT_FALSE(peer.session.canOpenStream());
 }
@@ -312,7 +176,7 @@ TEST(Session, StringsGoToServersAsTheyAreAndToClientsInHuffmansCode) {
   client.session.endHeaders(*client.streams.back(), true);
   EXPECT_TRUE(isPlain(client));
   Peer server(Role::server);
-  ASSERT_TRUE(server.say(frame(FrameType::headers, end_both, 1, get_block)));
+  ASSERT_TRUE(server.feed(frame(FrameType::headers, end_both, 1, get_block)));
   server.session.beginHeaders();
   server.session.addField(http::FieldName::pseudo_status, "200");
   server.session.addField("etag", value, http::FieldName::etag, Indexing::avoid);
@@ -322,13 +186,11 @@ TEST(Session, StringsGoToServersAsTheyAreAndToClientsInHuffmansCode) {
 
 TEST(Session, AResponseToHeadMayNameALengthButHasNoData) {
   Peer peer(Role::client);
-  Stream& stream = peer.open(true);
-  stream.expects_no_body = true;
-  ASSERT_TRUE(peer.say(frame(FrameType::headers, end_both, 1, ok_block + Wire{0x0f, 0x0d, 0x02, '4', '2'})));
+  peer.open(true, "HEAD");
+  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_both, 1, ok_block + Wire{0x0f, 0x0d, 0x02, '4', '2'})));
   EXPECT_EQ(peer.last.response.content_length, 42u);
-  Stream& other = peer.open(true);
-  other.expects_no_body = true;
-  ASSERT_TRUE(peer.say(frame(FrameType::headers, end_headers, 3, ok_block) + frame(FrameType::data, 0, 3, text("x"))));
+  peer.open(true, "HEAD");
+  ASSERT_TRUE(peer.feed(frame(FrameType::headers, end_headers, 3, ok_block) + frame(FrameType::data, 0, 3, text("x"))));
   EXPECT_EQ(peer.last.kind, Event::Kind::stream_error);
 }
 
@@ -336,19 +198,19 @@ TEST(Session, AFloodOfContinuationsOrResetsEndsTheConnection) {
   Peer peer(Role::server);
   Wire flood = frame(FrameType::headers, 0, 1, get_block);
   for (int i = 0; i < 9; ++i) flood = flood + frame(FrameType::continuation, 0, 1);
-  EXPECT_FALSE(peer.say(flood));
-  EXPECT_EQ(peer.code(FrameType::goaway), H2Error::enhance_your_calm);
+  EXPECT_FALSE(peer.feed(flood));
+  EXPECT_EQ(peer.sentCode(FrameType::goaway), H2Error::enhance_your_calm);
   SessionConfig config;
   config.reset_burst = 10;
   Peer rapid(Role::server, config);
   bool alive = true;
   for (uint32_t id = 1; alive && id < 2000; id += 2) {
     alive =
-        rapid.say(frame(FrameType::headers, end_both, id, get_block) + frame(FrameType::rst_stream, 0, id, be32(8)));
+        rapid.feed(frame(FrameType::headers, end_both, id, get_block) + frame(FrameType::rst_stream, 0, id, be32(8)));
     if (alive) rapid.session.release(*rapid.streams.back());
   }
   EXPECT_FALSE(alive);
-  EXPECT_EQ(rapid.code(FrameType::goaway), H2Error::enhance_your_calm);
+  EXPECT_EQ(rapid.sentCode(FrameType::goaway), H2Error::enhance_your_calm);
 }
 
 }  // namespace

@@ -13,12 +13,12 @@ TEST(SessionWindows, AClientMayUseTheDefaultWindowUntilItKnowsOurs) {
   peer.credits = false;
   ASSERT_TRUE(peer.request(1, post_block, end_headers));
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(peer.feed(frame(FrameType::data, 0, 1, Wire(10'000))));
-  EXPECT_FALSE(peer.streams[0]->is_reset);
+  EXPECT_FALSE(peer.streams[0]->isReset());
   ASSERT_TRUE(peer.feed(frame(FrameType::settings, flags::ack, 0)));
   EXPECT_TRUE(peer.session.settingsAcknowledged());
   EXPECT_EQ(peer.streams[0]->receive_window.size(), -10'000);
   ASSERT_TRUE(peer.feed(frame(FrameType::data, 0, 1, Wire(1))));
-  EXPECT_TRUE(peer.streams[0]->is_reset);
+  EXPECT_TRUE(peer.streams[0]->isReset());
   EXPECT_EQ(peer.sentCode(FrameType::rst_stream), H2Error::flow_control_error);
 }
 
@@ -94,6 +94,27 @@ TEST(SessionWindows, GrownWindowsAreAnnouncedWithTheCreditThatWaited) {
   EXPECT_EQ(loadBe32(sent[1].payload.data()), (1u << 20) - 65'535 + 1000);
   EXPECT_EQ(stream.receive_window.size(), 100'000);
   EXPECT_EQ(peer.session.receiveWindow(), 1 << 20);
+}
+
+// With halves the rest of a full window would often wait for a round trip.
+TEST(SessionWindows, AWindowThatHasGrownComesBackInSmallParts) {
+  Peer peer(Role::server);
+  ASSERT_TRUE(peer.request(1, post_block, end_headers));
+  Stream& stream = *peer.streams[0];
+  const auto firstUpdate = [&] {
+    peer.takeOutput();
+    uint32_t taken = 0;
+    while (peer.takeOutput().empty()) {
+      peer.session.creditStream(stream, 1);
+      taken += 1;
+    }
+    return taken;
+  };
+  EXPECT_EQ(firstUpdate(), 65'535u / 2);
+  peer.session.growStreamWindow(stream, 128 << 10);
+  EXPECT_EQ(firstUpdate(), 65'535u / 2);
+  peer.session.growStreamWindow(stream, 1 << 20);
+  EXPECT_EQ(firstUpdate(), 1u << 17);
 }
 
 TEST(SessionWindows, PaddingIsCreditedByTheSessionItself) {

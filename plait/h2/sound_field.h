@@ -1,4 +1,4 @@
-// What a field or pseudo-header field may contain by itself (RFC 9113 §8.2.1, §8.3). It depends on nothing but the
+// Whether a field or pseudo-header field is sound by itself (RFC 9113 §8.2.1, §8.3). It depends on nothing but the
 // field, so it is found out once for each literal and remembered with the entry that it becomes in the dynamic table.
 #pragma once
 

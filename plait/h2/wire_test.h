@@ -103,10 +103,27 @@ struct End {
         return;
       case Event::Kind::rejected:
         rejected += 1;
+        if (event.status == 0) return;
+        last_status = event.status;
+        if (!answers) {
+          session.refuse(event.stream_id, event.error_code);
+          return;
+        }
+        streams.push_back(std::make_unique<Stream>());
+        session.accept(*streams.back());
+        answer(*streams.back(), event.status);
         return;
       case Event::Kind::stream_error:
-        // What concerns no stream that the owner has is for its counters alone.
+        // An error that concerns no stream of the owner's is for its counters alone.
         if (event.stream == nullptr) return;
+        if (event.status != 0) {
+          last_status = event.status;
+          if (answers) {
+            answer(*event.stream, event.status);
+          } else {
+            session.sendReset(*event.stream, event.error_code);
+          }
+        }
         log += (event.by_peer ? "reset " : "error ") + id + " " +
                std::to_string(static_cast<uint32_t>(event.error_code)) + "\n";
         break;
@@ -122,6 +139,13 @@ struct End {
     return line + (event.end_stream ? " |end" : "");
   }
 
+  // A whole response without content; the rest of the request is not wanted.
+  void answer(Stream& stream, uint16_t status) {
+    session.beginHeaders();
+    session.addField(http::FieldName::pseudo_status, std::to_string(status));
+    session.endHeaders(stream, true);
+    if (!stream.isClosed()) session.sendReset(stream, H2Error::no_error);
+  }
   Stream& open(bool end_stream, std::string_view method = "GET") {
     streams.push_back(std::make_unique<Stream>());
     session.beginHeaders();
@@ -158,7 +182,7 @@ struct End {
 
   const SessionConfig config;
   BlockSlab blocks{16 * 1024, 512};
-  BlockSlab carry{48 * 1024, 4};
+  BlockSlab carry{HpackScratch::max_block_size, 4};
   ByteQueue output{blocks};
   std::unique_ptr<SessionScratch> scratch = std::make_unique<SessionScratch>(1, config, carry);
   std::vector<std::unique_ptr<Stream>> streams;  // outlives the session, which unlinks them
@@ -167,6 +191,8 @@ struct End {
   Error error;
   std::string log;
   int rejected = 0;
+  uint16_t last_status = 0;  // that a request deserved
+  bool answers = false;      // with that status; else it is reset
   bool credits = true;
   bool data_open = false;
   uint32_t data_id = 0;

@@ -8,6 +8,17 @@ FieldList::FieldList(MutableBytes memory)
   PLAIT_ASSERT(memory.size() < UINT32_MAX);
 }
 
+bool FieldList::addUnnumbered(std::string_view name, std::string_view value, bool never_indexed) {
+  if (!hasRoom(name.size() + value.size())) return false;
+  uint8_t* text = memory_ + used_;
+  put({used_, static_cast<uint32_t>(name.size()), static_cast<uint32_t>(value.size()), FieldName::unknown,
+       never_indexed},
+      name.size() + value.size());
+  copyShort(text, name.data(), name.size());
+  copyShort(text + name.size(), value.data(), value.size());
+  return true;
+}
+
 MutableBytes FieldList::freeBytes() const {
   const size_t taken = used_ + (size_t{count_} + 1) * sizeof(Entry);
   if (taken >= size_) return {};

@@ -39,14 +39,14 @@ class FieldList {
   // Copies name and value in; false when there is no room (nothing is changed then). `id` must be the name's own. The
   // text of a name that has a number is not copied: nameOf() has it.
   bool add(std::string_view name, std::string_view value, FieldName id, bool never_indexed = false) {
-    const size_t taken = used_ + (size_t{count_} + 1) * sizeof(Entry);
-    const size_t kept_name_size = id == FieldName::unknown ? name.size() : 0;
-    if (taken + kept_name_size + value.size() > size_) return false;
+    if (id == FieldName::unknown) [[unlikely]]
+      return addUnnumbered(name, value, never_indexed);
+    if (!hasRoom(value.size())) [[unlikely]]
+      return false;
     uint8_t* text = memory_ + used_;
     put({used_, static_cast<uint32_t>(name.size()), static_cast<uint32_t>(value.size()), id, never_indexed},
-        kept_name_size + value.size());
-    if (kept_name_size != 0) copyShort(text, name.data(), kept_name_size);
-    copyShort(text + kept_name_size, value.data(), value.size());
+        value.size());
+    copyShort(text, value.data(), value.size());
     return true;
   }
   bool add(std::string_view name, std::string_view value) { return add(name, value, fieldNameOf(name)); }
@@ -90,16 +90,25 @@ class FieldList {
     }
     return false;
   }
+  // Likewise; of the fields whose names have no number, those for which `isOne` is true count as well.
+  template <typename Predicate>
+  bool containsAny(const FieldNameSet& names, Predicate&& isOne) const {
+    for (size_t i = 0; i < count_; ++i) {
+      const FieldName id = entry(i)->id;
+      if (names.contains(id) || (id == FieldName::unknown && isOne(at(i)))) return true;
+    }
+    return false;
+  }
   // Value of the first field with that name, empty when absent.
   std::string_view value(FieldName id) const;
 
   // The size a peer may bound with SETTINGS_MAX_HEADER_LIST_SIZE: name + value + 32 for each field (RFC 9113 §6.5.2).
   size_t listSize() const { return list_size_; }
-  // What another field needs.
+  // The bytes that another field needs.
   static size_t bytesFor(std::string_view name, std::string_view value, FieldName id) {
     return sizeof(Entry) + value.size() + (id == FieldName::unknown ? name.size() : 0);
   }
-  // What a copy of this list needs.
+  // The bytes that a copy of this list needs.
   size_t heldBytes() const { return used_ + count_ * sizeof(Entry); }
 
   // Copies every field of `other`; false when it does not fit (the list is then unchanged).
@@ -136,6 +145,9 @@ class FieldList {
     bool never_indexed;
   };
   static_assert(sizeof(Entry) == 16);
+  // For another entry, and so many bytes.
+  bool hasRoom(size_t bytes) const { return used_ + (size_t{count_} + 1) * sizeof(Entry) + bytes <= size_; }
+  bool addUnnumbered(std::string_view name, std::string_view value, bool never_indexed);
   void put(const Entry& added, size_t kept_bytes) {
     *entry(count_) = added;
     count_ += 1;

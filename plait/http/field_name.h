@@ -129,7 +129,10 @@ namespace plait::http {
   X(x_frame_options, "x-frame-options")                                   \
   X(x_powered_by, "x-powered-by")                                         \
   X(x_requested_with, "x-requested-with")                                 \
-  X(x_xss_protection, "x-xss-protection")
+  X(x_xss_protection, "x-xss-protection")                                 \
+  X(client_cert, "client-cert")                                           \
+  X(client_cert_chain, "client-cert-chain")                               \
+  X(x_forwarded_client_cert, "x-forwarded-client-cert")
 
 enum class FieldName : uint8_t {
   unknown = 0,  // any name that is not listed here: compare the text
@@ -168,6 +171,7 @@ class FieldNameSet {
     for (size_t i = 0; i < field_name_count; ++i) either.is_member_[i] |= other.is_member_[i];
     return either;
   }
+  constexpr void add(FieldName name) { is_member_[static_cast<size_t>(name)] = true; }
   constexpr bool contains(FieldName name) const { return is_member_[static_cast<size_t>(name)]; }
 
  private:

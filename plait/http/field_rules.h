@@ -1,5 +1,5 @@
-// What a field, a target or an authority may contain, and which fields stop at this hop. Everything here is a table
-// look-up or a single pass; nothing allocates.
+// Rules for what a field, a target or an authority may contain, and which fields stop at this hop. Everything here is a
+// table look-up or a single pass; nothing allocates.
 #pragma once
 
 #include <array>
@@ -52,7 +52,7 @@ bool isFreeOfLineBreaks(std::string_view text);
 
 // -- hop by hop
 
-// What the Connection fields of a message said (RFC 9110 §7.6.1).
+// The options that the Connection fields of a message named (RFC 9110 §7.6.1).
 struct ConnectionTokens {
   static constexpr size_t max_nominated = 8;
   bool close = false;

@@ -28,8 +28,8 @@ std::string_view buildXForwardedProto(MutableBytes buffer, const FieldList& fiel
 std::string_view buildXForwardedHost(MutableBytes buffer, const FieldList& fields, const ClientHop& hop);
 // for=…;host=…;proto=… with IPv6 addresses in brackets and quotes (RFC 7239 §6), appended to those of a trusted peer.
 std::string_view buildForwarded(MutableBytes buffer, const FieldList& fields, const ClientHop& hop);
-// "1.1 plait" behind all existing ones, whoever the peer is: Via is for finding loops, not for trust. `version` is the
-// one in which the message was received, `pseudonym` a token.
+// "1.1 plait" behind all existing ones, whether the peer is trusted or not: Via is for finding loops, not for trust.
+// `version` is the one in which the message was received, `pseudonym` a token.
 std::string_view buildVia(MutableBytes buffer, const FieldList& fields, Version version, std::string_view pseudonym);
 
 }  // namespace plait::http

@@ -22,7 +22,7 @@ bool Pipe::push(Bytes bytes, bool last) {
   PLAIT_ASSERT(!ended_);
   total_ += bytes.size();
   if (replay_budget_ != nullptr) {
-    // What could be sent again gives way to what has not been sent at all.
+    // Bytes kept for a repetition give way to bytes that have not been sent at all.
     if (total_ > replay_limit_ || bytes.size() > replay_budget_->available || buffered_.isScarce()) {
       disableReplay();
     } else {
@@ -41,7 +41,7 @@ bool Pipe::push(Bytes bytes, bool last) {
     account(taken);
     pumping_ = false;
     // A consumer that gave up while it was given bytes has cancelled the pipe, or the producer has aborted it.
-    if (isAborted() || finished_) return true;
+    if (bytes.empty() || isAborted() || finished_) return true;
   }
   if (!bytes.empty() && !buffered_.append(bytes)) return false;
   pump();
@@ -58,10 +58,24 @@ bool Pipe::end(const FieldList* trailers) {
     auto* own = new (memory.data()) FieldList(memory.subspan(sizeof(FieldList)));
     if (!own->append(*trailers)) return false;
     trailers_ = own;
+    filterTrailers();
   }
   ended_ = true;
   pump();
   return true;
+}
+
+void Pipe::setTrailerFilter(const TrailerFilter& filter) {
+  PLAIT_ASSERT(consumer_ == nullptr && consumed_ == 0);
+  trailer_filter_ = &filter;
+  filterTrailers();
+}
+
+void Pipe::filterTrailers() {
+  if (trailer_filter_ == nullptr || trailers_ == nullptr) return;
+  trailers_->removeIf([this](const Field& field) { return trailer_filter_->drops(field); });
+  // A section without a field would be a frame or a line for nothing.
+  if (trailers_->count() == 0) trailers_ = nullptr;
 }
 
 void Pipe::abort(const Error& error) {
@@ -120,7 +134,7 @@ void Pipe::cancel(const Error& error) {
 
 void Pipe::enableReplay(ReplayBudget& budget, uint32_t limit) {
   PLAIT_ASSERT(consumed_ == 0 && replay_budget_ == nullptr);
-  // What came before anybody asked is still here, whole, and is the first to be held.
+  // Bytes that came before replay was enabled are still here, whole, and are the first to be held.
   if (isAborted() || total_ > limit || total_ > budget.available || buffered_.isScarce()) return;
   budget.available -= total_;
   replay_charged_ = static_cast<uint32_t>(total_);

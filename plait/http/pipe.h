@@ -34,11 +34,20 @@ class BodyConsumer {
   virtual size_t onBody(Bytes bytes, bool last) = 0;
   // The end of a body that did not end with the last bytes; `trailers` may be null. False: no room now, pump later.
   virtual bool onBodyEnd(const FieldList* trailers) = 0;
-  // The body will never be complete. What was forwarded must not look complete to whoever receives it.
+  // The body will never be complete. The part that was forwarded must not look complete to its receiver.
   virtual void onBodyAborted(const Error& error) = 0;
 
  protected:
   ~BodyConsumer() = default;
+};
+
+// Which trailers may not pass.
+class TrailerFilter {
+ public:
+  virtual bool drops(const Field& field) const = 0;
+
+ protected:
+  ~TrailerFilter() = default;
 };
 
 // Bytes of request bodies that may be held for replay, over all requests of a worker.
@@ -61,6 +70,8 @@ class Pipe {
   // Copies `trailers`, which may be null. False when there is no memory for them.
   [[nodiscard]] bool end(const FieldList* trailers);
   void abort(const Error& error);
+  // For trailers that are there, or will come. Before a consumer is attached; must outlive the pipe.
+  void setTrailerFilter(const TrailerFilter& filter);
 
   // -- the consumer's side
   // Connects the consumer and hands over what is there.
@@ -95,12 +106,14 @@ class Pipe {
   uint64_t totalBytes() const { return total_; }
 
  private:
+  void filterTrailers();
   void account(size_t count);
   void finish();
 
   ByteQueue buffered_;
   HeaderBlock trailers_block_;
   FieldList* trailers_ = nullptr;  // at the start of its block
+  const TrailerFilter* trailer_filter_ = nullptr;
   BodyProducer* producer_ = nullptr;
   BodyConsumer* consumer_ = nullptr;
   ReplayBudget* replay_budget_ = nullptr;

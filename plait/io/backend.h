@@ -22,7 +22,7 @@ class IoBackend {
   // Asks for the end of an armed op. It still completes: with -ECANCELED, or with what had happened before.
   virtual void cancel(Op& op) = 0;
   // Waits until something completed or `until_ns` has passed (a point of now()), whichever is first, and fills
-  // `completions`; returns how many. What does not fit stays for the next call. Before that it may let pass
+  // `completions`; returns how many. Completions that do not fit stay for the next call. Before that it may let pass
   // `gather_ns`, so that more than one has completed, and return with none then; where it cannot, it does not.
   virtual size_t poll(TimeNs until_ns, TimeNs gather_ns, std::span<Completion> completions) = 0;
   // The monotonic clock.
@@ -35,7 +35,7 @@ class IoBackend {
   virtual uint64_t entropy() = 0;
 };
 
-// Answers resolve ops; lives on the control thread and answers through the mailbox of whoever asked.
+// Answers resolve ops; lives on the control thread and answers through the mailbox of the thread that asked.
 class ResolveService {
  public:
   virtual ~ResolveService() = default;
@@ -45,12 +45,25 @@ class ResolveService {
 
 enum class IoKind : uint8_t { automatic, uring, epoll };
 
+// The descriptors that the process may have open now (RLIMIT_NOFILE), a million at the most.
+uint32_t descriptorLimit();
+
+// The bytes that a backend of that kind reserves; with `automatic` the most that it may be. Arguments as for
+// makeBackend.
+size_t backendBytes(IoKind kind, uint32_t receive_buffers, uint32_t descriptors);
+
 // Makes the backend for the calling thread, which must be the one that polls it. With `automatic`, io_uring where the
 // kernel allows it, else epoll. Fails with a sentence for the operator when `uring` was asked for and cannot be had.
-// `buffers` and `mailbox` must outlive the backend; `resolver` may be null where no names are looked up.
+// `buffers` and `mailbox` must outlive the backend; `resolver` may be null where no names are looked up. epoll has a
+// place for each of `descriptors`, 0 for descriptorLimit(): what is done with others fails with -EMFILE.
 Result<std::unique_ptr<IoBackend>> makeBackend(IoKind kind, BufferPool& buffers, Mailbox& mailbox,
-                                               ResolveService* resolver, IoKind* chosen = nullptr);
+                                               ResolveService* resolver, IoKind* chosen = nullptr,
+                                               uint32_t descriptors = 0);
 Result<std::unique_ptr<IoBackend>> makeUringBackend(BufferPool& buffers, Mailbox& mailbox, ResolveService* resolver);
-Result<std::unique_ptr<IoBackend>> makeEpollBackend(BufferPool& buffers, Mailbox& mailbox, ResolveService* resolver);
+Result<std::unique_ptr<IoBackend>> makeEpollBackend(BufferPool& buffers, Mailbox& mailbox, ResolveService* resolver,
+                                                    uint32_t descriptors = 0);
+// The parts of backendBytes().
+size_t epollBackendBytes(uint32_t descriptors);
+size_t uringBackendBytes(uint32_t receive_buffers);
 
 }  // namespace plait

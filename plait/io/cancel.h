@@ -1,4 +1,4 @@
-// Cooperative cancellation: whoever wants to be told links a CancelNode; cancel() tells all of them once, in order.
+// Cooperative cancellation: code that wants to be told links a CancelNode; cancel() tells all of them once, in order.
 // A node that is still linked may not be destroyed before it is unlinked; linking to a cancelled token tells at once.
 #pragma once
 

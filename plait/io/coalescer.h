@@ -59,7 +59,7 @@ class Coalescer {
     const TimeNs ran_ns = cpu_ns();
     const int64_t share =
         std::clamp<int64_t>(busy_one * (ran_ns - ran_before_ns_) / (now_ns - measured_ns_), 0, busy_one);
-    // What was before a long sleep tells nothing.
+    // The share from before a long sleep tells nothing.
     busy_ = now_ns - measured_ns_ > 50 * ns_per_ms ? share : (busy_ + share) / 2;
     measured_ns_ = now_ns;
     ran_before_ns_ = ran_ns;
@@ -69,7 +69,7 @@ class Coalescer {
   static constexpr TimeNs least_ns = 100 * ns_per_us;
   static constexpr TimeNs usual_ns = 200 * ns_per_us;
   static constexpr int64_t busy_one = 1024;
-  // What a wait has to bring on the average, in responses, and from where that average starts.
+  // The responses that a wait has to bring on the average, and the average from which it starts.
   static constexpr uint32_t least_brought = 4;
   static constexpr uint32_t brought_at_first = 8;
 

@@ -3,29 +3,32 @@
 // something to say, as the other backends do.
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <utility>
 
 #include "plait/base/ring.h"
 #include "plait/io/backend.h"
 #include "plait/io/mailbox.h"
+#include "plait/io/op_queue.h"
 #include "plait/io/socket_backend.h"
 
 namespace plait {
 namespace {
 
-constexpr uint32_t max_descriptors = 1 << 20;
 // Buffers that one descriptor fills in a turn: what one turn reads leaves in one send. The first is read alone, which
 // is all there is in most cases; behind a full one the others are read together.
 constexpr uint32_t buffers_per_turn = 16;
 constexpr uint32_t buffers_at_once = 8;
 constexpr unsigned long timer_slack_ns = 1000;
 
-// What is known about one descriptor. Zero is the state of one that epoll does not watch.
+// The state of one descriptor. Zero is that of one that epoll does not watch.
 struct Descriptor {
   Op* reader;  // accept or recv
   Op* writer;  // connect or send
@@ -38,13 +41,13 @@ struct Descriptor {
 
 class EpollBackend final : public IoBackend {
  public:
-  EpollBackend(BufferPool& buffers, Mailbox& mailbox, ResolveService* resolver)
+  EpollBackend(BufferPool& buffers, Mailbox& mailbox, ResolveService* resolver, uint32_t descriptor_count)
       : buffers_(buffers),
         mailbox_(mailbox),
         resolver_(resolver),
-        memory_(sizeof(Descriptor) * max_descriptors),
-        pending_(max_descriptors),
-        finished_(max_descriptors / 8) {
+        descriptor_count_(descriptor_count),
+        memory_(sizeof(Descriptor) * descriptor_count),
+        pending_(descriptor_count) {
     epoll_fd_ = ::epoll_create1(EPOLL_CLOEXEC);
     epoll_event event{.events = EPOLLIN, .data = {.fd = mailbox.wakeFd()}};
     ::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, mailbox.wakeFd(), &event);
@@ -63,7 +66,8 @@ class EpollBackend final : public IoBackend {
     switch (op.kind) {
       case OpKind::accept:
       case OpKind::recv: {
-        Descriptor& descriptor = watch(op.fd);
+        if (const int error = watch(op.fd); error != 0) return finish(op, -error);
+        Descriptor& descriptor = at(op.fd);
         PLAIT_ASSERT(descriptor.reader == nullptr);
         descriptor.reader = &op;
         if (descriptor.readable) enqueue(op.fd);
@@ -73,12 +77,13 @@ class EpollBackend final : public IoBackend {
         startConnect(op);
         return;
       case OpKind::send: {
-        Descriptor& descriptor = watch(op.fd);
+        if (const int error = watch(op.fd); error != 0) return finish(op, -error);
+        Descriptor& descriptor = at(op.fd);
         PLAIT_ASSERT(descriptor.writer == nullptr);
         descriptor.writer = &op;
         // A fresh socket is writable before any edge has said so: trying is cheaper than asking.
         Completion completion;
-        if (trySend(descriptor, completion)) finish(completion);
+        if (trySend(descriptor, completion)) finish(op, completion.result);
         return;
       }
       case OpKind::resolve:
@@ -100,13 +105,14 @@ class EpollBackend final : public IoBackend {
       mailbox_.post(op, -ECANCELED);
       return;
     }
+    if (!hasPlace(op.fd)) return;  // its completion is on the way
     Descriptor& descriptor = at(op.fd);
     Op*& slot = op.kind == OpKind::accept || op.kind == OpKind::recv ? descriptor.reader : descriptor.writer;
     // The op may have finished already, with its completion still queued: then that completion is its last.
     if (slot != &op) return;
     slot = nullptr;
     if (op.kind == OpKind::connect) closeConnecting(op);
-    finish({.op = &op, .result = -ECANCELED});
+    finish(op, -ECANCELED);
   }
 
   size_t poll(TimeNs until_ns, TimeNs gather_ns, std::span<Completion> completions) override {
@@ -123,7 +129,10 @@ class EpollBackend final : public IoBackend {
     const int ready = ::epoll_wait(epoll_fd_, events, std::size(events), timeout_ms);
     for (int i = 0; i < ready; ++i) noteEvent(events[i]);
     size_t count = 0;
-    while (!finished_.empty() && count < completions.size()) completions[count++] = finished_.pop();
+    while (!finished_.empty() && count < completions.size()) {
+      Op* const op = finished_.pop();
+      completions[count++] = {.op = op, .result = op->result};
+    }
     // Each pending descriptor has one go a turn, so that one busy peer does not keep the others waiting.
     for (size_t round = pending_.size(); round != 0 && count < completions.size(); --round) {
       const int fd = pending_.pop();
@@ -170,22 +179,29 @@ class EpollBackend final : public IoBackend {
   }
 
   Descriptor& at(int fd) {
-    PLAIT_ASSERT(fd >= 0 && static_cast<uint32_t>(fd) < max_descriptors);
+    PLAIT_ASSERT(hasPlace(fd));
     return reinterpret_cast<Descriptor*>(memory_.data())[fd];
   }
 
-  Descriptor& watch(int fd) {
+  bool hasPlace(int fd) const { return static_cast<uint32_t>(fd) < descriptor_count_; }
+
+  // 0 or errno: the kernel watches no more than it has memory for, or fs.epoll.max_user_watches allows, and there may
+  // be no place for the descriptor.
+  int watch(int fd) {
+    if (!hasPlace(fd)) [[unlikely]]
+      return EMFILE;
     Descriptor& descriptor = at(fd);
-    if (!descriptor.watched) {
-      descriptor.watched = true;
-      epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data = {.fd = fd}};
-      PLAIT_ASSERT(::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) == 0);
-    }
-    return descriptor;
+    if (descriptor.watched) [[likely]]
+      return 0;
+    epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data = {.fd = fd}};
+    if (::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) != 0) return errno;
+    descriptor.watched = true;
+    return 0;
   }
 
   // Closing a descriptor takes it out of epoll; its number may come back as another connection at once.
   void forget(int fd) {
+    if (!hasPlace(fd)) return;
     Descriptor& descriptor = at(fd);
     PLAIT_ASSERT(descriptor.reader == nullptr && descriptor.writer == nullptr);
     const bool queued = descriptor.queued;
@@ -200,7 +216,11 @@ class EpollBackend final : public IoBackend {
     pending_.push(fd);
   }
 
-  void finish(const Completion& completion) { finished_.push(completion); }
+  // The op completes with the next poll().
+  void finish(Op& op, int32_t result) {
+    op.result = result;
+    finished_.push(op);
+  }
 
   void noteEvent(const epoll_event& event) {
     if (event.data.fd == mailbox_.wakeFd()) {
@@ -219,21 +239,26 @@ class EpollBackend final : public IoBackend {
   void startConnect(Op& op) {
     op.fd = socket_backend::makeSocket(op);
     int error = op.fd < 0 ? -op.fd : 0;
+    if (error == 0 && !hasPlace(op.fd)) {
+      ::close(std::exchange(op.fd, -1));
+      error = EMFILE;
+    }
     if (error == 0 &&
         ::connect(op.fd, reinterpret_cast<sockaddr*>(op.address), socket_backend::addressSize(*op.address)) != 0) {
       error = errno;
     }
     if (error == EINPROGRESS) {
-      Descriptor& descriptor = watch(op.fd);
-      descriptor.writer = &op;
-      return;
-    }
-    if (error == 0) {
-      finish({.op = &op, .result = op.fd});
+      error = watch(op.fd);
+      if (error == 0) {
+        at(op.fd).writer = &op;
+        return;
+      }
+    } else if (error == 0) {
+      finish(op, op.fd);
       return;
     }
     if (op.fd >= 0) closeConnecting(op);
-    finish({.op = &op, .result = -error});
+    finish(op, -error);
   }
 
   void closeConnecting(Op& op) {
@@ -291,8 +316,15 @@ class EpollBackend final : public IoBackend {
       descriptor.reader = nullptr;
       return true;
     }
+    if (!hasPlace(fd)) {
+      ::close(fd);
+      completion = {.op = &op, .result = -EMFILE};
+      descriptor.reader = nullptr;
+      return true;
+    }
     socket_backend::prepareAccepted(fd);
-    completion = {.op = &op, .result = fd, .buffer_id = -1, .more = true};
+    if (op.single) descriptor.reader = nullptr;
+    completion = {.op = &op, .result = fd, .buffer_id = -1, .more = !op.single};
     return true;
   }
 
@@ -302,7 +334,7 @@ class EpollBackend final : public IoBackend {
     iovec vectors[buffers_at_once];
     size_t taken = 0;
     const size_t wanted = op.single || buffers_.isShort() ? 1 : std::min(completions.size(), std::size(ids));
-    while (taken < wanted && (ids[taken] = buffers_.takeFree()) >= 0) {
+    while (taken < wanted && (ids[taken] = buffers_.takeFree(op.from_reserve)) >= 0) {
       vectors[taken] = {buffers_.data(static_cast<uint32_t>(ids[taken])), buffer_size};
       taken += 1;
     }
@@ -343,9 +375,10 @@ class EpollBackend final : public IoBackend {
   BufferPool& buffers_;
   Mailbox& mailbox_;
   ResolveService* resolver_;
+  uint32_t descriptor_count_;
   Reservation memory_;
   Ring<int> pending_;
-  Ring<Completion> finished_;
+  OpQueue finished_;
   int epoll_fd_ = -1;
   bool mailbox_ready_ = false;
   bool is_punctual_ = false;
@@ -353,8 +386,29 @@ class EpollBackend final : public IoBackend {
 
 }  // namespace
 
-Result<std::unique_ptr<IoBackend>> makeEpollBackend(BufferPool& buffers, Mailbox& mailbox, ResolveService* resolver) {
-  return std::make_unique<EpollBackend>(buffers, mailbox, resolver);
+Result<std::unique_ptr<IoBackend>> makeEpollBackend(BufferPool& buffers, Mailbox& mailbox, ResolveService* resolver,
+                                                    uint32_t descriptors) {
+  return std::make_unique<EpollBackend>(buffers, mailbox, resolver, descriptors == 0 ? descriptorLimit() : descriptors);
+}
+
+uint32_t descriptorLimit() {
+  constexpr rlim_t most = 1 << 20;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return most;
+  return static_cast<uint32_t>(std::min(limit.rlim_cur, most));
+}
+
+size_t epollBackendBytes(uint32_t descriptors) {
+  constexpr size_t page_size = 4096;
+  const size_t count = descriptors == 0 ? descriptorLimit() : descriptors;
+  const auto pages = [](size_t bytes) { return (bytes + page_size - 1) / page_size * page_size; };
+  return pages(count * sizeof(Descriptor)) + pages(std::bit_ceil(count) * sizeof(int));
+}
+
+size_t backendBytes(IoKind kind, uint32_t receive_buffers, uint32_t descriptors) {
+  const size_t epoll = kind == IoKind::uring ? 0 : epollBackendBytes(descriptors);
+  const size_t uring = kind == IoKind::epoll ? 0 : uringBackendBytes(receive_buffers);
+  return std::max(epoll, uring);
 }
 
 }  // namespace plait

@@ -1,5 +1,7 @@
 #include "plait/io/io.h"
 
+#include <bit>
+
 namespace plait {
 namespace {
 
@@ -12,16 +14,21 @@ constexpr size_t usual_owner_size = 832;  // of a client's socket and what lies 
 Io::Io(IoBackend& backend, BufferPool& buffers, const IoConfig& config)
     : backend_(backend),
       buffers_(buffers),
-      frames_(config.frame_count),
+      frames_(config.frames),
       vector_arrays_(max_vectors * sizeof(iovec), vector_array_count),
       now_ns_(backend.now()),
       random_(backend.entropy()),
       timers_(now_ns_),
       coalescer_(config.coalesce_ns),
-      ready_(new std::coroutine_handle<>[config.ready_count]),
-      completions_(new Completion[completions_per_turn]),
-      ready_capacity_(config.ready_count) {
-  PLAIT_ASSERT((ready_capacity_ & (ready_capacity_ - 1)) == 0);
+      ready_capacity_(static_cast<uint32_t>(std::bit_ceil(frames_.capacity()))),
+      ready_(ready_capacity_ * sizeof(void*)),
+      completions_(new Completion[completions_per_turn]) {}
+
+size_t Io::readyBytesFor(const FrameCounts& frames) {
+  constexpr size_t page_size = 4096;
+  size_t count = frames.last;
+  for (const uint32_t of_class : frames.by_class) count += of_class;
+  return (std::bit_ceil(count) * sizeof(void*) + page_size - 1) / page_size * page_size;
 }
 
 Io::~Io() {
@@ -30,14 +37,18 @@ Io::~Io() {
 }
 
 void Io::runReady() {
-  // A coroutine that makes another ready extends this round: a request that can go on does not wait for the kernel.
-  while (ready_head_ != ready_tail_) {
-    const std::coroutine_handle<> handle = ready_[ready_head_++ & (ready_capacity_ - 1)];
-    if (ready_head_ != ready_tail_) prefetch(ready_[ready_head_ & (ready_capacity_ - 1)].address(), usual_frame_size);
-    handle.resume();
+  if (ready_head_ == ready_tail_) return;
+  // A coroutine that makes another ready adds a round: a request that can go on does not wait for the kernel.
+  for (; ready_head_ != ready_tail_ && rounds_left_ != 0; --rounds_left_) {
+    const uint32_t round_end = ready_tail_;
+    while (ready_head_ != round_end) {
+      void* const frame = readyAt(ready_head_++);
+      if (ready_head_ != ready_tail_) prefetch(readyAt(ready_head_), usual_frame_size);
+      std::coroutine_handle<>::from_address(frame).resume();
+    }
   }
   // From the start again, so that the same few lines are used and not one after the other of a megabyte.
-  ready_head_ = ready_tail_ = 0;
+  if (ready_head_ == ready_tail_) ready_head_ = ready_tail_ = 0;
 }
 
 void Io::turn(TimeNs until_ns) {
@@ -55,6 +66,7 @@ void Io::turn(TimeNs until_ns) {
   const size_t count = backend_.poll(until, gather_ns, {completions_.get(), completions_per_turn});
   now_ns_ = backend_.now();
   turn_number_ += 1;
+  rounds_left_ = rounds_per_turn;
   for (size_t i = 0; i < count; ++i) {
     if (!completions_[i].more) completions_[i].op->reaped = true;
   }
@@ -81,8 +93,11 @@ void Io::turn(TimeNs until_ns) {
   // Flushing can make coroutines ready (a failed send), and those can produce output: until neither is left.
   do {
     runReady();
-    while (Flusher* flusher = flush_.popFront()) flusher->flush();
-  } while (ready_head_ != ready_tail_);
+    List<Flusher, &Flusher::flush_node> flushing;
+    flushing.spliceBack(flush_);
+    while (Flusher* flusher = flushing.popFront()) flusher->flush();
+    if (rounds_left_ != 0) rounds_left_ -= 1;
+  } while ((ready_head_ != ready_tail_ || !flush_.empty()) && rounds_left_ != 0);
   coalescer_.endTurn(now_ns_, [this] { return backend_.threadCpu(); });
 }
 

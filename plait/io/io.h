@@ -4,7 +4,11 @@
 // One turn of run():   poll → (deliver a completion → resume ready coroutines)* → resume who gave way in the
 // turn before → fire timers → resume → flush sockets → (poll)
 //
-// What one completion sets off is done before the next is delivered: a request's memory is then still in the caches.
+// All that one completion sets off is done before the next is delivered: a request's memory is then still in the
+// caches.
+//
+// A turn ends. Coroutines that are ready after `rounds_per_turn` rounds go on in the next one, which waits for nothing,
+// so that no mistake that keeps one of them ready can hide timers, completions and messages from the others.
 #pragma once
 
 #include <coroutine>
@@ -20,9 +24,8 @@
 namespace plait {
 
 struct IoConfig {
-  uint32_t frame_count = 32768;   // coroutine frames of each small class
-  uint32_t ready_count = 131072;  // coroutines that may be ready at once; a power of two
-  TimeNs coalesce_ns = 0;         // how long a turn of a busy worker may wait for more than one completion
+  FrameCounts frames = FrameCounts::evenly(32768);
+  TimeNs coalesce_ns = 0;  // how long a turn of a busy worker may wait for more than one completion
 };
 
 class Io {
@@ -47,14 +50,25 @@ class Io {
   TimeNs nowNs() const { return now_ns_; }
   // Seconds since 1970 by the wall clock; each call asks it.
   int64_t epochSeconds() { return backend_.epochSeconds(); }
-  // Which turn this is, for whoever has something to do once in each.
+  // Which turn this is, for code that has something to do once in each.
   uint32_t turnNumber() const { return turn_number_; }
   Random& random() { return random_; }
   uint64_t entropy() { return backend_.entropy(); }
   FrameSlab& frames() { return frames_; }
-  // Arrays of `max_vectors` iovec, for sends under way: most sockets have none. Whoever gets none sends piece by piece.
+  const FrameSlab& frames() const { return frames_; }
+  // Arrays of `max_vectors` iovec, for sends under way: most sockets have none. A socket that gets none sends piece by
+  // piece.
   BlockSlab& vectorArrays() { return vector_arrays_; }
+  const BlockSlab& vectorArrays() const { return vector_arrays_; }
   static constexpr size_t max_vectors = 16;
+  // The bytes that the list of ready coroutines reserves, of an Io with these frames.
+  static size_t readyBytesFor(const FrameCounts& frames);
+  size_t reservedBytes() const { return frames_.reservedBytes() + vector_arrays_.reservedBytes() + ready_.size(); }
+  void prefault() {
+    frames_.prefault();
+    vector_arrays_.prefault();
+    ready_.prefault();
+  }
   static size_t vectorBytes() { return BlockSlab::bytesFor(max_vectors * sizeof(iovec), vector_array_count); }
   BufferPool& buffers() { return buffers_; }
 
@@ -67,7 +81,7 @@ class Io {
   // Resumes `handle` later in this turn. The order of calls is the order of resumption.
   void ready(std::coroutine_handle<> handle) {
     PLAIT_ASSERT(ready_tail_ - ready_head_ < ready_capacity_);
-    ready_[ready_tail_++ & (ready_capacity_ - 1)] = handle;
+    readyAt(ready_tail_++) = handle.address();
   }
   // Lets everything that is ready go first, and goes on in the same turn.
   struct YieldAwaiter {
@@ -77,7 +91,7 @@ class Io {
     void await_resume() const {}
   };
   YieldAwaiter yield() { return YieldAwaiter{*this}; }
-  // Goes on in the next turn, behind all that has completed by then: for whoever has done its share.
+  // Goes on in the next turn, behind all that has completed by then: for a coroutine that has done its share.
   struct TurnAwaiter {
     Io& io;
     ListNode node;
@@ -99,6 +113,11 @@ class Io {
     if (!flusher.flush_node.isLinked()) flush_.pushBack(flusher);
   }
 
+  // A round is everything that was ready when it began. Many times more than all that a turn's completions set off.
+  static constexpr uint32_t rounds_per_turn = 4096;
+  // The last turn had so many.
+  uint32_t roundsOfTurn() const { return rounds_per_turn - rounds_left_; }
+
   // Turns until stop() is called. A turn waits at most `until_ns`.
   void run();
   void turn(TimeNs until_ns = never_ns);
@@ -107,6 +126,7 @@ class Io {
  private:
   static constexpr size_t vector_array_count = 1024;
   void runReady();
+  void*& readyAt(uint32_t place) { return reinterpret_cast<void**>(ready_.data())[place & (ready_capacity_ - 1)]; }
 
   IoBackend& backend_;
   BufferPool& buffers_;
@@ -118,12 +138,14 @@ class Io {
   Coalescer coalescer_;
   List<Flusher, &Flusher::flush_node> flush_;
   List<TurnAwaiter, &TurnAwaiter::node> next_turn_;
-  std::unique_ptr<std::coroutine_handle<>[]> ready_;
+  // Coroutines that are ready. There is a place for every frame: one that waits waits for one thing.
+  uint32_t ready_capacity_;  // a power of two
+  Reservation ready_;
   std::unique_ptr<Completion[]> completions_;
-  uint32_t ready_capacity_;
   uint32_t ready_head_ = 0;
   uint32_t ready_tail_ = 0;
   uint32_t turn_number_ = 0;
+  uint32_t rounds_left_ = rounds_per_turn;
   bool was_stopped_ = false;
   bool stopped_ = false;
 };

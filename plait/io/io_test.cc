@@ -1,11 +1,33 @@
 // The seam to the kernel: each backend must show the same behaviour.
 #include "plait/io/io_test.h"
 
+#include <dlfcn.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <cstdio>
 #include <thread>
+
+namespace {
+
+bool submitting_fails = false;
+int failed_submits = 0;
+
+}  // namespace
+
+// In the place of liburing's.
+struct io_uring;
+extern "C" int io_uring_submit(io_uring* ring) {
+  if (submitting_fails) {
+    failed_submits += 1;
+    return -ENOMEM;
+  }
+  static const auto real = reinterpret_cast<int (*)(io_uring*)>(::dlsym(RTLD_NEXT, "io_uring_submit"));
+  return real(ring);
+}
 
 namespace plait::io_test {
 namespace {
@@ -450,6 +472,63 @@ TEST_P(FewBuffers, WithoutABufferRecvSaysSoAndGoesOnWhenOneIsBack) {
   if (!recv.ended) cancelAndWait(recv);
 }
 
+struct ReserveTest : IoTest {
+  ReserveTest() : IoTest(8, 4096, 2) {}
+  // A socket on which a byte has come, and a recv that keeps its buffer.
+  Recorder& receive(bool from_reserve) {
+    int both[2];
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, both), 0);
+    fds.push_back(both[0]);
+    fds.push_back(both[1]);
+    recvs.push_back(std::make_unique<Recorder>(io, OpKind::recv, both[0]));
+    Recorder& recv = *recvs.back();
+    recv.keeps = recv.op.single = true;
+    recv.op.from_reserve = from_reserve;
+    EXPECT_EQ(::send(both[1], "x", 1, 0), 1);
+    recv.submit();
+    EXPECT_TRUE(turnUntil([&] { return recv.ended; }));
+    return recv;
+  }
+  void TearDown() override {
+    for (auto& recv : recvs) recv->giveBack();
+    for (int fd : fds) synchronous(OpKind::close, fd);
+  }
+  std::vector<int> fds;
+  std::vector<std::unique_ptr<Recorder>> recvs;
+};
+INSTANTIATE_TEST_SUITE_P(Backends, ReserveTest, testing::Values(IoKind::uring, IoKind::epoll), backendName);
+
+TEST_P(ReserveTest, WhatIsKeptIsForWhoMayUseItAndIsFilledAgainFirst) {
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(receive(false).text, "x");
+  EXPECT_EQ(receive(false).last(), -ENOBUFS);
+  EXPECT_EQ(receive(true).text, "x");
+  EXPECT_EQ(receive(true).text, "x");
+  EXPECT_EQ(receive(true).last(), -ENOBUFS);
+  EXPECT_EQ(buffers.lent(), 8u);
+  struct Waiter final : BufferPool::Waiter {
+    explicit Waiter(std::string& to, char as) : said(to), name(as) {}
+    bool onBuffer() override {
+      said += name;
+      return true;
+    }
+    std::string& said;
+    char name;
+  };
+  std::string said;
+  Waiter client(said, 'c'), backend_one(said, 'b');
+  buffers.wait(client);
+  buffers.wait(backend_one, true);
+  recvs[0]->giveBack();
+  EXPECT_EQ(said, "b") << "connections to backends come first";
+  recvs[1]->giveBack();
+  EXPECT_EQ(said, "b") << "the reserve comes first";
+  turnFor(1);
+  recvs[2]->giveBack();
+  EXPECT_EQ(said, "bc");
+  EXPECT_EQ(receive(false).text, "x");
+  EXPECT_EQ(receive(false).last(), -ENOBUFS);
+}
+
 TEST_P(IoTest, OtherThreadsCompleteOpsThroughTheMailbox) {
   constexpr int per_thread = 500;
   struct Box {
@@ -493,6 +572,89 @@ TEST_P(IoTest, AMessageThatIsCancelledComesOnce) {
   io.cancel(message.op);
   EXPECT_TRUE(turnUntil([&] { return message.ended; }));
   EXPECT_EQ(message.results, (std::vector<int32_t>{-ECANCELED}));
+}
+
+// epoll watches no file; a limit of the kernel has the same effect.
+TEST_P(IoTest, ADescriptorThatCannotBeWatchedIsAnErrorOfWhatIsDoneWithIt) {
+  std::FILE* file = std::tmpfile();
+  ASSERT_NE(file, nullptr);
+  Recorder recv(io, OpKind::recv, ::fileno(file));
+  Recorder accept(io, OpKind::accept, ::fileno(file));
+  for (Recorder* one : {&recv, &accept}) {
+    one->submit();
+    ASSERT_TRUE(turnUntil([&] { return one->ended; }));
+    EXPECT_LT(one->last(), 0);
+    one->submit();
+    io.cancel(one->op);
+    ASSERT_TRUE(turnUntil([&] { return one->ended && one->results.size() == 2; }));
+  }
+  std::fclose(file);
+}
+
+// The table of descriptors has an end that the process' limit may lie beyond.
+TEST(Epoll, ADescriptorForWhichThereIsNoPlaceIsAnErrorOfWhatIsDoneWithIt) {
+  BufferPool buffers(8, 4096);
+  Mailbox mailbox;
+  auto small = makeEpollBackend(buffers, mailbox, nullptr, 64);
+  ASSERT_TRUE(small);
+  Io io(**small, buffers, {.frames = FrameCounts::evenly(16)});
+  int both[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, both), 0);
+  const int beyond = ::fcntl(both[0], F_DUPFD_CLOEXEC, 100);
+  ASSERT_GE(beyond, 100);
+  char byte = 'x';
+  iovec vector{&byte, 1};
+  Recorder recv(io, OpKind::recv, beyond);
+  Recorder send(io, OpKind::send, beyond);
+  send.op.vectors = &vector;
+  send.op.vector_count = 1;
+  for (Recorder* one : {&recv, &send}) {
+    one->submit();
+    io.cancel(one->op);
+    io.turn(0);
+    EXPECT_EQ(one->results, std::vector<int32_t>{-EMFILE});
+  }
+  // All that have a place are taken, so the next are beyond them.
+  std::vector<int> fillers;
+  while (fillers.empty() || fillers.back() < 64) fillers.push_back(::dup(both[1]));
+  sockaddr_storage address{};
+  reinterpret_cast<sockaddr_in&>(address) = {
+      .sin_family = AF_INET, .sin_port = htons(9), .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  Recorder connect(io, OpKind::connect, -1);
+  connect.op.address = &address;
+  connect.submit();
+  io.turn(0);
+  EXPECT_EQ(connect.results, std::vector<int32_t>{-EMFILE});
+  Op close;
+  close.kind = OpKind::close;
+  close.fd = beyond;
+  io.submit(close);
+  for (const int fd : fillers) ::close(fd);
+  for (const int fd : both) ::close(fd);
+}
+
+// More than the ring holds, while the kernel takes none. Nothing waits for that, and nothing is lost.
+TEST_P(IoTest, OperationsThatTheKernelDoesNotTakeNowAreTakenLater) {
+  if (GetParam() != IoKind::uring) return;
+  int both[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, both), 0);
+  std::vector<std::unique_ptr<Recorder>> recvs;
+  submitting_fails = true;
+  for (int i = 0; i < 5000; ++i) {
+    recvs.push_back(std::make_unique<Recorder>(io, OpKind::recv, both[0]));
+    recvs.back()->submit();
+  }
+  io.cancel(recvs.front()->op);  // in the ring, where there is no room for the cancellation
+  io.cancel(recvs.back()->op);   // not in it
+  ASSERT_TRUE(turnUntil([&] { return recvs.front()->ended && recvs.back()->ended; }));
+  submitting_fails = false;
+  EXPECT_GT(failed_submits, 0);
+  EXPECT_EQ(recvs.front()->last(), -ECANCELED);
+  EXPECT_EQ(recvs.back()->last(), -ECANCELED);
+  ::shutdown(both[1], SHUT_WR);
+  EXPECT_TRUE(turnUntil([&] { return std::ranges::all_of(recvs, [](const auto& one) { return one->ended; }); }));
+  EXPECT_EQ(recvs[2500]->results, std::vector<int32_t>{0});
+  for (const int fd : both) synchronous(OpKind::close, fd);
 }
 
 TEST_P(IoTest, MoreCompletionsThanOneTurnTakesAreNotLost) {

@@ -19,10 +19,10 @@
 namespace plait::io_test {
 
 struct IoTest : testing::TestWithParam<IoKind> {
-  explicit IoTest(uint32_t buffer_count = 8, uint32_t buffer_size = 4096)
-      : buffers(buffer_count, buffer_size),
+  explicit IoTest(uint32_t buffer_count = 8, uint32_t buffer_size = 4096, uint32_t kept = 0)
+      : buffers(buffer_count, buffer_size, kept),
         backend(std::move(*makeBackend(GetParam(), buffers, mailbox, nullptr))),
-        io(*backend, buffers, {.frame_count = 256, .ready_count = 4096}) {}
+        io(*backend, buffers, {.frames = FrameCounts::evenly(256)}) {}
   ~IoTest() override {
     EXPECT_EQ(io.frames().used(), 0u);
     EXPECT_EQ(buffers.lent(), 0u);

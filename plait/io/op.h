@@ -1,5 +1,5 @@
-// One operation of the outside world, owned by whoever asks for it (no allocation, no hidden lifetime): an Op must stay
-// where it is from submit until its completion with `more == false` has been delivered.
+// One operation of the outside world, owned by the code that asks for it (no allocation, no hidden lifetime): an Op
+// must stay where it is from submit until its completion with `more == false` has been delivered.
 #pragma once
 
 #include <sys/socket.h>
@@ -15,7 +15,7 @@ namespace plait {
 struct Op;
 struct ResolveAnswer;
 
-// What the backend reports about an Op. Completions are queued while reaping and delivered afterwards, in order.
+// The backend's report about an Op. Completions are queued while reaping and delivered afterwards, in order.
 struct Completion {
   Op* op = nullptr;
   int32_t result = 0;  // as the system call: >= 0, or -errno
@@ -34,7 +34,8 @@ enum class OpKind : uint8_t {
   resolve,  // does `lookup`: its answer is filled, result 0 or -errno
   message,  // completes when another thread posts it (Mailbox::post); result 0
   // Synchronous: `result` is set when submit() returns, and there is no completion.
-  listen,          // result is a listening descriptor bound to `address`; `address` becomes the bound one
+  listen,  // result is a listening descriptor bound to `address`, which becomes the bound one. Another socket may
+           // have that address if its owner is this user and both are shared: a later one has to ask for it
   accept_waiting,  // takes one connection that is waiting to be accepted; result is its descriptor or -EAGAIN
   peer,            // `address` becomes the peer's
   untaken,         // result is how many sent bytes the peer has not acknowledged yet
@@ -42,7 +43,7 @@ enum class OpKind : uint8_t {
   close,
 };
 
-// What a resolve op looks up; the op's owner keeps it until the op has completed.
+// The name that a resolve op looks up; the op's owner keeps it until the op has completed.
 struct Lookup {
   std::string_view host;
   uint16_t port = 0;
@@ -54,11 +55,14 @@ struct Op {
   // From submit until the last completion has been delivered: set by the backend, cleared by Io. Not at the time when
   // the kernel is done with it, for what follows from that has not happened yet.
   bool armed = false;
-  bool cancelled = false;       // cancel() was asked for; kept by the backend
-  bool single = false;          // recv: completes once, with one buffer at most
-  bool bulk = false;            // recv: much is expected; may end when it has lent some buffers, each by a completion
-  bool reaped = false;          // the last completion is on its way to the owner; kept by Io
-  bool reset_on_close = false;  // close: sends RST instead of FIN
+  bool cancelled = false;         // cancel() was asked for; kept by the backend
+  bool single : 1 = false;        // accept, recv: completes once, recv with one buffer at most
+  bool bulk : 1 = false;          // recv: much is expected; may end when it has lent some buffers, each by a completion
+  bool from_reserve : 1 = false;  // recv: may take what BufferPool keeps
+  bool share_port : 1 = false;    // listen: beside sockets that have the address already
+  bool only_v6 : 1 = false;       // listen: [::] does not take IPv4
+  bool reaped = false;            // the last completion is on its way to the owner; kept by Io
+  bool reset_on_close = false;    // close: sends RST instead of FIN
   uint8_t vector_count = 0;
   int fd = -1;
   int32_t result = 0;

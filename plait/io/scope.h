@@ -1,4 +1,4 @@
-// Structured concurrency: a Scope owns the tasks spawned into it and outlives them. Closing refuses new ones; join()
+// Structured concurrency: a Scope owns the tasks spawned into it and outlives them. close() refuses new ones; join()
 // waits for the last. A Scope that is destroyed with tasks running is a bug and stops the process.
 #pragma once
 
@@ -13,13 +13,18 @@ class Scope {
   Scope& operator=(const Scope&) = delete;
   ~Scope() { PLAIT_ASSERT(state_.running == 0); }
 
-  // Starts `task` later in this turn; its frame is freed when it ends.
-  void spawn(Task<void> task, Io& io) {
+  // Starts `task` later in this turn; its frame is freed when it ends. False where the task is empty, or after close():
+  // then it never starts, and its frame is freed at once.
+  bool spawn(Task<void> task, Io& io) {
+    if (state_.is_closed || !task) return false;
     state_.running += 1;
     const Task<void>::Handle handle = task.detach();
     handle.promise().scope = &state_;
     io.ready(handle);
+    return true;
   }
+  // From now on nothing is spawned any more; what runs goes on.
+  void close() { state_.is_closed = true; }
   uint32_t running() const { return state_.running; }
 
   struct JoinAwaiter {

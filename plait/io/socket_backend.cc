@@ -44,10 +44,9 @@ void leaveUnpaced(int fd, const sockaddr_storage& address) {
 int32_t listenOn(Op& op) {
   const int fd = ::socket(op.address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
-  // Every worker binds its own socket to the same port; the kernel spreads the connections over them.
   setInt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  setInt(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-  if (op.address->ss_family == AF_INET6) setInt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  if (op.share_port) setInt(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  if (op.address->ss_family == AF_INET6) setInt(fd, IPPROTO_IPV6, IPV6_V6ONLY, op.only_v6 ? 1 : 0);
   leaveUnpaced(fd, *op.address);  // what is accepted inherits it
   socklen_t size = addressSize(*op.address);
   if (::bind(fd, reinterpret_cast<const sockaddr*>(op.address), size) != 0 || ::listen(fd, 4096) != 0) {
@@ -55,6 +54,10 @@ int32_t listenOn(Op& op) {
     ::close(fd);
     return -error;
   }
+  // The first to listen had to find the address free: the kernel asks again in listen(), so of two that begin at once
+  // one is refused. Only from here on may others join, as every further worker does; the kernel spreads the connections
+  // over them.
+  setInt(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   size = sizeof(*op.address);
   ::getsockname(fd, reinterpret_cast<sockaddr*>(op.address), &size);
   return fd;

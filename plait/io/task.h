@@ -3,6 +3,10 @@
 // the order of execution is a decision of Io, which a simulator needs. Calling and returning are not waiting: an
 // awaited task begins at once, and its end goes straight on in its caller, while what both use is still in the caches.
 //
+// Where no frame is free a call of a coroutine makes a task that is empty. It is tested for that, or spawned in vain
+// (Scope::spawn), or awaited: then its result is an error (no_memory), false, or the type's zero, and none of its code
+// has run. A coroutine with LastFrame among its arguments takes one of the frames that are kept for what may not fail.
+//
 // Rules that keep the frames safe: parameters are integers, spans, what is moved in, or references to objects that
 // outlive the task; no capturing coroutine lambdas; a Task that takes references to its caller's locals is awaited in
 // the same expression.
@@ -23,6 +27,16 @@ class Task;
 
 namespace detail {
 
+// The result of a task that never ran.
+template <class T>
+T withoutFrame() {
+  if constexpr (requires { typename T::error_type; }) {
+    return fail(streamError(ErrorCode::no_memory, "no memory is left for another task"));
+  } else {
+    return T{};
+  }
+}
+
 template <class... Args>
 Io& findIo(Args&... args) {
   constexpr bool has_io = (std::is_base_of_v<Io, std::remove_cvref_t<Args>> || ...);
@@ -39,6 +53,7 @@ Io& findIo(Args&... args) {
 // The part of a Scope that a task knows.
 struct ScopeState {
   uint32_t running = 0;
+  bool is_closed = false;  // nothing is spawned any more
   std::coroutine_handle<> joiner;
 
   void ended(Io& io) {
@@ -56,8 +71,13 @@ struct PromiseBase {
   explicit PromiseBase(Args&... args) : io(&findIo(args...)) {}
 
   template <class... Args>
-  static void* operator new(size_t size, Args&... args) {
-    return findIo(args...).frames().take(size);
+  static void* operator new(size_t size, Args&... args) noexcept {
+    FrameSlab& frames = findIo(args...).frames();
+    if constexpr ((std::is_same_v<LastFrame, std::remove_cvref_t<Args>> || ...)) {
+      return frames.takeLast(size);
+    } else {
+      return frames.take(size);
+    }
   }
   static void operator delete(void* frame, size_t) { FrameSlab::give(frame); }
 
@@ -89,6 +109,7 @@ struct Promise : PromiseBase {
   explicit Promise(Args&... args) : PromiseBase(args...) {}
   std::optional<T> value;
   Task<T> get_return_object();
+  static Task<T> get_return_object_on_allocation_failure();
   template <class U>
   void return_value(U&& result) {
     value.emplace(std::forward<U>(result));
@@ -100,6 +121,7 @@ struct Promise<void> : PromiseBase {
   template <class... Args>
   explicit Promise(Args&... args) : PromiseBase(args...) {}
   Task<void> get_return_object();
+  static Task<void> get_return_object_on_allocation_failure();
   void return_void() {}
 };
 
@@ -118,14 +140,21 @@ class [[nodiscard]] Task {
     if (handle_) handle_.destroy();
   }
 
+  // False where there was no frame for it.
+  explicit operator bool() const { return handle_ != nullptr; }
+
   // Starts the task and waits for its end. The callee begins at once, by symmetric transfer.
-  bool await_ready() const { return false; }
+  bool await_ready() const { return !handle_; }
   std::coroutine_handle<> await_suspend(std::coroutine_handle<> waiter) {
     handle_.promise().continuation = waiter;
     return handle_;
   }
   T await_resume() {
-    if constexpr (!std::is_void_v<T>) return std::move(*handle_.promise().value);
+    if constexpr (!std::is_void_v<T>) {
+      if (!handle_) [[unlikely]]
+        return detail::withoutFrame<T>();
+      return std::move(*handle_.promise().value);
+    }
   }
 
   Handle detach() { return std::exchange(handle_, nullptr); }
@@ -141,6 +170,13 @@ Task<T> Promise<T>::get_return_object() {
 }
 inline Task<void> Promise<void>::get_return_object() {
   return Task<void>(std::coroutine_handle<Promise>::from_promise(*this));
+}
+template <class T>
+Task<T> Promise<T>::get_return_object_on_allocation_failure() {
+  return Task<T>(nullptr);
+}
+inline Task<void> Promise<void>::get_return_object_on_allocation_failure() {
+  return Task<void>(nullptr);
 }
 }  // namespace detail
 

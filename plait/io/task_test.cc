@@ -1,4 +1,5 @@
 // Coroutines: tasks, scopes, locks, waits, and the memory of their frames.
+#include "plait/io/frame_hog_test.h"
 #include "plait/io/io_test.h"
 
 namespace plait::io_test {
@@ -40,6 +41,18 @@ TEST_P(TaskTest, SpawnedTasksRunInTheOrderOfSpawningAndNotAtOnce) {
   EXPECT_EQ(scope.running(), 5u);
   finish(scope);
   EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4}));
+}
+
+TEST_P(TaskTest, AClosedScopeStartsNothingAndWhatRunsGoesOn) {
+  Scope scope;
+  std::vector<int> order;
+  EXPECT_TRUE(scope.spawn(append(order, 1, io), io));
+  scope.close();
+  EXPECT_FALSE(scope.spawn(append(order, 2, io), io));
+  EXPECT_EQ(scope.running(), 1u);
+  finish(scope);
+  EXPECT_EQ(order, (std::vector<int>{1}));
+  EXPECT_EQ(io.frames().used(), 0u) << "the frame of the refused one went back";
 }
 
 TEST_P(TaskTest, ATaskThatIsNeverStartedGivesItsFrameBack) {
@@ -131,6 +144,81 @@ TEST_P(TaskTest, AConditionWakesTheLongestWaiterOrAllOfThem) {
   condition.notifyAll(io);
   finish(scope);
   EXPECT_EQ(log, (std::vector<int>{0, 1, 2, 3}));
+}
+
+Task<void> waitFor(IoCondition& condition, uint32_t& woken, Io&) {
+  co_await condition.wait();
+  woken += 1;
+}
+
+// As when a server with many clients drains.
+TEST(Tasks, AllThatThereIsMemoryForMayBeReadyAtOnce) {
+  constexpr uint32_t count = 140'000;
+  BufferPool buffers(8, 4096);
+  Mailbox mailbox;
+  auto backend = makeBackend(IoKind::epoll, buffers, mailbox, nullptr);
+  ASSERT_TRUE(backend);
+  Io io(**backend, buffers, {.frames = FrameCounts::evenly(count)});
+  Scope scope;
+  IoCondition condition;
+  uint32_t woken = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    ASSERT_TRUE(scope.spawn(waitFor(condition, woken, io), io));
+    if (i % 1000 == 999) io.turn(0);
+  }
+  condition.notifyAll(io);
+  io.turn(0);
+  EXPECT_EQ(woken, count);
+}
+
+Task<int> answer(Io&) {
+  co_return 42;
+}
+Task<Result<int>> answerOrError(Io&) {
+  co_return 42;
+}
+Task<bool> agree(Io&) {
+  co_return true;
+}
+Task<void> note(bool& has_run, Io&) {
+  has_run = true;
+  co_return;
+}
+Task<void> noteLast(bool& has_run, Io&, LastFrame = {}) {
+  has_run = true;
+  co_return;
+}
+Task<void> askAll(std::vector<int>& results, bool& has_run, Io& io) {
+  results.push_back(co_await answer(io));
+  const Result<int> result = co_await answerOrError(io);
+  results.push_back(result ? *result : -static_cast<int>(result.error().code));
+  results.push_back(co_await agree(io));
+  co_await note(has_run, io);
+}
+
+TEST_P(TaskTest, ATaskWithoutAFrameIsEmptyAndItsResultAnError) {
+  std::vector<int> results;
+  bool has_run = false;
+  Scope scope;
+  const uint64_t refusals = io.frames().refusals();
+  {
+    const FrameHog hog(io, 1);
+    EXPECT_TRUE(scope.spawn(askAll(results, has_run, io), io));
+    io.turn(0);
+    EXPECT_EQ(results, (std::vector<int>{0, -static_cast<int>(ErrorCode::no_memory), 0}));
+    EXPECT_FALSE(has_run);
+    const FrameHog rest(io, 0);
+    EXPECT_FALSE(scope.spawn(note(has_run, io), io));
+    EXPECT_EQ(scope.running(), 0u);
+    EXPECT_TRUE(scope.spawn(noteLast(has_run, io), io)) << "some are kept for those";
+    io.turn(0);
+    EXPECT_TRUE(has_run);
+    EXPECT_GT(io.frames().refusals(), refusals);
+  }
+  results.clear();
+  EXPECT_TRUE(scope.spawn(askAll(results, has_run, io), io));
+  io.turn(0);
+  EXPECT_EQ(results, (std::vector<int>{42, 42, 1}));
 }
 
 TEST_P(TaskTest, FlushingHappensOnceATurnAfterEverythingThatWasReady) {

@@ -45,11 +45,16 @@ class TimerWheel {
     const size_t index = static_cast<size_t>(tick) % bucket_count;
     buckets_[index].pushBack(timer);
     occupied_[index / 64] |= uint64_t{1} << (index % 64);
+    // The bucket is passed before a timer that is due after a whole round.
+    const int64_t passes = tick_ + 1 + (tick - tick_ - 1) % static_cast<int64_t>(bucket_count);
+    if (passes < look_tick_) look_tick_ = passes;
   }
 
   // Fires what is due at `now`.
   void advance(TimeNs now) {
     const int64_t target = now / tick_ns;
+    if (target <= tick_) return;
+    look_tick_ = unknown_tick;
     // A long pause needs one look at each bucket, not one per missed tick.
     if (target - tick_ > static_cast<int64_t>(bucket_count)) tick_ = target - static_cast<int64_t>(bucket_count);
     while (tick_ < target) {
@@ -70,19 +75,27 @@ class TimerWheel {
   }
 
   // When advance() has something to look at next; never_ns when no timer is armed.
-  TimeNs nextLook() const {
-    for (size_t step = 1; step <= bucket_count;) {
-      const size_t index = static_cast<size_t>(tick_ + static_cast<int64_t>(step)) % bucket_count;
-      const uint64_t word = occupied_[index / 64] >> (index % 64);
-      if (word != 0) return (tick_ + static_cast<int64_t>(step) + __builtin_ctzll(word)) * tick_ns;
-      step += 64 - index % 64;
-    }
-    return never_ns;
+  TimeNs nextLook() {
+    if (look_tick_ == unknown_tick) look_tick_ = searchLook();
+    return look_tick_ == no_tick ? never_ns : look_tick_ * tick_ns;
   }
 
  private:
+  static constexpr int64_t unknown_tick = INT64_MIN;
+  static constexpr int64_t no_tick = INT64_MAX;
+  int64_t searchLook() const {
+    for (size_t step = 1; step <= bucket_count;) {
+      const size_t index = static_cast<size_t>(tick_ + static_cast<int64_t>(step)) % bucket_count;
+      const uint64_t word = occupied_[index / 64] >> (index % 64);
+      if (word != 0) return tick_ + static_cast<int64_t>(step) + __builtin_ctzll(word);
+      step += 64 - index % 64;
+    }
+    return no_tick;
+  }
+
   using Bucket = List<Timer, &Timer::node_>;
   int64_t tick_;
+  int64_t look_tick_ = unknown_tick;  // when the next bucket in use is passed, as long as tick_ stays the same
   Bucket buckets_[bucket_count];
   uint64_t occupied_[bucket_count / 64] = {};
 };

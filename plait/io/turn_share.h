@@ -1,5 +1,5 @@
-// How much of a turn one connection has had. Whoever has used up its share gives way to the others until the next turn,
-// so that a peer that makes much work makes it wait for nobody but itself.
+// How much of a turn one connection has had. A connection that has used up its share gives way to the others until the
+// next turn, so that a peer that makes much work makes it wait for nobody but itself.
 #pragma once
 
 #include <utility>

@@ -43,7 +43,7 @@ class TurnTest : public testing::Test {
  protected:
   ScriptedBackend backend;
   BufferPool buffers{2, 64};
-  Io io{backend, buffers, {.frame_count = 16, .ready_count = 64}};
+  Io io{backend, buffers, {.frames = FrameCounts::evenly(16)}};
   Scope scope;
   std::string said;
 };
@@ -92,6 +92,68 @@ Task<void> sayTwice(char letter, std::string& said, Io& io) {
   said += letter;
   co_await io.yield();
   said += letter;
+}
+
+// Ready again and again, as a mistake would have it.
+Task<void> spin(const bool& is_over, uint64_t& rounds, Io& io) {
+  struct Again {
+    Io& io;
+    bool await_ready() const { return false; }
+    void await_suspend(std::coroutine_handle<> handle) { io.ready(handle); }
+    void await_resume() const {}
+  };
+  while (!is_over) {
+    rounds += 1;
+    co_await Again{io};
+  }
+}
+
+TEST_F(TurnTest, ATurnEndsThoughATaskIsAlwaysReadyAndTheOthersGetOn) {
+  bool is_over = false;
+  uint64_t rounds = 0;
+  scope.spawn(spin(is_over, rounds, io), io);
+  struct Deadline {
+    std::string* said;
+    static void pass(void* self) { *static_cast<Deadline*>(self)->said += '!'; }
+  } deadline{&said};
+  Timer timer(&deadline, Deadline::pass);
+  io.arm(timer, 50 * ns_per_ms);
+  Op a;
+  scope.spawn(waitThenSay(a, 'a', said, io), io);
+  io.turn(never_ns);
+  EXPECT_EQ(io.roundsOfTurn(), Io::rounds_per_turn);
+  EXPECT_EQ(rounds, Io::rounds_per_turn);
+  backend.next = {{.op = &a}};
+  backend.now_ns = 60 * ns_per_ms;
+  io.turn(never_ns);
+  EXPECT_EQ(backend.until_ns, 0) << "what is ready does not wait";
+  EXPECT_EQ(said, "!") << "a timer fires, although what the completion made ready has to wait for its turn";
+  io.turn(never_ns);
+  EXPECT_EQ(said, "!aA");
+  is_over = true;
+  io.turn(0);
+  io.turn(0);
+  EXPECT_EQ(scope.running(), 0u);
+  EXPECT_LT(io.roundsOfTurn(), 10u);
+}
+
+TEST_F(TurnTest, WhoAsksForAFlushWhileFlushingDoesNotKeepTheTurn) {
+  struct Greedy final : Io::Flusher {
+    Io& io;
+    uint64_t flushed = 0;
+    explicit Greedy(Io& used) : io(used) {}
+    void flush() override {
+      flushed += 1;
+      io.flushLater(*this);
+    }
+  } greedy(io);
+  io.flushLater(greedy);
+  io.turn(never_ns);
+  const uint64_t in_one_turn = greedy.flushed;
+  EXPECT_LE(in_one_turn, Io::rounds_per_turn);
+  io.turn(never_ns);
+  EXPECT_GT(greedy.flushed, in_one_turn);
+  greedy.flush_node.unlink();
 }
 
 TEST_F(TurnTest, YieldLetsEverythingThatIsReadyGoFirst) {
@@ -163,7 +225,7 @@ TEST_F(TurnTest, AScopeIsJoinedWhenItsLastTaskHasEndedAndFreedItsFrame) {
 }
 
 TEST_F(TurnTest, ABusyLoopGathersButNotWhileItHasWorkLeft) {
-  Io busy(backend, buffers, {.frame_count = 16, .ready_count = 64, .coalesce_ns = 300 * ns_per_us});
+  Io busy(backend, buffers, {.frames = FrameCounts::evenly(16), .coalesce_ns = 300 * ns_per_us});
   const auto serve = [&](Io& loop) {
     for (int i = 0; i < 1000; ++i) {
       backend.now_ns += 100 * ns_per_us;
@@ -191,7 +253,7 @@ TEST_F(TurnTest, ABusyLoopGathersButNotWhileItHasWorkLeft) {
   busy.turn();
   busy.turn();
   EXPECT_EQ(backend.gather_ns, 0) << "behind bulk";
-  // Who has not asked for it is never made to wait.
+  // An Io that has not asked for it never waits.
   serve(io);
   EXPECT_EQ(backend.gather_ns, 0);
 }

@@ -6,11 +6,13 @@
 #include <poll.h>
 
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 
 #include "plait/io/backend.h"
 #include "plait/io/mailbox.h"
+#include "plait/io/op_queue.h"
 #include "plait/io/socket_backend.h"
 #include "plait/io/uring_buffers.h"
 
@@ -51,7 +53,8 @@ class UringBackend final : public IoBackend {
         mailbox_(mailbox),
         resolver_(resolver),
         common_(buffers, 0, buffers.count()),
-        bulk_(buffers, 1, bulk_provided) {}
+        bulk_(buffers, 1, bulk_provided),
+        reserve_(buffers, 2, std::bit_ceil(std::max(buffers.kept(), 1u))) {}
 
   ~UringBackend() override {
     if (ring_ready_) io_uring_queue_exit(&ring_);
@@ -74,6 +77,9 @@ class UringBackend final : public IoBackend {
     if (receives_bundles_) {
       if (const int result = bulk_.registerAt(ring_); result < 0) return result;
     }
+    if (buffers_.kept() != 0) {
+      if (const int result = reserve_.registerAt(ring_); result < 0) return result;
+    }
     provideBuffers();
     armMailbox();
     return 0;
@@ -88,58 +94,14 @@ class UringBackend final : public IoBackend {
     op.armed = true;
     op.cancelled = false;
     switch (op.kind) {
-      case OpKind::accept: {
-        io_uring_sqe* sqe = entry();
-        io_uring_prep_multishot_accept(sqe, op.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        setData(sqe, &op);
-        return;
-      }
-      case OpKind::connect: {
+      case OpKind::connect:
         op.fd = socket_backend::makeSocket(op);
         if (op.fd < 0) {
           op.result = op.fd;
-          fail(op);
+          failed_.push(op);
           return;
         }
-        io_uring_sqe* sqe = entry();
-        io_uring_prep_connect(sqe, op.fd, reinterpret_cast<sockaddr*>(op.address),
-                              socket_backend::addressSize(*op.address));
-        setData(sqe, &op);
-        return;
-      }
-      case OpKind::recv: {
-        io_uring_sqe* sqe = entry();
-        const bool is_bundle = isBundle(op);
-        if (op.single) {
-          io_uring_prep_recv(sqe, op.fd, nullptr, buffers_.bufferSize(), 0);
-        } else if (is_bundle) {
-          // Behind the sends of this turn: what they bring about may have come by then.
-          io_uring_prep_recv(sqe, op.fd, nullptr, size_t{bulk_provided} * buffers_.bufferSize(), 0);
-          sqe->ioprio |= recv_bundle | IORING_RECVSEND_POLL_FIRST;
-        } else {
-          io_uring_prep_recv_multishot(sqe, op.fd, nullptr, 0, 0);
-        }
-        sqe->flags |= IOSQE_BUFFER_SELECT;
-        sqe->buf_group = (is_bundle ? bulk_ : common_).group();
-        setData(sqe, &op);
-        return;
-      }
-      case OpKind::send: {
-        sends_ += 1;
-        io_uring_sqe* sqe = entry();
-        if (op.vector_count == 1) {
-          io_uring_prep_send(sqe, op.fd, op.vectors[0].iov_base, op.vectors[0].iov_len, MSG_NOSIGNAL);
-        } else {
-          PLAIT_ASSERT(message_count_ < messages_.size());
-          msghdr& message = messages_[message_count_++];
-          message = {};
-          message.msg_iov = const_cast<iovec*>(op.vectors);
-          message.msg_iovlen = op.vector_count;
-          io_uring_prep_sendmsg(sqe, op.fd, &message, MSG_NOSIGNAL);
-        }
-        setData(sqe, &op);
-        return;
-      }
+        break;
       case OpKind::resolve:
         PLAIT_ASSERT(resolver_ != nullptr);
         resolver_->resolve(op, mailbox_);
@@ -147,8 +109,9 @@ class UringBackend final : public IoBackend {
       case OpKind::message:
         return;
       default:
-        PLAIT_UNREACHABLE();
+        break;
     }
+    if (!prepare(op)) postponed_.push(op);
   }
 
   void cancel(Op& op) override {
@@ -160,15 +123,20 @@ class UringBackend final : public IoBackend {
       mailbox_.post(op, -ECANCELED);
       return;
     }
-    io_uring_sqe* sqe = entry();
-    io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(&op), 0);
-    sqe->user_data = ignored_tag;
+    if (!postponed_.empty() && postponed_.remove(op)) {
+      if (op.kind == OpKind::connect) ::close(std::exchange(op.fd, -1));
+      op.result = -ECANCELED;
+      failed_.push(op);
+      return;
+    }
+    if (!prepareCancel(op)) uncancelled_.push(op);
   }
 
   size_t poll(TimeNs until_ns, TimeNs gather_ns, std::span<Completion> completions) override {
     provideBuffers();
+    if (isBehind()) catchUp();
     size_t count = takeFailed(completions);
-    const bool must_wait = count == 0 && io_uring_cq_ready(&ring_) == 0 && !mailbox_ready_;
+    const bool must_wait = count == 0 && io_uring_cq_ready(&ring_) == 0 && !mailbox_ready_ && !isBehind();
     if (must_wait && until_ns > 0) {
       wait(until_ns, gather_ns);
     } else {
@@ -207,14 +175,89 @@ class UringBackend final : public IoBackend {
  private:
   static void setData(io_uring_sqe* sqe, Op* op) { sqe->user_data = reinterpret_cast<uint64_t>(op); }
 
+  // Null where the ring is full and the kernel takes nothing: it has no memory, or wants its completions taken first.
   io_uring_sqe* entry() {
     io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
-    while (sqe == nullptr) {
-      io_uring_submit(&ring_);
-      forgetMessages();
-      sqe = io_uring_get_sqe(&ring_);
+    if (sqe != nullptr) [[likely]]
+      return sqe;
+    io_uring_submit(&ring_);
+    forgetMessages();
+    return io_uring_get_sqe(&ring_);
+  }
+
+  // Some of what was asked for is not in the ring yet.
+  bool isBehind() const { return !postponed_.empty() || !uncancelled_.empty() || !is_mailbox_armed_; }
+
+  void catchUp() {
+    if (!is_mailbox_armed_) armMailbox();
+    OpQueue later = std::exchange(uncancelled_, {});
+    while (Op* op = later.pop()) {
+      if (!prepareCancel(*op)) uncancelled_.push(*op);
     }
-    return sqe;
+    later = std::exchange(postponed_, {});
+    while (Op* op = later.pop()) {
+      if (!prepare(*op)) postponed_.push(*op);
+    }
+  }
+
+  bool prepareCancel(Op& op) {
+    io_uring_sqe* sqe = entry();
+    if (sqe == nullptr) return false;
+    io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(&op), 0);
+    sqe->user_data = ignored_tag;
+    return true;
+  }
+
+  // Puts the op into the ring; false where there is no room.
+  bool prepare(Op& op) {
+    io_uring_sqe* sqe = entry();
+    if (sqe == nullptr) return false;
+    switch (op.kind) {
+      case OpKind::accept:
+        if (op.single) {
+          io_uring_prep_accept(sqe, op.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        } else {
+          io_uring_prep_multishot_accept(sqe, op.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        }
+        break;
+      case OpKind::connect:
+        io_uring_prep_connect(sqe, op.fd, reinterpret_cast<sockaddr*>(op.address),
+                              socket_backend::addressSize(*op.address));
+        break;
+      case OpKind::recv: {
+        const bool is_bundle = isBundle(op);
+        if (op.single) {
+          io_uring_prep_recv(sqe, op.fd, nullptr, buffers_.bufferSize(), 0);
+        } else if (is_bundle) {
+          // Behind the sends of this turn: what they bring about may have come by then.
+          io_uring_prep_recv(sqe, op.fd, nullptr, size_t{bulk_provided} * buffers_.bufferSize(), 0);
+          sqe->ioprio |= recv_bundle | IORING_RECVSEND_POLL_FIRST;
+        } else {
+          io_uring_prep_recv_multishot(sqe, op.fd, nullptr, 0, 0);
+        }
+        sqe->flags |= IOSQE_BUFFER_SELECT;
+        sqe->buf_group = ringOf(op).group();
+        break;
+      }
+      case OpKind::send:
+        sends_ += 1;
+        if (op.vector_count == 1) {
+          io_uring_prep_send(sqe, op.fd, op.vectors[0].iov_base, op.vectors[0].iov_len, MSG_NOSIGNAL);
+        } else {
+          // There is one for each entry of the ring: they are forgotten when the kernel has taken all entries.
+          PLAIT_ASSERT(message_count_ < messages_.size());
+          msghdr& message = messages_[message_count_++];
+          message = {};
+          message.msg_iov = const_cast<iovec*>(op.vectors);
+          message.msg_iovlen = op.vector_count;
+          io_uring_prep_sendmsg(sqe, op.fd, &message, MSG_NOSIGNAL);
+        }
+        break;
+      default:
+        PLAIT_UNREACHABLE();
+    }
+    setData(sqe, &op);
+    return true;
   }
 
   // Submits, and waits for one completion. With `gather_ns` it waits for many, and after that for any, be it a send's.
@@ -237,7 +280,7 @@ class UringBackend final : public IoBackend {
     argument.sigmask_sz = kernel_sigset_size;
     argument.pad = static_cast<uint32_t>(gather_ns / ns_per_us);  // min_wait_usec
     argument.ts = reinterpret_cast<uint64_t>(until);
-    // What was prepared becomes the kernel's, as by io_uring_submit().
+    // The prepared SQEs become the kernel's, as by io_uring_submit().
     io_uring_smp_store_release(ring_.sq.ktail, ring_.sq.sqe_tail);
     ring_.sq.sqe_head = ring_.sq.sqe_tail;
     // Most sends complete at once: those are not what is waited for.
@@ -253,34 +296,40 @@ class UringBackend final : public IoBackend {
 
   void armMailbox() {
     io_uring_sqe* sqe = entry();
+    is_mailbox_armed_ = sqe != nullptr;
+    if (sqe == nullptr) return;
     io_uring_prep_poll_multishot(sqe, mailbox_.wakeFd(), POLLIN);
     sqe->user_data = mailbox_tag;
   }
 
-  // A connect whose socket could not be made completes like any other: through poll().
-  void fail(Op& op) {
-    op.next = failed_;
-    failed_ = &op;
-  }
+  // An op that the kernel was not asked for completes like any other: through poll().
   size_t takeFailed(std::span<Completion> completions) {
     size_t count = 0;
-    while (failed_ != nullptr && count < completions.size()) {
-      Op* op = failed_;
-      failed_ = op->next;
+    while (!failed_.empty() && count < completions.size()) {
+      Op* const op = failed_.pop();
       completions[count++] = {.op = op, .result = op->result};
     }
     return count;
   }
 
   bool isBundle(const Op& op) const { return op.bulk && !op.single && receives_bundles_; }
+  ProvidedBuffers& ringOf(const Op& op) {
+    if (isBundle(op)) return bulk_;
+    return op.from_reserve && buffers_.kept() != 0 ? reserve_ : common_;
+  }
 
   // With few buffers the kernel comes back to one soon, while its memory is still in the caches; the rest wait in the
   // pool, the last that was used in front.
   void provideBuffers() {
+    // The kernel chooses a buffer only when bytes have come, so what is kept for some lies in a ring of their own.
+    if (reserve_.provided() != buffers_.kept()) {
+      reserve_.provide(buffers_.kept(), true);
+      buffers_.setAside(reserve_.provided());
+    }
     // Those for bulk come first, or they would all end in the other ring, which gives none back. Where buffers are
     // short nobody receives in bundles, and who waits for one needs it there.
     if (receives_bundles_ && !buffers_.isShort()) bulk_.provide(bulk_provided);
-    common_.provide(std::min(wanted_, buffers_.count() - (receives_bundles_ ? bulk_provided : 0)));
+    common_.provide(std::min(wanted_, buffers_.count() - buffers_.kept() - (receives_bundles_ ? bulk_provided : 0)));
   }
 
   // `filled` of the common buffers came back in this turn. The kernel should never be left without: a recv that finds
@@ -314,6 +363,8 @@ class UringBackend final : public IoBackend {
       return 0;
     }
     Op* op = reinterpret_cast<Op*>(cqe.user_data);
+    if (!uncancelled_.empty() && !more) [[unlikely]]
+      uncancelled_.remove(*op);
     if (op->kind == OpKind::recv && (cqe.flags & IORING_CQE_F_BUFFER) != 0) return takeReceived(cqe, *op, completions);
     completions.front() = {.op = op, .result = cqe.res, .buffer_id = -1, .more = more};
     if (op->kind == OpKind::accept && cqe.res >= 0) {
@@ -334,8 +385,9 @@ class UringBackend final : public IoBackend {
     const bool more = (cqe.flags & IORING_CQE_F_MORE) != 0;
     const uint32_t first = cqe.flags >> IORING_CQE_BUFFER_SHIFT;
     const size_t filled = completionsOf(cqe);
-    ProvidedBuffers& provided = isBundle(op) ? bulk_ : common_;
+    ProvidedBuffers& provided = ringOf(op);
     provided.noteTaken(static_cast<uint32_t>(filled));
+    if (&provided == &reserve_) buffers_.setAside(reserve_.provided());
     if (cqe.res <= 0) {
       buffers_.untake(first);
       completions.front() = {.op = &op, .result = cqe.res, .buffer_id = -1, .more = more};
@@ -363,14 +415,18 @@ class UringBackend final : public IoBackend {
   uint32_t sends_ = 0;  // since the last poll
   ProvidedBuffers common_;
   ProvidedBuffers bulk_;
+  ProvidedBuffers reserve_;
   uint32_t wanted_ = fewest_provided;
   uint32_t most_filled_ = 0;  // in one turn, since wanted_ was looked at
   uint32_t turns_ = 0;
-  Op* failed_ = nullptr;
+  OpQueue failed_;       // the kernel was not asked for them
+  OpQueue postponed_;    // it will be when there is room in the ring,
+  OpQueue uncancelled_;  // likewise for the end of these
   bool receives_bundles_ = false;
   bool ring_ready_ = false;
   bool can_gather_ = false;
   bool mailbox_ready_ = false;
+  bool is_mailbox_armed_ = true;
 };
 
 }  // namespace
@@ -385,8 +441,14 @@ Result<std::unique_ptr<IoBackend>> makeUringBackend(BufferPool& buffers, Mailbox
   return backend;
 }
 
+// The kernel's rings, and those of provided buffers.
+size_t uringBackendBytes(uint32_t receive_buffers) {
+  return submission_entries * (sizeof(io_uring_sqe) + sizeof(uint32_t)) + completion_entries * sizeof(io_uring_cqe) +
+         (size_t{receive_buffers} * 3 + 2 * bulk_provided) * sizeof(io_uring_buf) + sizeof(UringBackend);
+}
+
 Result<std::unique_ptr<IoBackend>> makeBackend(IoKind kind, BufferPool& buffers, Mailbox& mailbox,
-                                               ResolveService* resolver, IoKind* chosen) {
+                                               ResolveService* resolver, IoKind* chosen, uint32_t descriptors) {
   if (kind != IoKind::epoll) {
     auto backend = makeUringBackend(buffers, mailbox, resolver);
     if (backend || kind == IoKind::uring) {
@@ -395,7 +457,7 @@ Result<std::unique_ptr<IoBackend>> makeBackend(IoKind kind, BufferPool& buffers,
     }
   }
   if (chosen != nullptr) *chosen = IoKind::epoll;
-  return makeEpollBackend(buffers, mailbox, resolver);
+  return makeEpollBackend(buffers, mailbox, resolver, descriptors);
 }
 
 }  // namespace plait

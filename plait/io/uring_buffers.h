@@ -46,11 +46,11 @@ class ProvidedBuffers {
   uint16_t group() const { return group_; }
   uint32_t provided() const { return provided_; }
 
-  // Gives the kernel buffers until it has `wanted`, or none is free.
-  void provide(uint32_t wanted) {
+  // Gives the kernel buffers until it has `wanted`, or none is free, the pool's reserve not counted but `from_reserve`.
+  void provide(uint32_t wanted, bool from_reserve = false) {
     int added = 0;
     while (provided_ < wanted) {
-      const int32_t id = buffers_.takeFree();
+      const int32_t id = buffers_.takeFree(from_reserve);
       if (id < 0) break;
       position_of_[id] = static_cast<uint16_t>(ring_->tail + added);
       io_uring_buf_ring_add(ring_, buffers_.data(static_cast<uint32_t>(id)), buffers_.bufferSize(),

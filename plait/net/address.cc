@@ -98,6 +98,9 @@ std::optional<HostPort> splitHostPort(std::string_view text) {
     const size_t close = text.find(']');
     if (close == text.npos || close == 1) return std::nullopt;
     result.host = text.substr(1, close - 1);
+    // Brackets are an IPv6 address's alone (RFC 3986 §3.2.2): without them the same text would be another host and
+    // port.
+    if (result.host.find(':') == result.host.npos) return std::nullopt;
     rest = text.substr(close + 1);
     if (rest.empty()) return result;
     if (rest.front() != ':') return std::nullopt;
@@ -148,6 +151,25 @@ std::optional<sockaddr_storage> parseAddress(std::string_view text, uint16_t def
   const auto parts = splitHostPort(text);
   if (!parts) return std::nullopt;
   return parseLiteral(parts->host, parts->port.value_or(default_port));
+}
+
+void unmapV4(sockaddr_storage& address) {
+  if (address.ss_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&v6(address).sin6_addr)) return;
+  sockaddr_in unmapped{.sin_family = AF_INET, .sin_port = v6(address).sin6_port, .sin_addr = {}, .sin_zero = {}};
+  std::memcpy(&unmapped.sin_addr, v6(address).sin6_addr.s6_addr + 12, sizeof(unmapped.sin_addr));
+  address = {};
+  std::memcpy(&address, &unmapped, sizeof(unmapped));
+}
+
+std::string_view unmapV4(std::string_view host) {
+  sockaddr_storage binary{};
+  char text[INET6_ADDRSTRLEN];
+  auto& as_v6 = reinterpret_cast<sockaddr_in6&>(binary);
+  const size_t last_colon = host.rfind(':');
+  // Only an address whose end is written as IPv4 has the text of one in it.
+  if (last_colon == host.npos || host.find('.', last_colon) == host.npos || !terminate(host, text)) return host;
+  if (::inet_pton(AF_INET6, text, &as_v6.sin6_addr) != 1 || !IN6_IS_ADDR_V4MAPPED(&as_v6.sin6_addr)) return host;
+  return host.substr(last_colon + 1);
 }
 
 uint16_t portOf(const sockaddr_storage& address) {

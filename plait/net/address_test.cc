@@ -34,6 +34,27 @@ TEST(Address, WritesMappedAddressesAsTheIpv4AddressesTheyAre) {
   EXPECT_EQ(hostOf("::ffff:192.0.2.1"), "192.0.2.1");
 }
 
+TEST(Address, AMappedAddressBecomesTheIpv4AddressThatItIs) {
+  auto mapped = *parseAddress("[::ffff:192.0.2.1]:80");
+  unmapV4(mapped);
+  EXPECT_EQ(mapped.ss_family, AF_INET);
+  char text[address_text_size];
+  EXPECT_EQ(formatAddress(mapped, text), "192.0.2.1:80");
+  for (const char* other : {"[2001:db8::1]:80", "192.0.2.1:80", "[::192.0.2.1]:80"}) {
+    auto address = *parseAddress(other);
+    const int family = address.ss_family;
+    unmapV4(address);
+    EXPECT_EQ(address.ss_family, family) << other;
+  }
+  EXPECT_EQ(unmapV4("::ffff:192.0.2.1"), "192.0.2.1");
+  EXPECT_EQ(unmapV4("::FFFF:192.0.2.1"), "192.0.2.1");
+  EXPECT_EQ(unmapV4("0:0:0:0:0:ffff:192.0.2.1"), "192.0.2.1");
+  for (const char* other :
+       {"", "192.0.2.1", "::192.0.2.1", "2001:db8::1", "::ffff:c000:201", "::ffff:192.0.2", "a:1.b"}) {
+    EXPECT_EQ(unmapV4(other), other);
+  }
+}
+
 TEST(Address, WritesHostsWithoutPortAndBrackets) {
   EXPECT_EQ(hostOf("192.0.2.1:80"), "192.0.2.1");
   EXPECT_EQ(hostOf("[2001:db8::1]:443"), "2001:db8::1");
@@ -65,8 +86,8 @@ TEST(Address, TakesNamesAndPortsApart) {
 }
 
 TEST(Address, RefusesWhatIsNoAddress) {
-  for (const char* text : {"", "[", "[]", "[]:80", "[::1", "[::1]80", "[::1]:", "host:", "host:x", "host:-1",
-                           "host:65536", "host:80x", "host: 80"}) {
+  for (const char* text : {"", "[", "[]", "[]:80", "[::1", "[::1]80", "[::1]:", "[host]:80", "[192.0.2.1]:80",
+                           "host:", "host:x", "host:-1", "host:65536", "host:80x", "host: 80"}) {
     EXPECT_FALSE(splitHostPort(text)) << text;
   }
   for (const char* text : {"host", "host:80", "1.2.3", "1.2.3.4.5", "256.0.0.1", ":::", "12345::", ":80"}) {

@@ -1,4 +1,4 @@
-// What was read from a socket and not used yet, as one contiguous run of bytes. As long as a message lies within one
+// Bytes that were read from a socket and not used yet, as one contiguous run. As long as a message lies within one
 // receive buffer it is read in place; only what spans buffers is moved into a block, the smallest that holds it, which
 // goes back as soon as the bytes are used. So an idle connection holds nothing, and a sender of small pieces little.
 #pragma once
@@ -23,17 +23,19 @@ class BufferedInput {
   BufferedInput& operator=(BufferedInput&&) = delete;
   ~BufferedInput() { giveBlock(); }
 
-  // Takes over bytes that the socket's last recv() delivered.
-  void start(Bytes first) { bytes_ = first; }
+  // Takes over bytes that the socket's last recv() delivered, in place of what there was.
+  void start(Bytes first) {
+    giveBlock();
+    bytes_ = first;
+  }
   // The unread bytes. The user takes them off the front; they stay valid until the next more().
   Bytes& bytes() { return bytes_; }
   bool empty() const { return bytes_.empty(); }
 
-  // Before waiting for something else than more(): what is unread moves into a block where there is one, so that the
-  // worker gets its receive buffer back.
-  void park() {
-    if (keepUnread()) sock_.doneReading();
-  }
+  // Before waiting for something else than the socket: what is unread moves into a block, the smallest that holds it
+  // but one of the socket's send blocks before the largest, so that the worker gets its receive buffer back. Only where
+  // there is no block of any kind does it stay.
+  void park();
 
   class MoreAwaiter {
    public:
@@ -58,6 +60,8 @@ class BufferedInput {
   MoreAwaiter more() { return MoreAwaiter(*this); }
 
  private:
+  bool moveTo(size_t block_class);
+  BlockSlab& slabOf(size_t block_class);
   Status keepUnread();
   Result<bool> onReceived(const Result<Bytes>& received);
   bool reserve(size_t size);
@@ -67,7 +71,7 @@ class BufferedInput {
   std::span<BlockSlab> blocks_;
   Bytes bytes_;
   uint8_t* block_ = nullptr;
-  size_t block_class_ = 0;
+  size_t block_class_ = 0;  // behind blocks_: one of the socket's
 };
 
 }  // namespace plait

@@ -72,7 +72,7 @@ struct BlockingWait {
   ResolveAnswer answer;
 };
 
-// Who wants to know: an op of a worker, or a blocking wait.
+// The asker of a name: an op of a worker, or a blocking wait.
 struct Question {
   Op* op = nullptr;
   Mailbox* mailbox = nullptr;
@@ -119,7 +119,7 @@ struct Resolver::State {
     Cache::iterator entry;
   };
 
-  // Shared with whoever asks.
+  // Shared with the threads that ask.
   std::mutex mutex;
   std::vector<Question> asked;
   bool stopping = false;
@@ -146,6 +146,7 @@ struct Resolver::State {
   }
 
   void run() {
+    ::pthread_setname_np(::pthread_self(), "plait-resolver");
     std::vector<Question> taken;
     taken.reserve(max_waiting);
     while (true) {

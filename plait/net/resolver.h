@@ -1,5 +1,5 @@
 // Names to addresses, on a thread of its own: c-ares asks for A and AAAA records and knows /etc/hosts. Answers are kept
-// for their TTL (1 to 300 s), failures for 1 s; whoever asks for a name that is being looked up shares the answer.
+// for their TTL (1 to 300 s), failures for 1 s; questions for a name that is being looked up share the answer.
 //
 // Results, as op results and of resolveNow:
 //   0              `answer` has at least one address, in the order in which to try them

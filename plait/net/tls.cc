@@ -5,21 +5,18 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
-#include <unistd.h>
+#include <time.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
+#include "plait/net/tls_files.h"
 #include "plait/net/tls_warm_up.h"
 
 namespace plait {
 namespace {
 
 constexpr size_t max_record_plaintext = 16 * 1024;
-// What a record takes besides its plaintext: header, explicit nonce or content type, and tag are at most 29 bytes in
-// the cipher suites offered; the rest is for a KeyUpdate that TLS puts in front of it.
-constexpr size_t record_overhead = 128;
 // A peer that lets TLS answer this much without reading any of it is not after a connection.
 constexpr size_t max_own_answers = 16 * 1024;
 
@@ -35,6 +32,10 @@ struct TlsBio {
       return -1;
     }
     const size_t count = std::min(session.input_.size(), static_cast<size_t>(size));
+    if (session.context_.isServer() &&
+        !session.hello_guard_.admits(session.input_.first(count), SSL_version(session.ssl_) == TLS1_3_VERSION)) {
+      return -1;
+    }
     std::memcpy(data, session.input_.data(), count);
     session.input_ = session.input_.subspan(count);
     return static_cast<int>(count);
@@ -102,6 +103,42 @@ struct TlsCallbacks {
     return is_used_up ? 2 : result;
   }
 
+  // A ticket says when the full handshake was that its chain of resumptions began with. OpenSSL takes that over into
+  // the session of each resumed connection, and from there into its ticket.
+  static int sealTicket(SSL* ssl, void*) {
+    auto& owner = *static_cast<TlsSession*>(SSL_get_app_data(ssl));
+    SSL_SESSION* session = SSL_get_session(ssl);
+    void* known = nullptr;
+    size_t size = 0;
+    if (SSL_SESSION_get0_ticket_appdata(session, &known, &size) != 1) return 0;
+    if (size == sizeof(TimeNs)) return 1;
+    const TimeNs now_ns = owner.context_.ticket_keys_.nowNs();
+    return SSL_SESSION_set1_ticket_appdata(session, &now_ns, sizeof(now_ns));
+  }
+
+  // A resumed connection shows no certificate, so the one of its full handshake must still be valid. Without that a
+  // chain of tickets would keep an access for ever that a full handshake refuses.
+  static SSL_TICKET_RETURN openTicket(SSL* ssl, SSL_SESSION* session, const unsigned char*, size_t,
+                                      SSL_TICKET_STATUS status, void*) {
+    if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) return SSL_TICKET_RETURN_IGNORE_RENEW;
+    auto& owner = *static_cast<TlsSession*>(SSL_get_app_data(ssl));
+    void* known = nullptr;
+    size_t size = 0;
+    TimeNs begun_ns = 0;
+    if (SSL_SESSION_get0_ticket_appdata(session, &known, &size) != 1 || size != sizeof(begun_ns)) {
+      return SSL_TICKET_RETURN_IGNORE_RENEW;
+    }
+    std::memcpy(&begun_ns, known, size);
+    if (owner.context_.ticket_keys_.nowNs() - begun_ns >= TicketKeys::lifetime_ns)
+      return SSL_TICKET_RETURN_IGNORE_RENEW;
+    X509* certificate = SSL_SESSION_get0_peer(session);
+    // Below zero: its end lies behind us; zero: it cannot be read.
+    if (certificate != nullptr && X509_cmp_current_time(X509_get0_notAfter(certificate)) <= 0) {
+      return SSL_TICKET_RETURN_IGNORE_RENEW;
+    }
+    return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+  }
+
   // The server gave a ticket. Returning 1 keeps the reference that comes with the call.
   static int newSession(SSL* ssl, SSL_SESSION* session) {
     auto& owner = *static_cast<TlsSession*>(SSL_get_app_data(ssl));
@@ -116,58 +153,6 @@ struct TlsCallbacks {
 };
 
 namespace {
-
-// Why the last call of OpenSSL failed. The oldest error is the cause, the later ones say who passed it on.
-std::string reasonOf() {
-  const unsigned long code = ERR_peek_error();
-  std::string text = "OpenSSL gives no reason";
-  if (ERR_SYSTEM_ERROR(code)) {
-    text = std::strerror(ERR_GET_REASON(code));
-  } else if (const char* reason = ERR_reason_error_string(code); reason != nullptr) {
-    text = reason;
-  }
-  ERR_clear_error();
-  return text;
-}
-
-// An empty string where all went well, as in all functions here that return a sentence.
-std::string useCertificate(SSL_CTX* context, const std::string& cert, const std::string& key) {
-  if (key.empty()) return "the certificate " + cert + " needs a private key and none is named";
-  if (cert.empty()) return "the private key " + key + " needs a certificate and none is named";
-  if (SSL_CTX_use_certificate_chain_file(context, cert.c_str()) != 1) {
-    return "cannot read the certificate " + cert + ": " + reasonOf();
-  }
-  if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1) {
-    if (ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH) {
-      ERR_clear_error();
-      return "the private key " + key + " does not belong to the certificate " + cert;
-    }
-    return "cannot read the private key " + key + ": " + reasonOf();
-  }
-  if (SSL_CTX_check_private_key(context) != 1) {
-    ERR_clear_error();
-    return "the private key " + key + " does not belong to the certificate " + cert;
-  }
-  return {};
-}
-
-// The system's certificates in one file. OpenSSL's directory of them is not used: it is searched in the midst of a
-// handshake, with file access and malloc on a worker's thread.
-std::string useSystemStore(SSL_CTX* context) {
-  const char* named = std::getenv(X509_get_default_cert_file_env());
-  if (named != nullptr) {
-    if (SSL_CTX_load_verify_file(context, named) == 1) return {};
-    return std::string("cannot read the CA file ") + named + " that " + X509_get_default_cert_file_env() +
-           " names: " + reasonOf();
-  }
-  for (const char* file : {X509_get_default_cert_file(), "/etc/ssl/certs/ca-certificates.crt",
-                           "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"}) {
-    if (::access(file, R_OK) != 0) continue;
-    if (SSL_CTX_load_verify_file(context, file) == 1) return {};
-    return std::string("cannot read the system's CA file ") + file + ": " + reasonOf();
-  }
-  return "the system has no CA file where one is usually found: name one, or install the package ca-certificates";
-}
 
 bool isAddress(const char* text) {
   uint8_t binary[16];
@@ -201,6 +186,7 @@ TlsContext::TlsContext(bool is_server) : is_server_(is_server) {
       return;
     }
     SSL_CTX_set_tlsext_ticket_key_evp_cb(context_, TlsCallbacks::useTicketKey);
+    SSL_CTX_set_session_ticket_cb(context_, TlsCallbacks::sealTicket, TlsCallbacks::openTicket, nullptr);
     SSL_CTX_set_timeout(context_, TicketKeys::lifetime_ns / ns_per_s);
   } else {
     SSL_CTX_set_session_cache_mode(context_, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
@@ -211,6 +197,12 @@ TlsContext::TlsContext(bool is_server) : is_server_(is_server) {
 TlsContext::~TlsContext() {
   for (Resumable& kept : resumable_) SSL_SESSION_free(kept.session);
   SSL_CTX_free(context_);
+}
+
+std::string TlsContext::setCertificate(const std::string& cert, const std::string& key) {
+  std::string wrong = useCertificate(context_, cert, key);
+  if (wrong.empty()) warnings_ = certificateWarnings(context_, cert, ::time(nullptr));
+  return wrong;
 }
 
 std::string TlsContext::setAlpn(const std::vector<std::string>& names) {
@@ -225,64 +217,44 @@ std::string TlsContext::setAlpn(const std::vector<std::string>& names) {
   if (is_server_) {
     SSL_CTX_set_alpn_select_cb(context_, TlsCallbacks::selectAlpn, this);
   } else if (SSL_CTX_set_alpn_protos(context_, alpn_list_.data(), static_cast<unsigned>(alpn_list_size_)) != 0) {
-    return "cannot set the ALPN names: " + reasonOf();
+    return "cannot set the ALPN names: " + tlsReason();
   }
   return {};
 }
 
-namespace {
-
-// OpenSSL sorts the store at the first look-up, and the C library's sorting allocates: so it happens here.
-void sortStore(SSL_CTX* context) {
-  X509_STORE* store = SSL_CTX_get_cert_store(context);
-  X509_STORE_lock(store);
-  sk_X509_OBJECT_sort(X509_STORE_get0_objects(store));
-  X509_STORE_unlock(store);
-}
-
-}  // namespace
-
 std::expected<std::unique_ptr<TlsContext>, std::string> TlsContext::makeServer(const TlsServerOptions& options) {
   std::unique_ptr<TlsContext> made(new TlsContext(true));
-  if (made->context_ == nullptr) return std::unexpected("cannot set up TLS: " + reasonOf());
+  if (made->context_ == nullptr) return std::unexpected("cannot set up TLS: " + tlsReason());
   if (options.cert_file.empty()) return std::unexpected("a TLS server needs a certificate and none is named");
-  if (auto error = useCertificate(made->context_, options.cert_file, options.key_file); !error.empty()) {
+  if (auto error = made->setCertificate(options.cert_file, options.key_file); !error.empty()) {
     return std::unexpected(std::move(error));
   }
   if (auto error = made->setAlpn(options.alpn); !error.empty()) return std::unexpected(std::move(error));
   if (!options.client_ca_file.empty()) {
-    const char* file = options.client_ca_file.c_str();
-    STACK_OF(X509_NAME)* names = SSL_load_client_CA_file(file);
-    if (names == nullptr || SSL_CTX_load_verify_file(made->context_, file) != 1) {
-      sk_X509_NAME_pop_free(names, X509_NAME_free);
-      return std::unexpected("cannot read the clients' CA file " + options.client_ca_file + ": " + reasonOf());
+    if (auto error = useClientAuthorities(made->context_, options.client_ca_file); !error.empty()) {
+      return std::unexpected(std::move(error));
     }
-    SSL_CTX_set_client_CA_list(made->context_, names);
     SSL_CTX_set_verify(made->context_, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
     made->verifies_ = true;
-    sortStore(made->context_);
   }
   return made;
 }
 
 std::expected<std::unique_ptr<TlsContext>, std::string> TlsContext::makeClient(const TlsClientOptions& options) {
   std::unique_ptr<TlsContext> made(new TlsContext(false));
-  if (made->context_ == nullptr) return std::unexpected("cannot set up TLS: " + reasonOf());
+  if (made->context_ == nullptr) return std::unexpected("cannot set up TLS: " + tlsReason());
   made->verifies_ = options.verify;
   SSL_CTX_set_verify(made->context_, options.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
-  if (!options.ca_file.empty()) {
-    if (SSL_CTX_load_verify_file(made->context_, options.ca_file.c_str()) != 1) {
-      return std::unexpected("cannot read the CA file " + options.ca_file + ": " + reasonOf());
-    }
-  } else if (options.verify) {
-    if (auto error = useSystemStore(made->context_); !error.empty()) return std::unexpected(std::move(error));
-  }
-  if (!options.cert_file.empty() || !options.key_file.empty()) {
-    if (auto error = useCertificate(made->context_, options.cert_file, options.key_file); !error.empty()) {
+  if (!options.ca_file.empty() || options.verify) {
+    if (auto error = useAuthorities(made->context_, options.ca_file); !error.empty()) {
       return std::unexpected(std::move(error));
     }
   }
-  sortStore(made->context_);
+  if (!options.cert_file.empty() || !options.key_file.empty()) {
+    if (auto error = made->setCertificate(options.cert_file, options.key_file); !error.empty()) {
+      return std::unexpected(std::move(error));
+    }
+  }
   if (auto error = made->setAlpn(options.alpn); !error.empty()) return std::unexpected(std::move(error));
   return made;
 }
@@ -409,14 +381,20 @@ Result<TlsSession::Step> TlsSession::handshake() {
   if (setup_error_ != nullptr) return failWith(connectionError(ErrorCode::tls_failed, setup_error_));
   if (failed_) return fail(connectionError(ErrorCode::tls_failed, "the TLS handshake failed"));
   ERR_clear_error();
+  const size_t said = cipher_out_.size();
   const int result = SSL_do_handshake(ssl_);
   if (result == 1) return Step::done;
+  if (hello_guard_.hasRefused()) {
+    has_alerted_ = cipher_out_.append(HelloGuard::alert);
+    return failWith(connectionError(ErrorCode::tls_failed, "the ClientHello is too long"));
+  }
   switch (SSL_get_error(ssl_, result)) {
     case SSL_ERROR_WANT_READ:
       return Step::want_read;
     case SSL_ERROR_WANT_WRITE:
       return failWith(connectionError(ErrorCode::no_memory, "no send block is left for the TLS handshake"));
     default:
+      has_alerted_ = cipher_out_.size() != said;
       return failWith(lastError("the TLS handshake failed"));
   }
 }
@@ -432,6 +410,7 @@ Result<size_t> TlsSession::read(MutableBytes plaintext) {
   if (cipher_out_.empty()) own_answers_ = 0;
   ERR_clear_error();
   is_reading_ = true;
+  const size_t said = cipher_out_.size();
   size_t count = 0;
   const int result = SSL_read_ex(ssl_, plaintext.data(), plaintext.size(), &count);
   is_reading_ = false;
@@ -449,6 +428,7 @@ Result<size_t> TlsSession::read(MutableBytes plaintext) {
       input_ = {};  // nothing after close_notify counts (RFC 8446 §6.1)
       return size_t{0};
     default:
+      has_alerted_ = cipher_out_.size() != said;
       return failWith(lastError("a TLS record is broken"));
   }
 }
@@ -478,7 +458,7 @@ Result<size_t> TlsSession::write(Bytes plaintext) {
 }
 
 void TlsSession::closeNotify() {
-  if (ssl_ == nullptr || failed_ || SSL_in_init(ssl_) || cipher_out_.room() < record_overhead) return;
+  if (ssl_ == nullptr || failed_ || SSL_in_init(ssl_) || cipher_out_.lastRoom() < record_overhead) return;
   ERR_clear_error();
   SSL_shutdown(ssl_);
   ERR_clear_error();

@@ -16,6 +16,7 @@
 
 #include "plait/base/byte_queue.h"
 #include "plait/base/error.h"
+#include "plait/net/hello_guard.h"
 #include "plait/net/tls_tickets.h"
 
 struct ssl_ctx_st;
@@ -54,6 +55,9 @@ class TlsContext {
   }
   TlsContext(const TlsContext&) = delete;
   TlsContext& operator=(const TlsContext&) = delete;
+  bool isServer() const { return is_server_; }
+  // A sentence for each of its own certificates that had expired, or was not valid yet, when it was made.
+  const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
   friend class TlsSession;
@@ -69,6 +73,7 @@ class TlsContext {
   };
 
   explicit TlsContext(bool is_server);
+  std::string setCertificate(const std::string& cert, const std::string& key);
   std::string setAlpn(const std::vector<std::string>& names);
   void keepSession(const char* name, ssl_session_st* session);
   ssl_session_st* takeSession(const char* name);
@@ -77,6 +82,7 @@ class TlsContext {
   TicketKeys ticket_keys_;
   bool is_server_;
   bool verifies_ = false;
+  std::vector<std::string> warnings_;
   std::array<uint8_t, max_alpn_list> alpn_list_{};  // as on the wire: each name behind its length
   size_t alpn_list_size_ = 0;
   std::mutex resumable_mutex_;  // met once a handshake
@@ -84,7 +90,8 @@ class TlsContext {
   size_t resumable_next_ = 0;
 };
 
-// What a client offers by ALPN: what its context says, or HTTP/1.1 alone, for what cannot be done over HTTP/2.
+// The protocols that a client offers by ALPN: those of its context, or HTTP/1.1 alone, for requests that HTTP/2 cannot
+// carry.
 enum class AlpnOffer : uint8_t { all, http_1_1 };
 
 // One connection's TLS, made in place. Belongs to one thread at a time; does not allocate outside OpenSSL. After an
@@ -92,10 +99,13 @@ enum class AlpnOffer : uint8_t { all, http_1_1 };
 class TlsSession {
  public:
   enum class Step : uint8_t { want_read, done };
+  // A record takes so much besides its plaintext: header, explicit nonce or content type, and tag are at most 29 bytes
+  // in the cipher suites offered; the rest is for a KeyUpdate that TLS puts in front of it.
+  static constexpr size_t record_overhead = 128;
 
   // Ciphertext to be sent is appended to `cipher_out`, which must outlive the session. `server_name` counts in the
   // client role alone, where it is sent as SNI and verified; an IP address (brackets allowed) is verified as such and
-  // not sent (RFC 6066 §3). What cannot be set up, a name that is empty while the context verifies among it, is
+  // not sent (RFC 6066 §3). A session that cannot be set up, as with an empty name while the context verifies, is
   // reported by handshake().
   TlsSession(TlsContext& context, ByteQueue& cipher_out, std::string_view server_name,
              AlpnOffer offer = AlpnOffer::all);
@@ -123,6 +133,10 @@ class TlsSession {
   Result<size_t> read(MutableBytes plaintext);
   // The peer said close_notify: nothing follows.
   bool atEnd() const { return at_end_; }
+  // After an error: nothing is encrypted or decrypted any more.
+  bool hasFailed() const { return failed_; }
+  // The error was answered with an alert, which is in `cipher_out` or has left.
+  bool hasAlerted() const { return has_alerted_; }
 
   // Encrypts all of `plaintext`, or as much as the queue has room for; returns how much was taken. Errors: tls_failed,
   // no_memory.
@@ -131,7 +145,7 @@ class TlsSession {
   // is no room.
   void closeNotify();
 
-  // What was negotiated: "h2", "http/1.1" or "". Lives as long as the session.
+  // The protocol that was negotiated: "h2", "http/1.1" or "". Lives as long as the session.
   std::string_view alpn() const;
   // True when the handshake took up an earlier session.
   bool isResumed() const;
@@ -151,10 +165,12 @@ class TlsSession {
   ByteQueue& cipher_out_;
   Bytes input_;
   const char* setup_error_ = nullptr;
+  HelloGuard hello_guard_;
   size_t own_answers_ = 0;  // bytes that TLS by itself answered while reading, since the queue was last empty
   bool is_reading_ = false;
   bool at_end_ = false;
   bool failed_ = false;
+  bool has_alerted_ = false;
 };
 
 }  // namespace plait

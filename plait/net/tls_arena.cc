@@ -24,12 +24,14 @@ constexpr size_t min_class_size = 32;
 constexpr size_t steps_per_doubling = 4;
 constexpr size_t doublings = std::bit_width(TlsArena::max_block / min_class_size) - 1;
 constexpr size_t class_count = doublings * steps_per_doubling + 1;
-constexpr size_t alignment = 16;
+static_assert(class_count <= 64, "a word has a bit for each class");
+// Blocks are whole units.
+constexpr size_t unit = 16;
 
 constexpr size_t classSize(size_t index) {
   const size_t base = min_class_size << (index / steps_per_doubling);
   const size_t size = base + base / steps_per_doubling * (index % steps_per_doubling);
-  return (size + alignment - 1) / alignment * alignment;
+  return (size + unit - 1) / unit * unit;
 }
 static_assert(classSize(class_count - 1) == TlsArena::max_block);
 
@@ -46,15 +48,35 @@ static_assert(classOf(32) == 0 && classOf(64) == steps_per_doubling && classOf(6
 static_assert(classSize(classOf(16'800)) >= 16'800 && classSize(classOf(16'800)) <= 20'480);
 static_assert(classOf(TlsArena::max_block) == class_count - 1);
 
+// The largest class that a block of `size` bytes can serve.
+constexpr size_t classWithin(size_t size) {
+  if (size >= TlsArena::max_block) return class_count - 1;
+  const size_t index = classOf(size);
+  return classSize(index) > size ? index - 1 : index;
+}
+static_assert(classWithin(32) == 0 && classWithin(63) == classOf(64) - 1 && classWithin(1 << 30) == class_count - 1);
+
 struct Header {
   TlsArena::Core* owner;  // null: from malloc
-  size_t extent;          // the class where there is an owner, else the bytes that follow
+  uint32_t units : 31;    // of the block, this header included
+  uint32_t is_free : 1;   // and in one of Core::joined; always 0 where malloc gave the block
+  uint32_t units_before;  // of the block in front of it; 0 for the first
+
+  size_t size() const { return size_t{units} * unit; }
+  uint8_t* end() { return reinterpret_cast<uint8_t*>(this) + size(); }
+  Header* next() { return reinterpret_cast<Header*>(end()); }
+  Header* previous() {
+    return reinterpret_cast<Header*>(reinterpret_cast<uint8_t*>(this) - size_t{units_before} * unit);
+  }
 };
 static_assert(sizeof(Header) == header_size);
+constexpr size_t max_units = (size_t{1} << 31) - 1;
 
 struct Free {
   Free* next;
+  Free* previous;  // in Core::joined alone
 };
+static_assert(header_size + sizeof(Free) <= min_class_size);
 
 Header* headerOf(void* memory) {
   return reinterpret_cast<Header*>(static_cast<uint8_t*>(memory) - header_size);
@@ -70,8 +92,11 @@ struct TlsArena::Core {
   Reservation memory;
   uint8_t* bump;
   uint8_t* end;
-  Free* free[class_count] = {};
-  // Written by the owner alone, read by whoever scrapes metrics.
+  uint32_t units_before_bump = 0;  // of the last block in front of it
+  Free* free[class_count] = {};    // as they were freed, by the class that they serve
+  Free* joined[class_count] = {};  // joined with their free neighbours, likewise; none of them lies in front of bump
+  uint64_t joined_classes = 0;     // a bit for each of these lists that is not empty
+  // Written by the owner alone; other threads read them for the metrics.
   std::atomic<size_t> live{0};
   std::atomic<size_t> peak{0};
   std::atomic<uint64_t> allocations{0};
@@ -100,7 +125,7 @@ struct TlsArena::Core {
     }
     header->owner = this;
     add(allocations, 1);
-    add(live, classSize(header->extent));
+    add(live, header->size());
     if (live.load(std::memory_order_relaxed) > peak.load(std::memory_order_relaxed)) {
       peak.store(live.load(std::memory_order_relaxed), std::memory_order_relaxed);
     }
@@ -108,31 +133,103 @@ struct TlsArena::Core {
   }
 
   Header* takeBlock(size_t wanted) {
-    if (Free* block = free[wanted]; block != nullptr) {
+    if (Free* block = free[wanted]; block != nullptr) [[likely]] {
       free[wanted] = block->next;
       return headerOf(block);
     }
-    if (static_cast<size_t>(end - bump) >= classSize(wanted)) {
-      auto* header = reinterpret_cast<Header*>(bump);
-      header->extent = wanted;
-      bump += classSize(wanted);
+    if (Header* header = cut(wanted); header != nullptr) return header;
+    // All memory has been cut up, and what is free may be of other sizes than are wanted now. Each block that is joined
+    // here was freed since the last time, so this costs no more than freeing it did.
+    joinAll();
+    return cut(wanted);
+  }
+
+  // A block out of a larger one that is free, or out of memory that was never used.
+  Header* cut(size_t wanted) {
+    const size_t size = classSize(wanted);
+    if (const uint64_t classes = joined_classes >> wanted << wanted; classes != 0) {
+      Header* header = headerOf(joined[std::countr_zero(classes)]);
+      unlink(header);
+      const size_t rest = header->size() - size;
+      if (rest < min_class_size) return header;
+      header->units = static_cast<uint32_t>(size / unit);
+      Header* behind = header->next();
+      behind->units = static_cast<uint32_t>(rest / unit);
+      behind->units_before = header->units;
+      behind->next()->units_before = behind->units;
+      link(behind);
       return header;
     }
-    // All memory is cut up by now; a larger block than needed is better than a handshake that fails.
-    for (size_t larger = wanted + 1; larger < class_count; ++larger) {
-      if (Free* block = free[larger]; block != nullptr) {
-        free[larger] = block->next;
-        return headerOf(block);
+    if (static_cast<size_t>(end - bump) < size) return nullptr;
+    auto* header = reinterpret_cast<Header*>(bump);
+    header->units = static_cast<uint32_t>(size / unit);
+    header->is_free = 0;
+    header->units_before = units_before_bump;
+    units_before_bump = header->units;
+    bump += size;
+    return header;
+  }
+
+  void joinAll() {
+    for (Free*& list : free) {
+      while (list != nullptr) {
+        Header* header = headerOf(list);
+        list = list->next;
+        join(header);
       }
     }
-    return nullptr;
+  }
+
+  void join(Header* header) {
+    if (header->end() != bump && header->next()->is_free != 0) {
+      Header* next = header->next();
+      unlink(next);
+      header->units += next->units;
+    }
+    if (header->units_before != 0 && header->previous()->is_free != 0) {
+      Header* previous = header->previous();
+      unlink(previous);
+      previous->units += header->units;
+      header = previous;
+    }
+    if (header->end() == bump) {
+      bump = reinterpret_cast<uint8_t*>(header);
+      units_before_bump = header->units_before;
+      return;
+    }
+    header->next()->units_before = header->units;
+    link(header);
+  }
+
+  void link(Header* header) {
+    header->is_free = 1;
+    const size_t index = classWithin(header->size());
+    Free* block = freeOf(header);
+    *block = {joined[index], nullptr};
+    if (block->next != nullptr) block->next->previous = block;
+    joined[index] = block;
+    joined_classes |= uint64_t{1} << index;
+  }
+
+  void unlink(Header* header) {
+    header->is_free = 0;
+    const Free* block = freeOf(header);
+    if (block->next != nullptr) block->next->previous = block->previous;
+    if (block->previous != nullptr) {
+      block->previous->next = block->next;
+      return;
+    }
+    const size_t index = classWithin(header->size());
+    joined[index] = block->next;
+    if (block->next == nullptr) joined_classes &= ~(uint64_t{1} << index);
   }
 
   void give(Header* header) {
+    const size_t index = classWithin(header->size());
     Free* block = freeOf(header);
-    block->next = free[header->extent];
-    free[header->extent] = block;
-    live.store(live.load(std::memory_order_relaxed) - classSize(header->extent), std::memory_order_relaxed);
+    block->next = free[index];
+    free[index] = block;
+    live.store(live.load(std::memory_order_relaxed) - header->size(), std::memory_order_relaxed);
   }
 
   // From any thread but the owner.
@@ -162,10 +259,11 @@ thread_local constinit TlsArena::Core* bound = nullptr;
 void* allocate(size_t size, const char*, int) {
   if (size == 0) return nullptr;
   if (bound != nullptr) return bound->take(size);
-  if (size > SIZE_MAX - header_size) return nullptr;
-  auto* header = static_cast<Header*>(std::malloc(size + header_size));
+  const size_t units = size / unit + (size % unit != 0) + header_size / unit;
+  if (units > max_units) return nullptr;
+  auto* header = static_cast<Header*>(std::malloc(units * unit));
   if (header == nullptr) return nullptr;
-  *header = {nullptr, size};
+  *header = {.owner = nullptr, .units = static_cast<uint32_t>(units), .is_free = 0, .units_before = 0};
   return header + 1;
 }
 
@@ -187,8 +285,7 @@ void* reallocate(void* memory, size_t size, const char* file, int line) {
     release(memory, file, line);
     return nullptr;
   }
-  const Header* header = headerOf(memory);
-  const size_t usable = header->owner == nullptr ? header->extent : classSize(header->extent) - header_size;
+  const size_t usable = headerOf(memory)->size() - header_size;
   // Growing within the class is free; shrinking keeps the block, since OpenSSL shrinks nothing that lives long.
   if (size <= usable) return memory;
   void* grown = allocate(size, file, line);
@@ -210,7 +307,7 @@ TlsArena::TlsArena(size_t size) {
   void* place = memory.data();
   core_ = new (place) Core(std::move(memory));
 #if __has_feature(address_sanitizer)
-  // What only OpenSSL's blocks point to is not leaked.
+  // Memory that only OpenSSL's blocks point to is not leaked.
   __lsan_register_root_region(core_->memory.data(), core_->memory.size());
 #endif
 }

@@ -1,11 +1,12 @@
 // Memory for OpenSSL, which allocates by itself: a few small blocks for each record, some 1,450 for a handshake. Each
 // worker binds an arena of its own, so that such an allocation is the pop of a free list and never meets malloc.
 //
-//   block = [ header 16 B: owner, size class | what OpenSSL gets ]
+//   block = [ header 16 B: owner, sizes | what OpenSSL gets ]
 //
 // One Reservation a worker, cut by a bump pointer into size classes, four to each doubling; freed blocks go to a LIFO
-// list of their class. A block that another thread frees goes to the owner's remote list, without a lock, and is taken
-// back by the owner's next allocation. Threads without an arena, and all of start-up, use malloc.
+// list of their class. Once everything is cut up, free neighbours are joined and cut anew, so that sizes that somebody
+// asked for once do not stay. A block that another thread frees goes to the owner's remote list, without a lock, and is
+// taken back by the owner's next allocation. Threads without an arena, and all of start-up, use malloc.
 #pragma once
 
 #include <cstddef>

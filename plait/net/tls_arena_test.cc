@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <openssl/crypto.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <thread>
@@ -136,6 +137,65 @@ TEST(TlsArena, LetsBlocksOutliveIt) {
   }
   std::memset(kept, 1, 100);
   OPENSSL_free(kept);
+}
+
+TEST(TlsArena, MemoryThatWasCutIntoLargeBlocksServesSmallOnesAndTheOtherWayRound) {
+  constexpr size_t size = 4 << 20;
+  TlsArena arena(size);
+  onWorker(arena, [&] {
+    const auto fill = [&](size_t block_size) {
+      std::vector<void*> blocks;
+      while (void* block = OPENSSL_malloc(block_size)) {
+        std::memset(block, 0x5a, block_size);
+        blocks.push_back(block);
+      }
+      EXPECT_GT(arena.liveBytes(), size * 15 / 16) << block_size;
+      // In no order.
+      std::shuffle(blocks.begin(), blocks.end(), std::mt19937(block_size));
+      for (void* block : blocks) OPENSSL_free(block);
+      EXPECT_EQ(arena.liveBytes(), 0u);
+    };
+    for (const size_t block_size : {170'000, 100, 17'000, 1'000, 250'000, 40}) fill(block_size);
+  });
+}
+
+TEST(TlsArena, BlocksOfAllSizesComeAndGoWithoutTouchingEachOther) {
+  TlsArena arena(2 << 20);
+  onWorker(arena, [&] {
+    std::mt19937 random(11);
+    struct Held {
+      uint8_t* block;
+      size_t size;
+      uint8_t mark;
+    };
+    std::vector<Held> held;
+    const auto isWhole = [](const Held& one) {
+      return std::all_of(one.block, one.block + one.size, [&](uint8_t byte) { return byte == one.mark; });
+    };
+    for (int i = 0; i < 60'000; ++i) {
+      const size_t bits = 4 + random() % 13;
+      const size_t size = 1 + random() % (size_t{1} << bits);
+      auto* block = static_cast<uint8_t*>(OPENSSL_malloc(size));
+      if (block != nullptr) {
+        held.push_back({block, size, static_cast<uint8_t>(i)});
+        std::memset(block, static_cast<uint8_t>(i), size);
+      }
+      // More comes than goes, until there is no memory for more.
+      for (size_t frees = block == nullptr ? held.size() / 2 : random() % 3 / 2; frees != 0; --frees) {
+        std::swap(held[random() % held.size()], held.back());
+        ASSERT_TRUE(isWhole(held.back()));
+        OPENSSL_free(held.back().block);
+        held.pop_back();
+        if (held.empty()) break;
+      }
+    }
+    for (const Held& one : held) {
+      ASSERT_TRUE(isWhole(one));
+      OPENSSL_free(one.block);
+    }
+    EXPECT_EQ(arena.liveBytes(), 0u);
+    EXPECT_GT(arena.refusals(), 0u);
+  });
 }
 
 // A handshake between two sessions on one thread; how far it came.

@@ -3,11 +3,14 @@
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
 
-#include <fstream>
+#include <algorithm>
+#include <array>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "plait/net/tls_test_certs.h"
@@ -425,9 +428,10 @@ TEST(Tls, TakesUpATicketWhileOneOfItsKeysIsKeptAndNoLonger) {
   EXPECT_FALSE(connectAt(start_ns));
   EXPECT_TRUE(connectAt(start_ns + TicketKeys::period_ns - 1)) << "the same key";
   EXPECT_TRUE(connectAt(start_ns + TicketKeys::period_ns)) << "an older key, whose client gets a new ticket";
-  // What is left of the first connection's tickets was sealed with the first key; the newest is taken first.
-  EXPECT_TRUE(connectAt(start_ns + 3 * TicketKeys::period_ns - 1)) << "the second key is still kept";
-  EXPECT_TRUE(connectAt(start_ns + 5 * TicketKeys::period_ns - 1));
+  // The remaining tickets of the first connection were sealed with the first key; the newest is taken first.
+  EXPECT_TRUE(connectAt(start_ns + TicketKeys::lifetime_ns - 1)) << "the second key is still kept";
+  EXPECT_FALSE(connectAt(start_ns + TicketKeys::lifetime_ns)) << "the last ticket is new, its chain is not";
+  EXPECT_TRUE(connectAt(start_ns + 2 * TicketKeys::lifetime_ns - 1)) << "the next chain";
   EXPECT_FALSE(connectAt(start_ns + 50 * TicketKeys::period_ns)) << "all keys have changed";
   EXPECT_TRUE(connectAt(start_ns + 50 * TicketKeys::period_ns));
 }
@@ -441,6 +445,94 @@ TEST(Tls, WhoeverResumesGetsATicketForTheNextTime) {
     transfer(server_side, client_side, "a ticket");
     EXPECT_EQ(client_side.session.isResumed(), i != 0) << i;
   }
+}
+
+// Without it a chain of tickets would keep an access that a full handshake refuses.
+TEST(Tls, AClientCertificateThatHasExpiredEndsItsResumptions) {
+  certs().issue("brief", "DNS:client.test", 4);
+  auto s = server({.client_ca_file = certs().path("ca.pem")});
+  auto c = client({.cert_file = certs().path("brief.pem"), .key_file = certs().path("brief.key")});
+  std::optional<Error> refused;
+  const auto resumes = [&] {
+    Side server_side(*s, ""), client_side(*c, "localhost");
+    refused = shake(client_side, server_side).server_error;
+    if (!refused) transfer(server_side, client_side, "tickets come with the first bytes");
+    return client_side.session.isResumed();
+  };
+  EXPECT_FALSE(resumes());
+  ASSERT_FALSE(refused);
+  EXPECT_TRUE(resumes());
+  const auto bound = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (resumes() && std::chrono::steady_clock::now() < bound) std::this_thread::yield();
+  ASSERT_TRUE(refused);
+  EXPECT_STREQ(refused->reason, "certificate has expired");
+}
+
+// A record of 25 bytes that begins a ClientHello of so many.
+std::vector<uint8_t> beginHello(uint32_t size) {
+  std::vector<uint8_t> bytes = {22,
+                                3,
+                                1,
+                                0,
+                                20,
+                                1,
+                                static_cast<uint8_t>(size >> 16),
+                                static_cast<uint8_t>(size >> 8),
+                                static_cast<uint8_t>(size)};
+  bytes.resize(25);
+  return bytes;
+}
+
+TEST(Tls, AHelloThatSaysItIsTooLongIsRefusedAtOnceWithAnAlert) {
+  auto s = server();
+  for (const size_t step : {1u, 3u, 25u}) {
+    SCOPED_TRACE(step);
+    Side server_side(*s, "");
+    const auto hello = beginHello(HelloGuard::max_hello + 1);
+    size_t fed = 0;
+    auto result = server_side.session.handshake();
+    for (; result && fed < hello.size(); fed += std::min(step, hello.size() - fed)) {
+      server_side.session.feed(Bytes(hello).subspan(fed, std::min(step, hello.size() - fed)));
+      result = server_side.session.handshake();
+    }
+    ASSERT_FALSE(result);
+    EXPECT_LE(fed, 9u + step);
+    EXPECT_STREQ(result.error().reason, "the ClientHello is too long");
+    EXPECT_TRUE(server_side.session.hasAlerted());
+    EXPECT_TRUE(std::ranges::equal(server_side.out.front(), HelloGuard::alert));
+  }
+  Side server_side(*s, "");
+  const auto hello = beginHello(HelloGuard::max_hello);
+  server_side.session.feed(hello);
+  EXPECT_TRUE(server_side.session.handshake()) << "the longest that is waited for";
+}
+
+// The server asks for another key share, and the client's second hello is the long one (RFC 8446 §4.1.4).
+TEST(Tls, ASecondHelloThatSaysItIsTooLongIsRefusedToo) {
+  auto s = server();
+  Side server_side(*s, "");
+  RawClient raw;
+  SSL_set1_groups_list(raw.ssl, "X25519:P-256");
+  SSL_do_handshake(raw.ssl);
+  auto first = raw.takeOutput();
+  // The first group, whose key share it brings, becomes one that nobody has.
+  for (const auto& extension : {std::array<uint8_t, 8>{0, 0x33, 0, 0x26, 0, 0x24, 0, 0x1d},
+                                std::array<uint8_t, 8>{0, 0x0a, 0, 6, 0, 4, 0, 0x1d}}) {
+    const auto found = std::ranges::search(first, extension);
+    ASSERT_FALSE(found.empty());
+    found.begin()[6] = found.begin()[7] = 0x3a;
+  }
+  server_side.session.feed(first);
+  ASSERT_TRUE(server_side.session.handshake());
+  ASSERT_FALSE(server_side.out.empty()) << "HelloRetryRequest";
+  const std::vector<uint8_t> change_cipher_spec = {20, 3, 3, 0, 1, 1};
+  server_side.session.feed(change_cipher_spec);
+  ASSERT_TRUE(server_side.session.handshake());
+  const auto second = beginHello(100'000);
+  server_side.session.feed(second);
+  const auto result = server_side.session.handshake();
+  ASSERT_FALSE(result);
+  EXPECT_STREQ(result.error().reason, "the ClientHello is too long");
 }
 
 TEST(Tls, ATicketOfAnotherServerMeansAFullHandshake) {
@@ -516,44 +608,6 @@ TEST(Tls, AnswersKeyUpdatesOfAPeerThatReads) {
     char byte = 0;
     ASSERT_EQ(SSL_read(peer.ssl, &byte, 1), 1);
   }
-}
-
-std::string serverError(TlsServerOptions options) {
-  const auto made = TlsContext::makeServer(options);
-  return made ? "" : made.error();
-}
-
-TEST(TlsContext, SaysWhichFileIsWrongAndWhy) {
-  const std::string cert = certs().path("server.pem"), key = certs().path("server.key");
-  const std::string missing = certs().path("missing.pem"), garbage = certs().path("garbage.pem");
-  std::ofstream(garbage) << "this is no PEM\n";
-  EXPECT_EQ(serverError({missing, key}), "cannot read the certificate " + missing + ": No such file or directory");
-  EXPECT_EQ(serverError({garbage, key}), "cannot read the certificate " + garbage + ": no start line");
-  EXPECT_EQ(serverError({cert, missing}), "cannot read the private key " + missing + ": No such file or directory");
-  EXPECT_NE(serverError({cert, garbage}).find("cannot read the private key " + garbage + ": "), std::string::npos);
-  EXPECT_EQ(serverError({cert, certs().path("client.key")}),
-            "the private key " + certs().path("client.key") + " does not belong to the certificate " + cert);
-  EXPECT_NE(serverError({cert, ""}), "");
-  EXPECT_NE(serverError({"", ""}), "");
-  EXPECT_NE(serverError({cert, key, {std::string(256, 'x')}}), "");
-  EXPECT_NE(serverError({cert, key, {""}}), "");
-  EXPECT_EQ(serverError({.cert_file = cert, .key_file = key, .client_ca_file = missing}),
-            "cannot read the clients' CA file " + missing + ": No such file or directory");
-  const auto client_made = TlsContext::makeClient({.ca_file = missing});
-  ASSERT_FALSE(client_made);
-  EXPECT_NE(client_made.error().find("cannot read the CA file " + missing + ": "), std::string::npos)
-      << client_made.error();
-}
-
-TEST(TlsContext, DoesNotAskForAPassphraseOnTheTerminal) {
-  EVP_PKEY* key = EVP_EC_gen("P-256");
-  const std::string path = certs().path("encrypted.key");
-  std::FILE* file = std::fopen(path.c_str(), "w");
-  PEM_write_PKCS8PrivateKey(file, key, EVP_aes_128_cbc(), "secret", 6, nullptr, nullptr);
-  std::fclose(file);
-  EVP_PKEY_free(key);
-  EXPECT_NE(serverError({certs().path("server.pem"), path}).find("cannot read the private key " + path),
-            std::string::npos);
 }
 
 }  // namespace

@@ -19,24 +19,36 @@ class TestCerts {
   explicit TestCerts(const char* key_type = "EC") : key_type_(key_type) {
     std::string pattern = (std::filesystem::temp_directory_path() / "plait-tls-XXXXXX").string();
     directory_ = ::mkdtemp(pattern.data());
-    EVP_PKEY* ca_key = makeKey();
-    X509* ca = make("plait test CA", "", ca_key, nullptr, nullptr);
-    write("ca.pem", ca, nullptr);
-    issue("server", "DNS:localhost,DNS:*.example.test,IP:127.0.0.1,IP:::1", ca, ca_key);
-    issue("client", "DNS:client.test", ca, ca_key);
+    ca_key_ = makeKey();
+    ca_ = make("plait test CA", "", ca_key_, nullptr, nullptr, 3600);
+    write("ca.pem", ca_, nullptr);
+    issue("server", "DNS:localhost,DNS:*.example.test,IP:127.0.0.1,IP:::1");
+    issue("client", "DNS:client.test");
     EVP_PKEY* other_key = makeKey();
-    X509* other = make("another CA", "", other_key, nullptr, nullptr);
+    X509* other = make("another CA", "", other_key, nullptr, nullptr, 3600);
     write("other-ca.pem", other, nullptr);
     X509_free(other);
     EVP_PKEY_free(other_key);
-    X509_free(ca);
-    EVP_PKEY_free(ca_key);
   }
-  ~TestCerts() { std::filesystem::remove_all(directory_); }
+  ~TestCerts() {
+    X509_free(ca_);
+    EVP_PKEY_free(ca_key_);
+    std::filesystem::remove_all(directory_);
+  }
   TestCerts(const TestCerts&) = delete;
   TestCerts& operator=(const TestCerts&) = delete;
 
   std::string path(const std::string& name) const { return (directory_ / name).string(); }
+
+  // Makes `name`.pem and `name`.key, valid from and until so many seconds from now.
+  void issue(const std::string& name, const std::string& alternatives, long until_s = 3600, long from_s = -3600) const {
+    EVP_PKEY* key = makeKey();
+    X509* cert = make(name.c_str(), alternatives, key, ca_, ca_key_, until_s, from_s);
+    write(name + ".pem", cert, nullptr);
+    write(name + ".key", nullptr, key);
+    X509_free(cert);
+    EVP_PKEY_free(key);
+  }
 
  private:
   bool isEd25519() const { return key_type_ == "ED25519"; }
@@ -44,14 +56,14 @@ class TestCerts {
     return isEd25519() ? EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519") : EVP_EC_gen("P-256");
   }
 
-  X509* make(const char* name, const std::string& alternatives, EVP_PKEY* key, X509* issuer,
-             EVP_PKEY* issuer_key) const {
+  X509* make(const char* name, const std::string& alternatives, EVP_PKEY* key, X509* issuer, EVP_PKEY* issuer_key,
+             long until_s, long from_s = -3600) const {
     X509* cert = X509_new();
     X509_set_version(cert, X509_VERSION_3);
     static long serial = 1;
     ASN1_INTEGER_set(X509_get_serialNumber(cert), serial++);
-    X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
-    X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
+    X509_gmtime_adj(X509_getm_notBefore(cert), from_s);
+    X509_gmtime_adj(X509_getm_notAfter(cert), until_s);
     X509_set_pubkey(cert, key);
     X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC,
                                reinterpret_cast<const unsigned char*>(name), -1, -1, 0);
@@ -69,16 +81,7 @@ class TestCerts {
     return cert;
   }
 
-  void issue(const std::string& name, const std::string& alternatives, X509* ca, EVP_PKEY* ca_key) {
-    EVP_PKEY* key = makeKey();
-    X509* cert = make(name.c_str(), alternatives, key, ca, ca_key);
-    write(name + ".pem", cert, nullptr);
-    write(name + ".key", nullptr, key);
-    X509_free(cert);
-    EVP_PKEY_free(key);
-  }
-
-  void write(const std::string& name, X509* cert, EVP_PKEY* key) {
+  void write(const std::string& name, X509* cert, EVP_PKEY* key) const {
     std::FILE* file = std::fopen(path(name).c_str(), "w");
     if (cert != nullptr) PEM_write_X509(file, cert);
     if (key != nullptr) PEM_write_PrivateKey(file, key, nullptr, nullptr, 0, nullptr, nullptr);
@@ -87,6 +90,8 @@ class TestCerts {
 
   std::string key_type_;
   std::filesystem::path directory_;
+  X509* ca_;
+  EVP_PKEY* ca_key_;
 };
 
 }  // namespace plait

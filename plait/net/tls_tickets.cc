@@ -27,6 +27,7 @@ bool TicketKeys::start() {
 }
 
 void TicketKeys::rotate(TimeNs now_ns) {
+  now_ns_.store(now_ns, std::memory_order_relaxed);
   if (const TimeNs due = rotate_ns_.load(std::memory_order_relaxed); due != 0 && now_ns < due) [[likely]]
     return;
   const std::lock_guard lock(mutex_);

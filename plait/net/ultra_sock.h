@@ -1,66 +1,51 @@
-// UltraSock: one socket, plain TCP or TLS, one interface.
+// UltraSock: one socket, plain TCP or TLS, one interface: a SockInput, a SockOutput, a TlsPump between them where there
+// is TLS, and how a socket ends.
 //
 //   inbound   kernel → lent ring buffer → (TLS: plaintext block) → recv()
 //   outbound  output() → (TLS: cipher queue) → one gathered send a turn → kernel
 //
 // Everything that a turn appends to output() leaves in one send at the end of the turn (flushLater), as long as it lies
-// in no more than Io::max_vectors pieces. Receiving is armed once and completes many times; a socket nobody reads from
-// stops after a few buffers, and at once where half of the worker's buffers are out (one that was in bulk may have some
-// more by then): that is back-pressure, and no number of slow readers can take the buffers of the others. Any failure,
-// from either side or from abort(), is remembered once and reported by every later call.
+// in no more than Io::max_vectors pieces. Any failure, from either side or from abort(), is remembered once and
+// reported by every later call.
 #pragma once
 
 #include <optional>
 
-#include "plait/base/byte_queue.h"
+#include "plait/base/progress.h"
 #include "plait/io/op_awaiter.h"
 #include "plait/io/task.h"
-#include "plait/net/tls.h"
+#include "plait/net/sock_input.h"
+#include "plait/net/sock_output.h"
+#include "plait/net/sock_room.h"
 
 namespace plait {
 
-// What a socket with TLS has beside. It is lent from startTls() to close(), so that a plain one holds none of it.
-struct TlsPart {
-  TlsPart(TlsContext& context, BlockSlab& send_blocks, std::string_view server_name, AlpnOffer offer, Timer::Fire fire,
-          void* owner)
-      : cipher(send_blocks), session(context, cipher, server_name, offer), record_timer(owner, fire) {}
+class UltraSock;
 
-  ByteQueue cipher;
-  TlsSession session;
-  uint8_t* record = nullptr;  // decrypted, and being read
-  // Blocks for records are given back within a turn or two, so whoever finds none looks again.
-  Timer record_timer;
+// OutputWatch: whether the peer takes the output that is sent to it. It is asked every now and then, and time counts
+// only between two looks that both saw output wait.
+class OutputWatch {
+ public:
+  // False where nothing was taken for `stall_ns`, or less than `bytes_per_second` over such a span (0 asks for
+  // nothing).
+  bool isMoving(UltraSock& sock, TimeNs now_ns, int64_t stall_ns, uint32_t bytes_per_second);
+
+ private:
+  uint64_t taken_ = 0;   // at the last look,
+  TimeNs moved_ns_ = 0;  // and when that had changed; 0 while nothing waits
+  Progress progress_;
 };
 
-// What a socket has beside while a send is under way.
-struct Sending {
-  Op op;
-  iovec vector;              // where there is only one,
-  iovec* vectors = nullptr;  // else these, lent
-};
-
-// What only some of one owner's sockets have at a time, lent to them from here, so that an idle one is small.
-struct SockRoom {
-  // `blocks` (at least 16 KiB) hold one decrypted record each while it is being read, and must outlive this. There is
-  // enough of everything else for as many `sockets`.
-  SockRoom(BlockSlab& blocks, size_t sockets)
-      : record_blocks(blocks), tls_parts(sockets), spilled(sockets), sendings(sockets) {}
-  static size_t bytesFor(size_t sockets) {
-    return Slab<TlsPart>::bytesFor(sockets) + Slab<ByteQueue>::bytesFor(sockets) + Slab<Sending>::bytesFor(sockets);
-  }
-  size_t reservedBytes() const {
-    return tls_parts.reservedBytes() + spilled.reservedBytes() + sendings.reservedBytes();
-  }
-  void prefault() {
-    tls_parts.prefault();
-    spilled.prefault();
-    sendings.prefault();
-  }
-
-  BlockSlab& record_blocks;
-  Slab<TlsPart> tls_parts;
-  Slab<ByteQueue> spilled;
-  Slab<Sending> sendings;
+// How a connection ends in good order.
+struct Farewell {
+  // A slow peer may take its time for what has been said, as long as it takes something within this, and
+  // `bytes_per_second` over each such span.
+  int64_t stall_ms;
+  uint32_t bytes_per_second = 0;
+  // The peer gets so long for its FIN, so that a reset does not overtake the last output.
+  int64_t linger_ms;
+  // Bytes that arrive meanwhile are dropped. After so many of them no more are read, so that a flood costs no more.
+  uint32_t unread_limit = UINT32_MAX;
 };
 
 class UltraSock final : Io::Flusher, BufferPool::Waiter {
@@ -70,8 +55,6 @@ class UltraSock final : Io::Flusher, BufferPool::Waiter {
    public:
     // Some output has left, and unsent() is below the low-water mark: there is room for more.
     virtual void onOutputDrained() = 0;
-    // Output waits for a block to encrypt it into, and nothing under way will free one: look again in a while.
-    virtual void onStarved() {}
     // The peer's end of stream, or a receive error, has arrived; bytes from before may still wait to be read.
     virtual void onPeerClosed() {}
 
@@ -79,28 +62,30 @@ class UltraSock final : Io::Flusher, BufferPool::Waiter {
     ~Owner() = default;
   };
 
-  // `send_blocks` (16 KiB) hold what waits to be sent. They and `sock_room` must outlive the socket. Nobody is told
-  // anything as long as there is no owner: while a connection is being made, which protocol will own the socket may not
-  // be known yet.
+  // `send_blocks` (16 KiB) hold what waits to be sent. They and `sock_room` must outlive the socket. Without an owner
+  // nobody is told anything: while a connection is being made, the protocol that will own the socket may not be known
+  // yet.
   UltraSock(Io& io, BlockSlab& send_blocks, SockRoom& sock_room, Owner* owner = nullptr);
   UltraSock(const UltraSock&) = delete;
   UltraSock& operator=(const UltraSock&) = delete;
   // Only after close() has returned, or when the socket was never opened.
   ~UltraSock();
 
-  // Connects to the first of `addresses` that answers, all within the deadline. Errors reach the backend.
+  // Connects to the first of `addresses` that answers, all within the deadline. Errors reach the backend. From then on
+  // the socket may use the receive buffers that are kept for connections to backends (BufferPool).
   Task<Status> connect(const ResolveAnswer& addresses, TimeNs deadline_ns, Io& io);
   // Takes over a connected descriptor.
   void adopt(int fd);
   void setOwner(Owner* owner) { owner_ = owner; }
   // Performs the TLS handshake; `server_name` is for SNI and verification in the client role, where `offer` may narrow
   // what ALPN offers. Bytes that the last recv() delivered are taken as the handshake's beginning, so that a listener
-  // can look at the first byte. Errors: tls_failed, connect_timeout, connection_lost.
+  // can look at the first byte. Errors: tls_failed, connect_timeout, connection_lost. Where a client begins with text,
+  // the socket stays plain (isTls() tells), so that it can be answered in text.
   Task<Status> startTls(TlsContext& context, std::string_view server_name, TimeNs deadline_ns, Io& io,
                         AlpnOffer offer = AlpnOffer::all);
   bool isTls() const { return tls_ != nullptr; }
-  // What ALPN chose: "h2", "http/1.1" or "".
-  std::string_view alpn() const { return isTls() ? tls_->session.alpn() : std::string_view(); }
+  // The protocol that ALPN chose: "h2", "http/1.1" or "".
+  std::string_view alpn() const { return isTls() ? tls_->session().alpn() : std::string_view(); }
 
   class RecvAwaiter {
    public:
@@ -122,92 +107,119 @@ class UltraSock final : Io::Flusher, BufferPool::Waiter {
   };
   // The next bytes, valid until the next call; empty at the peer's end of stream. One reader at a time.
   RecvAwaiter recv() { return RecvAwaiter(*this); }
-  // The bytes of the last recv() are done with: whoever is going to wait for something else gives their buffer back
-  // now.
+  // The bytes of the last recv() lie in a receive buffer.
+  bool holdsBuffer() const { return input_.holdsBuffer(); }
+  // Bytes have arrived that recv() has not returned yet; with TLS, of ciphertext.
+  bool hasUnread() const { return input_.hasPending(); }
+  // The bytes of the last recv() are done with. A reader that is going to wait for something else gives their buffer
+  // back by this.
   void doneReading();
-  // From now on recv() finds the end of the stream. What waits in it does so at once; output is not concerned.
+  // A reader that needs nothing more for now lets its owner hear of the peer's end (onPeerClosed). While buffers are
+  // short it does not, and has to ask again.
+  void watchEnd() {
+    input_.trustPeer();
+    armRecv();
+  }
+  // Since the last call, or right now, there was no buffer to receive into: bytes that the peer has sent may not have
+  // been read.
+  bool tookNoBuffer() { return std::exchange(found_no_buffer_, buffer_node.isLinked()); }
+  // From now on recv() finds the end of the stream, and one that waits finds it at once. Output is not concerned.
   void stopReading();
 
-  ByteQueue& output() { return output_; }
-  // So many free send blocks are left to sockets that matter more than this one.
-  void leaveToOthers(size_t blocks) { output_.leaveToOthers(blocks); }
+  ByteQueue& output() { return output_.queue(); }
+  // This socket leaves so many free send blocks to sockets that matter more.
+  void leaveToOthers(size_t blocks) { output_.queue().leaveToOthers(blocks); }
   // Sends what is in output() at the end of this turn.
   void flushLater() { io_.flushLater(*this); }
   // Bytes given to the socket that the kernel has not taken yet.
-  size_t unsent() const { return output_.size() + (isTls() ? tls_->cipher.size() : 0); }
+  size_t unsent() const { return output_.queue().size() + (isTls() ? tls_->cipher().size() : 0); }
   void setLowWater(uint32_t bytes) { low_water_ = bytes; }
   // Positions in the stream of plaintext: where the next byte appended to output() will be, and below which one any may
   // have left this machine. A message that starts at or above offered() was provably never sent.
-  uint64_t position() const { return consumed_ + output_.size(); }
-  uint64_t offered() const { return consumed_ + static_cast<uint64_t>(int64_t{offered_ahead_}); }
-  // Takes back what is at or above offered(), so that what counts as never sent never will be.
-  void dropUnoffered() { output_.truncate(static_cast<size_t>(std::max(offered_ahead_, 0))); }
+  uint64_t position() const { return output_.position(); }
+  uint64_t offered() const { return output_.offered(); }
+  // Takes back the output at or above offered(): it counts as never sent, and now never will be.
+  void dropUnoffered() { output_.dropUnoffered(); }
+  // The same from `position` on, which is at or above offered(). After a send that failed it may have been given
+  // up already.
+  void takeBack(uint64_t position) { output_.takeBack(position); }
   // Half-closes (with TLS after close_notify) once all output has left; nothing may be appended any more.
   void endOutput();
   // close() will reset the connection, so that nobody takes its end for the end of what was sent.
-  void resetOnClose() { resets_on_close_ = true; }
-
-  // close() will say close_notify, aborted or not, if all output has left and the alert can leave at once
-  // (RFC 9112 §9.8).
-  void notifyOnClose() { notifies_on_close_ = true; }
+  void resetOnClose() { closing_ = Closing::reset; }
+  // close() will send close_notify, aborted or not, if all output has left and the alert can leave at once (RFC 9112
+  // §9.8).
+  void notifyOnClose() {
+    if (closing_ == Closing::quiet) closing_ = Closing::notify;
+  }
 
   // Ends everything that waits on this socket with `error`; the descriptor stays until close(). The first error wins.
   void abort(const Error& error);
   bool isAborted() const { return error_.code != ErrorCode::none; }
-  // The peer has not ended its side but reset the connection, or it broke.
-  bool isReset() const { return receive_end_ < 0; }
+  const Error& error() const { return error_; }
+  // The connection was reset, or broke, in place of an end of the peer's stream.
+  bool isReset() const { return input_.end() < 0; }
 
   // Waits until all output has left or the socket failed, which it does at the deadline.
   Task<void> drain(TimeNs deadline_ns, Io& io);
-  // Drains until `drained_by_ns`, says close_notify and FIN, waits for the peer's FIN (so that a reset does not
-  // overtake our last words) for `linger_ms` at most, and closes. What arrives meanwhile is dropped; behind
-  // `unread_limit` bytes it is not even read, so that a flood costs no more.
-  Task<void> closeGracefully(TimeNs drained_by_ns, int64_t linger_ms, Io& io, uint32_t unread_limit = UINT32_MAX);
-  // Cancels what is under way, waits for the kernel to let go of it, and closes. Whoever waits on the socket ends with
-  // an error first.
-  Task<void> close(Io& io);
+  // Drains, sends close_notify and FIN, waits for the peer's FIN, and closes. It gives up on a peer that does not take
+  // its output: error() is `stalled` then.
+  Task<void> closeGracefully(Farewell farewell, Io& io);
+  // Cancels the operations that are under way, waits for the kernel to let go of them, and closes. A coroutine that
+  // waits on the socket ends with an error first. An alert of TLS that the peer has not been given time to read is said
+  // before, which takes alert_linger_ms at most.
+  Task<void> close(Io& io, LastFrame = {});
 
   bool isOpen() const { return fd_ >= 0; }
   int fd() const { return fd_; }
-  // The peer's address, asked from the kernel.
-  bool peerAddress(sockaddr_storage& address);
-  uint64_t bytesSent() const { return bytes_sent_; }
-  // What of that the peer's machine has acknowledged, asked from the kernel, which may hold megabytes for a slow one
-  // and takes more only when a good part of them is gone.
-  uint64_t bytesTaken();
+  uint64_t bytesSent() const { return output_.bytesSent(); }
+  // Bytes of those that the peer's machine has acknowledged, asked from the kernel. The kernel may hold megabytes for a
+  // slow peer, and takes more only when a good part of them is gone.
+  uint64_t bytesTaken() { return output_.bytesTaken(fd_, io_); }
 
  private:
-  static constexpr uint32_t max_pending_buffers = 4;
-  static constexpr size_t max_cipher_bytes = 64 * 1024;
-  static constexpr int most_bulk_score = 8;
-
   bool tryRecv(std::optional<Result<Bytes>>& result);
   bool tryRecvTls(std::optional<Result<Bytes>>& result);
   bool tryEnd(std::optional<Result<Bytes>>& result);
-  void releaseCurrent();
-  bool nextBuffer();
-  Bytes currentBytes() const;
-  bool spill(uint32_t buffer_id, size_t size);
-  bool appendSpilled(Bytes bytes);
-  uint32_t lendSpilled();
-  uint32_t pendingLimit() const;
-  bool isFull() const;
-  void armRecv();
+  void releaseCurrent() {
+    if (input_.release(sock_room_, io_)) armRecv();
+  }
+  bool nextBuffer() {
+    if (!input_.next(io_)) return false;
+    if (!input_.isArmed()) [[unlikely]]
+      armRecv();
+    return true;
+  }
+  bool isBeingRead() const { return receiver_ != nullptr || waits_for_ == WaitsFor::received; }
+  SockInput::Demand demand() const {
+    if (isBeingRead()) return SockInput::Demand::bytes;
+    return output_.failure() != 0 ? SockInput::Demand::end : SockInput::Demand::nothing;
+  }
+  void armRecv() {
+    if (input_.isDiscarding()) {
+      if (output_end_ != OutputEnd::shut || input_.isFlooded()) return;
+    } else if (isAborted()) {
+      return;
+    }
+    if (fd_ < 0 || buffer_node.isLinked()) return;
+    input_.arm(output_.queue(), demand(), io_);
+  }
   void onRecv(const Completion& completion);
   void onSent(const Completion& completion);
   void flush() override;
   bool onBuffer() override;
   size_t send(const ByteQueue& wire);
-  void endSend();
-  bool isBeingRead() const { return receiver_ != nullptr || waits_for_ == WaitsFor::received; }
-  // Nothing of this socket's is with the kernel.
-  bool isLetGo() const { return !recv_op_.armed && sending_ == nullptr; }
-  bool encrypt();
-  void noteFilled(bool is_filled);
-  void endBulk();
+  void onSendFailed(int32_t result);
+  void dropOutput();
+  // The kernel holds no operation of this socket.
+  bool isLetGo() const { return !input_.isArmed() && !output_.isSending(); }
+  void lookAgain();
   void wakeReader();
-  void endTls();
-  // While it lives, in the frame of whoever waits: aborts the socket when its time is over.
+  void endTls() {
+    if (isTls()) sock_room_.tls_pumps.destroy(std::exchange(tls_, nullptr));
+  }
+  Task<void> sayAlert(Io& io);
+  // Lives in the frame of the coroutine that waits, and aborts the socket when its time is over.
   struct Deadline {
     UltraSock& sock;
     Timer timer;
@@ -215,8 +227,17 @@ class UltraSock final : Io::Flusher, BufferPool::Waiter {
     explicit Deadline(UltraSock& limited);
     void arm(TimeNs due_ns) { sock.io_.arm(timer, due_ns); }
   };
-  // What the one who waits here, but for those in recv(), waits for: any change on the receiving side; that no output
-  // is left, or none can leave any more; or, in close(), that the kernel lets go.
+  // The same, when the peer does not take the last output.
+  struct FarewellWatch {
+    UltraSock& sock;
+    const Farewell& farewell;
+    OutputWatch output;
+    Timer timer;
+    FarewellWatch(UltraSock& watched, const Farewell& said);
+    void look();
+  };
+  // The event for which a coroutine waits, those in recv() aside: any change on the receiving side; that no output is
+  // left, or none can leave any more; or, in close(), that the kernel lets go.
   enum class WaitsFor : uint8_t { nothing, received, drained, let_go };
   struct Wait {
     UltraSock& sock;
@@ -238,49 +259,29 @@ class UltraSock final : Io::Flusher, BufferPool::Waiter {
   }
 
   enum class OutputEnd : uint8_t { open, wanted, notified, shut };
+  // The way in which close() ends the connection for the peer.
+  enum class Closing : uint8_t { quiet, notify, alert, reset };
+  // The peer of a failed handshake has so long, and may send so much, until it has heard why.
+  static constexpr TimeNs alert_linger_ns = ns_per_s;
+  static constexpr uint32_t alert_unread_limit = 256 * 1024;
 
   Io& io_;
   Owner* owner_;
   SockRoom& sock_room_;
-  TlsPart* tls_ = nullptr;
-  ByteQueue output_;
-  // What arrived while nobody read and receive buffers were short: who does not read must not keep them from others.
-  // Comes after the pending ones. Null while there is nothing.
-  ByteQueue* spilled_ = nullptr;
-
-  Op recv_op_;
-  Sending* sending_ = nullptr;  // lent while a send is under way
+  TlsPump* tls_ = nullptr;
+  SockOutput output_;
+  SockInput input_;
 
   RecvAwaiter* receiver_ = nullptr;  // waits in recv()
   std::coroutine_handle<> waiter_;   // waits for what waits_for_ says
-  Error error_;                      // none as long as there is none
-
-  uint64_t consumed_ = 0;  // bytes that have left output()
-  uint64_t bytes_sent_ = 0;
-  uint64_t taken_ = 0;  // of those, as far as was asked
+  Error error_;                      // code none while there is no error
 
   int fd_ = -1;
-  // Numbers of buffers, which are below 32,768; -1 for none.
-  int16_t current_ = -1;        // whose bytes the reader has
-  int16_t first_pending_ = -1;  // those that arrived and were not read yet
-  int16_t last_pending_ = -1;
-  uint16_t pending_count_ = 0;
-  int16_t receive_end_ = 1;  // 1 while receiving, then the result that ended it: 0 or -errno
-  WaitsFor waits_for_ = WaitsFor::nothing;
-  uint32_t spilled_lent_ = 0;  // the reader has so much of spilled_, instead of a buffer
   uint32_t low_water_ = 64 * 1024;
-  uint32_t discards_left_ = UINT32_MAX;
-  int32_t offered_ahead_ = 0;  // offered() less consumed_: below zero where output was given up
-  bool discards_ = false;      // what still arrives is for nobody
-  bool reading_stopped_ = false;
-  // Much may wait in the kernel, and all of it would come at once: what was not read in time, or before the first read.
-  // Then one buffer is asked for at a time, until one is not filled.
-  bool careful_ = true;
-  bool is_bulk_ = false;
-  uint8_t bulk_score_ = 0;
+  WaitsFor waits_for_ = WaitsFor::nothing;
   OutputEnd output_end_ = OutputEnd::open;
-  bool resets_on_close_ = false;
-  bool notifies_on_close_ = false;
+  Closing closing_ = Closing::quiet;
+  bool found_no_buffer_ = false;
 };
 
 }  // namespace plait

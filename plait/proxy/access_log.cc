@@ -1,6 +1,7 @@
 #include "plait/proxy/access_log.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,9 +11,9 @@
 
 namespace plait {
 
-// In the ring a record is this, and the six texts behind it.
+// In the ring a record is this, and its texts behind it.
 struct AccessRing::Header {
-  static constexpr size_t texts = 6;
+  static constexpr size_t texts = 8;
   uint32_t size;    // of the whole entry, a multiple of 16
   bool is_padding;  // nothing but the rest of the ring's end
   uint16_t lengths[texts];
@@ -23,8 +24,9 @@ namespace {
 
 constexpr size_t alignment = 16;
 
-std::array<std::string_view*, 6> textsOf(AccessRecord& record) {
-  return {&record.client, &record.method, &record.authority, &record.path, &record.referer, &record.user_agent};
+std::array<std::string_view*, 8> textsOf(AccessRecord& record) {
+  return {&record.client,    &record.real_client, &record.request_id, &record.method,
+          &record.authority, &record.path,        &record.referer,    &record.user_agent};
 }
 
 }  // namespace
@@ -101,6 +103,32 @@ void AccessRing::popped() {
   popped_.store(popped_.load(std::memory_order_relaxed) + std::exchange(front_size_, 0), std::memory_order_release);
 }
 
+namespace {
+
+std::string cannotOpen(const std::string& path, const char* why) {
+  return "cannot open the access log " + path + ": " + why;
+}
+
+}  // namespace
+
+std::string AccessLog::mistake(const std::string& path) {
+  if (path == "-") return {};
+  struct stat status{};
+  if (::stat(path.c_str(), &status) == 0) {
+    if (S_ISDIR(status.st_mode)) return cannotOpen(path, std::strerror(EISDIR));
+    if (::faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0) return cannotOpen(path, std::strerror(errno));
+    return {};
+  }
+  if (errno != ENOENT) return cannotOpen(path, std::strerror(errno));
+  const size_t slash = path.rfind('/');
+  const std::string folder = slash == path.npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  if (::stat(folder.c_str(), &status) != 0 && errno == ENOENT) {
+    return cannotOpen(path, ("there is no folder " + folder).c_str());
+  }
+  if (::faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) == 0) return {};
+  return cannotOpen(path, ("no file can be made in " + folder + ": " + std::strerror(errno)).c_str());
+}
+
 AccessLog::~AccessLog() {
   if (fd_ > STDERR_FILENO) ::close(fd_);
 }
@@ -111,7 +139,7 @@ std::string AccessLog::open() {
     return {};
   }
   const int fd = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0) return "cannot open the access log " + path_ + ": " + std::strerror(errno);
+  if (fd < 0) return cannotOpen(path_, std::strerror(errno));
   if (fd_ >= 0) ::close(fd_);
   fd_ = fd;
   return {};
@@ -134,9 +162,12 @@ void AccessLog::flush() {
     const ssize_t written = ::write(fd_, rest.data(), rest.size());
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) {
+      failed_because_ = written < 0 ? errno : 0;
       failed_lines_ += static_cast<uint64_t>(std::count(rest.begin(), rest.end(), '\n'));
+      is_failing_ = true;
       break;
     }
+    is_failing_ = false;
     rest.remove_prefix(static_cast<size_t>(written));
   }
   batch_.clear();

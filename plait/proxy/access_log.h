@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,19 +24,23 @@ namespace plait {
 
 // One request. The views are valid only while it is pushed or formatted.
 struct AccessRecord {
-  static constexpr uint32_t no_backend = UINT32_MAX;
-
   TimeNs started_ns = 0;
   TimeNs ended_ns = 0;
-  uint64_t bytes = 0;  // of the response's body, as sent to the client
-  uint32_t backend_idx = no_backend;
+  uint64_t bytes = 0;   // of the response's body, as sent to the client
+  EndpointId endpoint;  // the last one that was tried
   uint16_t status = 0;  // 0: none was sent
   http::Version version = http::Version::http_2;
   uint8_t retries = 0;
   RetryClass retry_class = RetryClass::none;
   bool is_complete = false;  // the client has the whole response
+  std::optional<uint8_t> grpc_status;
+  // Why the answer was plait's own, or not whole; its reason is a static string.
+  Error cause;
+  int64_t cause_after_ns = 0;  // since the last try began; 0: that says nothing
 
-  std::string_view client;
+  std::string_view client;       // the peer
+  std::string_view real_client;  // which trusted proxies have named
+  std::string_view request_id;
   std::string_view method;
   std::string_view authority;
   std::string_view path;
@@ -45,7 +50,7 @@ struct AccessRecord {
 
 class AccessRing {
  public:
-  // What is longer is cut off, so that one request cannot fill the ring.
+  // Longer text is cut off, so that one request cannot fill the ring.
   static constexpr size_t max_text = 4096;
 
   // `size` bytes, a power of two of at least 64 KiB.
@@ -79,7 +84,7 @@ class AccessRing {
 // the names by index.
 //
 // combined: CLIENT - - [TIME] "METHOD PATH PROTOCOL" STATUS BYTES "REFERER" "USER-AGENT" SECONDS "BACKEND" RETRIES
-// CLASS
+// CLASS GRPC-STATUS "CAUSE" "REAL-CLIENT" REQUEST-ID
 void formatCombined(const AccessRecord& record, int64_t wall_offset_ns, std::span<const std::string> backends,
                     std::string& out);
 // One JSON object. Bytes that are not ASCII are taken as Latin-1, so that every line is valid whatever a client sent.
@@ -95,13 +100,19 @@ class AccessLog {
   AccessLog& operator=(const AccessLog&) = delete;
   ~AccessLog();
 
+  // The reason for which open() could not open that file, found without making one: the same sentence, or an empty one.
+  static std::string mistake(const std::string& path);
   // Opens the file, or opens it anew after it was moved away; what was open stays so when that fails. Empty on success,
   // else a sentence for the operator.
   std::string open();
   // Writes everything that is in the ring.
   void drain(AccessRing& ring, int64_t wall_offset_ns);
-  // Lines that could not be written: the disk is full, say.
+  // Lines that could not be written: the disk is full, say; and the reason for the last one, an errno.
   uint64_t failedLines() const { return failed_lines_; }
+  int failedBecause() const { return failed_because_; }
+  // The last write has failed.
+  bool isFailing() const { return is_failing_; }
+  const std::string& path() const { return path_; }
 
  private:
   void flush();
@@ -111,6 +122,8 @@ class AccessLog {
   std::vector<std::string> backends_;
   std::string batch_;
   uint64_t failed_lines_ = 0;
+  int failed_because_ = 0;
+  bool is_failing_ = false;
   int fd_ = -1;
 };
 

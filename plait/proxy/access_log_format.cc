@@ -4,6 +4,8 @@
 
 #include <iterator>
 
+#include "plait/base/log.h"
+#include "plait/http/grpc.h"
 #include "plait/proxy/access_log.h"
 
 namespace plait {
@@ -34,7 +36,8 @@ const char* classOf(RetryClass retry_class) {
 }
 
 std::string_view backendOf(const AccessRecord& record, std::span<const std::string> backends) {
-  return record.backend_idx < backends.size() ? std::string_view(backends[record.backend_idx]) : std::string_view();
+  return record.endpoint.index < backends.size() ? std::string_view(backends[record.endpoint.index])
+                                                 : std::string_view();
 }
 
 // Everything but printable ASCII as \xHH, and so the two characters that would end a quoted text.
@@ -81,16 +84,30 @@ void formatCombined(const AccessRecord& record, int64_t wall_offset_ns, std::spa
   putEscaped(record.user_agent, out);
   fmt::format_to(put, "\" {:.6f} \"", static_cast<double>(record.ended_ns - record.started_ns) / ns_per_s);
   putEscaped(backendOf(record, backends), out);
-  fmt::format_to(put, "\" {} {}\n", record.retries, classOf(record.retry_class));
+  fmt::format_to(put, "\" {} {} {} \"", record.retries, classOf(record.retry_class),
+                 record.grpc_status ? http::grpcStatusName(*record.grpc_status) : "-");
+  if (record.cause.code == ErrorCode::none) {
+    out += '-';
+  } else {
+    fmt::format_to(put, "{}: ", errorCodeName(record.cause.code));
+    putEscaped(record.cause.reason, out);
+    if (record.cause_after_ns != 0) fmt::format_to(put, ", after {} ms", record.cause_after_ns / ns_per_ms);
+  }
+  out += "\" \"";
+  putEscaped(record.real_client, out);
+  out += "\" ";
+  putEscaped(record.request_id, out);
+  out += '\n';
 }
 
 void formatJson(const AccessRecord& record, int64_t wall_offset_ns, std::span<const std::string> backends,
                 std::string& out) {
-  const int64_t wall_ms = (record.started_ns + wall_offset_ns) / ns_per_ms;
   const auto put = std::back_inserter(out);
-  fmt::format_to(put, "{{\"time\":\"{:%Y-%m-%dT%H:%M:%S}.{:03}Z\"",
-                 fmt::gmtime(static_cast<std::time_t>(wall_ms / 1000)), wall_ms % 1000);
+  fmt::format_to(put, "{{\"time\":\"{}\",\"ended\":\"{}\"", timestamp(record.started_ns + wall_offset_ns),
+                 timestamp(record.ended_ns + wall_offset_ns));
   putJson("client", record.client, out);
+  if (!record.real_client.empty()) putJson("real_client", record.real_client, out);
+  if (!record.request_id.empty()) putJson("request_id", record.request_id, out);
   putJson("method", record.method, out);
   putJson("authority", record.authority, out);
   putJson("path", record.path, out);
@@ -100,6 +117,14 @@ void formatJson(const AccessRecord& record, int64_t wall_offset_ns, std::span<co
   putJson("upstream", backendOf(record, backends), out);
   fmt::format_to(put, ",\"retries\":{}", record.retries);
   if (record.retry_class != RetryClass::none) putJson("retry_class", classOf(record.retry_class), out);
+  if (record.cause.code != ErrorCode::none) {
+    putJson("cause", errorCodeName(record.cause.code), out);
+    putJson("reason", record.cause.reason, out);
+    if (record.cause_after_ns != 0) {
+      fmt::format_to(put, ",\"cause_after_ms\":{:.3f}", static_cast<double>(record.cause_after_ns) / ns_per_ms);
+    }
+  }
+  if (record.grpc_status) putJson("grpc_status", http::grpcStatusName(*record.grpc_status), out);
   putJson("referer", record.referer, out);
   putJson("user_agent", record.user_agent, out);
   out += "}\n";

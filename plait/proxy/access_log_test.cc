@@ -19,7 +19,7 @@ AccessRecord sample() {
   record.started_ns = 1'000;
   record.ended_ns = 1'000 + 12'345'678;
   record.bytes = 2326;
-  record.backend_idx = 1;
+  record.endpoint = {1, 1};
   record.status = 200;
   record.retries = 2;
   record.retry_class = RetryClass::unprocessed;
@@ -30,6 +30,11 @@ AccessRecord sample() {
   record.path = "/a?b=c";
   record.referer = "http://r/";
   record.user_agent = "curl/8";
+  record.grpc_status = 14;
+  record.cause = connectionError(ErrorCode::connection_lost, "it closed");
+  record.cause_after_ns = 7'654'321;
+  record.real_client = "10.1.1.1";
+  record.request_id = "0123abcd";
   return record;
 }
 
@@ -48,22 +53,24 @@ TEST(AccessLog, TheCombinedFormatIsTheWellKnownOneWithDurationUpstreamAndRetries
   EXPECT_EQ(
       combined(sample()),
       "192.0.2.7 - - [04/Mar/2026:05:06:07 +0000] \"GET /a?b=c HTTP/2.0\" 200 2326 \"http://r/\" \"curl/8\" 0.012346 "
-      "\"https://two\" 2 unprocessed\n");
+      "\"https://two\" 2 unprocessed UNAVAILABLE \"connection_lost: it closed, after 7 ms\" \"10.1.1.1\" 0123abcd\n");
   AccessRecord nothing;
   nothing.started_ns = nothing.ended_ns = 1'000;
   nothing.version = http::Version::http_1_0;
-  EXPECT_EQ(combined(nothing),
-            "- - - [04/Mar/2026:05:06:07 +0000] \"- - HTTP/1.0\" 000 0 \"-\" \"-\" 0.000000 \"-\" 0 -\n");
+  EXPECT_EQ(
+      combined(nothing),
+      "- - - [04/Mar/2026:05:06:07 +0000] \"- - HTTP/1.0\" 000 0 \"-\" \"-\" 0.000000 \"-\" 0 - - \"-\" \"-\" -\n");
 }
 
 TEST(AccessLog, TheJsonFormatSaysTheSame) {
   EXPECT_EQ(json(sample()),
-            "{\"time\":\"2026-03-04T05:06:07.089Z\",\"client\":\"192.0.2.7\",\"method\":\"GET\",\"authority\":"
-            "\"example.test\","
-            "\"path\":\"/a?b=c\",\"protocol\":\"HTTP/"
-            "2.0\",\"status\":200,\"bytes\":2326,\"duration_ms\":12.346,\"complete\":true,"
-            "\"upstream\":\"https://two\",\"retries\":2,\"retry_class\":\"unprocessed\",\"referer\":\"http://r/"
-            "\",\"user_agent\":\"curl/8\"}\n");
+            "{\"time\":\"2026-03-04T05:06:07.089Z\",\"ended\":\"2026-03-04T05:06:07.101Z\",\"client\":\"192.0.2.7\","
+            "\"real_client\":\"10.1.1.1\",\"request_id\":\"0123abcd\",\"method\":\"GET\",\"authority\":"
+            "\"example.test\",\"path\":\"/a?b=c\",\"protocol\":\"HTTP/2.0\",\"status\":200,\"bytes\":2326,"
+            "\"duration_ms\":12.346,\"complete\":true,\"upstream\":\"https://two\",\"retries\":2,"
+            "\"retry_class\":\"unprocessed\",\"cause\":\"connection_lost\",\"reason\":\"it closed\","
+            "\"cause_after_ms\":7.654,\"grpc_status\":\"UNAVAILABLE\",\"referer\":\"http://r/\",\"user_agent\":\"curl/"
+            "8\"}\n");
 }
 
 TEST(AccessLog, NoClientCanForgeALine) {

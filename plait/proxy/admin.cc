@@ -1,10 +1,12 @@
 #include "plait/proxy/admin.h"
 
+#include <algorithm>
+
 #include "plait/base/alloc_guard.h"
 
 namespace plait {
 
-Task<void> AdminHandler::collect(Io& io) {
+Task<bool> AdminHandler::collect(Io& io) {
   for (size_t i = 0; i < workers_.size(); ++i) {
     // The wait must be known before the answer can come: so the op is armed first, and the question asked between.
     struct Question {
@@ -24,6 +26,7 @@ Task<void> AdminHandler::collect(Io& io) {
     };
     co_await Question(*workers_[i], snapshots_[i], mailbox_, io);
   }
+  co_return true;
 }
 
 // A demo origin has no backends to wait for.
@@ -32,7 +35,8 @@ bool AdminHandler::isReady() const {
   for (size_t i = 0; i < backends_.size(); ++i) {
     if (isBackendUp(snapshots_, i)) return true;
   }
-  return backends_.empty();
+  const auto isPanic = [](const WorkerSnapshot& worker) { return worker.is_panic; };
+  return backends_.empty() || std::ranges::any_of(snapshots_, isPanic);
 }
 
 Task<void> AdminHandler::answer(Exchange& exchange, uint16_t status, std::string_view type, std::string_view text,
@@ -64,14 +68,17 @@ Task<void> AdminHandler::handle(Exchange& exchange, Io& io) {
     co_await answer(exchange, 200, plain, "ok\n", io);
   } else if (path == "/ready" || path == "/metrics") {
     co_await mutex_.lock();
-    co_await collect(io);
-    const bool is_ready = isReady();
+    const bool is_collected = co_await collect(io);
+    const bool is_ready = is_collected && isReady();
     const ProcessFigures process{.serving_allocations = AllocGuard::servingAllocations(),
                                  .log_failed_lines = log_ == nullptr ? 0 : log_->failedLines(),
+                                 .log_failed_reopenings = failed_reopenings_.load(std::memory_order_relaxed),
                                  .is_draining = is_draining_.load(std::memory_order_relaxed)};
     const std::string text = path == "/metrics" ? formatMetrics(snapshots_, process, backends_) : std::string();
     mutex_.unlock(io);
-    if (path == "/metrics") {
+    if (!is_collected) {
+      exchange.respondError(503, "no memory is left for the answer\n");
+    } else if (path == "/metrics") {
       co_await answer(exchange, 200, "text/plain; version=0.0.4; charset=utf-8", text, io);
     } else if (is_ready) {
       co_await answer(exchange, 200, plain, "ready\n", io);

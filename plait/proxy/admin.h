@@ -1,4 +1,4 @@
-// What answers at the admin address (proxy/control.h).
+// The handler that answers at the admin address (proxy/control.h).
 #pragma once
 
 #include <atomic>
@@ -16,13 +16,14 @@ class AdminHandler final : public Handler {
  public:
   // References must outlive the handler; `log` may be null.
   AdminHandler(std::vector<std::unique_ptr<Worker>>& workers, const std::vector<std::string>& backends,
-               Mailbox& mailbox, const std::atomic<bool>& is_draining, const AccessLog* log, BlockSlab& stream_blocks,
-               http::HeaderSlab& headers)
+               Mailbox& mailbox, const std::atomic<bool>& is_draining, const AccessLog* log,
+               const std::atomic<uint64_t>& failed_reopenings, BlockSlab& stream_blocks, http::HeaderSlab& headers)
       : workers_(workers),
         backends_(backends),
         mailbox_(mailbox),
         is_draining_(is_draining),
         log_(log),
+        failed_reopenings_(failed_reopenings),
         stream_blocks_(stream_blocks),
         headers_(headers),
         snapshots_(workers.size()) {
@@ -33,7 +34,7 @@ class AdminHandler final : public Handler {
 
  private:
   // Asks every worker in turn; snapshots_ are theirs while the mutex is held.
-  Task<void> collect(Io& io);
+  Task<bool> collect(Io& io);
   Task<void> answer(Exchange& exchange, uint16_t status, std::string_view type, std::string_view text, Io& io);
   bool isReady() const;
 
@@ -42,6 +43,7 @@ class AdminHandler final : public Handler {
   Mailbox& mailbox_;
   const std::atomic<bool>& is_draining_;
   const AccessLog* log_;
+  const std::atomic<uint64_t>& failed_reopenings_;
   BlockSlab& stream_blocks_;
   http::HeaderSlab& headers_;
   IoMutex mutex_;

@@ -5,18 +5,22 @@
 
 #include <algorithm>
 #include <initializer_list>
-#include <limits>
+
+#include "plait/proxy/toml_mistake.h"
 
 namespace plait {
 namespace {
 
 constexpr int64_t max_timeout_ms = 7 * 24 * 3'600'000;
 
-// One table, read key by key. What was asked for is what the table may hold, so the schema is the code that reads it.
+// One table, read key by key. The keys that are asked for are those that the table may hold, so the schema is the code
+// that reads it.
 class TableReader {
  public:
-  TableReader(const toml::table& table, const std::string& file, std::vector<ConfigError>& errors)
-      : table_(table), file_(file), errors_(errors) {}
+  // `keys` is told every key that is asked for; null where nobody wants to know.
+  TableReader(const toml::table& table, const std::string& file, std::vector<ConfigError>& errors,
+              std::vector<ConfigKey>* keys = nullptr, std::string section = {})
+      : table_(table), file_(file), errors_(errors), keys_(keys), section_(std::move(section)) {}
 
   Place placeOf(const toml::node& node) const { return {file_, node.source().begin.line, node.source().begin.column}; }
   Place place() const { return placeOf(table_); }
@@ -31,6 +35,7 @@ class TableReader {
 
   template <class T>
   void integer(std::string_view key, T& out, int64_t min, int64_t max, const char* unit = "") {
+    tell({.kind = ConfigKey::integer, .min = min, .max = max}, key);
     const toml::node* node = find(key);
     if (node == nullptr) return;
     const auto* value = node->as_integer();
@@ -45,24 +50,32 @@ class TableReader {
   void milliseconds(std::string_view key, int64_t& out, int64_t min = 1) {
     integer(key, out, min, max_timeout_ms, " of milliseconds");
   }
-  void boolean(std::string_view key, bool& out) {
+  // True where the key was there.
+  bool boolean(std::string_view key, bool& out) {
+    tell({.kind = ConfigKey::boolean}, key);
     const toml::node* node = find(key);
-    if (node == nullptr) return;
+    if (node == nullptr) return false;
     const auto* value = node->as_boolean();
-    if (value == nullptr)
-      return refuse(placeOf(*node), fmt::format("{}: expected true or false, found {}", key, kindOf(*node)));
+    if (value == nullptr) {
+      refuse(placeOf(*node), fmt::format("{}: expected true or false, found {}", key, kindOf(*node)));
+      return false;
+    }
     out = value->get();
+    return true;
   }
   void text(std::string_view key, Text& out) {
+    tell({.kind = ConfigKey::text}, key);
     if (const toml::node* node = find(key)) textOf(key, *node, out);
   }
   // A file's name, relative to the folder of the configuration; "-" is no file's.
   void path(std::string_view key, Text& out) {
+    tell({.kind = ConfigKey::path}, key);
     const toml::node* node = find(key);
     if (node == nullptr || !textOf(key, *node, out) || out.value.starts_with('/') || out.value == "-") return;
     if (const size_t slash = file_.rfind('/'); slash != file_.npos) out.value.insert(0, file_, 0, slash + 1);
   }
   void texts(std::string_view key, std::vector<Text>& out) {
+    tell({.kind = ConfigKey::texts}, key);
     const toml::node* node = find(key);
     if (node == nullptr) return;
     const auto* array = node->as_array();
@@ -76,6 +89,9 @@ class TableReader {
   // One of a few words.
   template <class T>
   void choice(std::string_view key, T& out, std::initializer_list<std::pair<std::string_view, T>> words) {
+    ConfigKey told{.kind = ConfigKey::choice};
+    for (const auto& [word, value] : words) told.words.emplace_back(word);
+    tell(std::move(told), key);
     Text text;
     const toml::node* node = find(key);
     if (node == nullptr || !textOf(key, *node, text)) return;
@@ -91,15 +107,17 @@ class TableReader {
   }
   template <class Read>
   void section(std::string_view key, Read read) {
+    tell({.kind = ConfigKey::one_section}, key);
     const toml::node* node = find(key);
     if (node == nullptr) return;
     const auto* table = node->as_table();
     if (table == nullptr)
       return refuse(placeOf(*node), fmt::format("{}: expected a section [{}], found {}", key, key, kindOf(*node)));
-    readTable(*table, read);
+    readTable(key, *table, read);
   }
   template <class Read>
   void sections(std::string_view key, Read read) {
+    tell({.kind = ConfigKey::many_sections}, key);
     const toml::node* node = find(key);
     if (node == nullptr) return;
     const auto* array = node->as_array();
@@ -109,7 +127,14 @@ class TableReader {
                     fmt::format("{}: expected sections [[{}]], found {}", key, key,
                                 node->is_table() ? fmt::format("[{}]", key) : std::string(kindOf(*node))));
     }
-    for (const toml::node& element : *array) readTable(*element.as_table(), read);
+    for (const toml::node& element : *array) readTable(key, *element.as_table(), read);
+  }
+
+  // Where each key is that is there and was asked for.
+  void tellPlaces(std::map<std::string, Place, std::less<>>& out) const {
+    for (const std::string_view key : known_) {
+      if (const toml::node* node = table_.get(key)) out.emplace(key, placeOf(*node));
+    }
   }
 
   // Reports every key that nobody asked for.
@@ -125,10 +150,16 @@ class TableReader {
 
  private:
   template <class Read>
-  void readTable(const toml::table& table, Read& read) {
-    TableReader reader(table, file_, errors_);
+  void readTable(std::string_view key, const toml::table& table, Read& read) {
+    TableReader reader(table, file_, errors_, keys_, std::string(key));
     read(reader);
     reader.finish();
+  }
+  void tell(ConfigKey key, std::string_view name) {
+    if (keys_ == nullptr) return;
+    key.section = section_;
+    key.name = name;
+    keys_->push_back(std::move(key));
   }
   bool textOf(std::string_view key, const toml::node& node, Text& out) {
     const auto* value = node.as_string();
@@ -165,18 +196,33 @@ class TableReader {
   const toml::table& table_;
   const std::string& file_;
   std::vector<ConfigError>& errors_;
+  std::vector<ConfigKey>* keys_;
+  std::string section_;
   std::vector<std::string_view> known_;
 };
 
 void readServer(TableReader& in, Config& out) {
   in.integer("workers", out.workers, 1, 256);
+  Text memory;
+  in.text("memory", memory);
+  if (!memory.empty()) {
+    out.memory_place = memory.place;
+    if (const std::string wrong = parseMemory(memory.value, out.memory_bytes); !wrong.empty())
+      in.refuse(memory.place, fmt::format("memory: {}", wrong));
+  }
   in.choice<IoKind>("io", out.io, {{"auto", IoKind::automatic}, {"uring", IoKind::uring}, {"epoll", IoKind::epoll}});
   in.boolean("prefault", out.prefault);
+  in.boolean("share_port", out.share_port);
+  bool answers = false;
+  in.choice<bool>("half_close", answers, {{"leave", false}, {"answer", true}});
+  // Without a byte of the response.
+  out.server_timeouts.half_close_ms = answers ? 10'000 : 0;
 }
 
 void readListen(TableReader& in, Config& out) {
   ListenConfig listen;
   in.text("address", listen.address);
+  in.boolean("only_v6", listen.only_v6);
   in.choice<ListenTls>("tls", listen.tls,
                        {{"off", ListenTls::off}, {"on", ListenTls::on}, {"auto", ListenTls::automatic}});
   in.path("cert", listen.cert);
@@ -188,6 +234,8 @@ void readListen(TableReader& in, Config& out) {
   }
   if (const std::string wrong = parseListenAddress(listen.address.value, listen.parsed); !wrong.empty()) {
     in.refuse(listen.address.place, fmt::format("address: {}", wrong));
+  } else if (listen.only_v6 && listen.parsed.ss_family != AF_INET6) {
+    in.refuse(in.placeOf(*in.find("only_v6")), fmt::format("only_v6: {} is no address of IPv6", listen.address.value));
   }
   out.listeners.push_back(std::move(listen));
 }
@@ -215,6 +263,15 @@ void readForwarding(TableReader& in, Config& out) {
   in.boolean("x_forwarded", out.forward.x_forwarded);
   in.boolean("forwarded", out.forward.forwarded);
   in.boolean("via", out.forward.via);
+  bool request_id = false;
+  if (in.boolean("request_id", request_id)) out.forward.request_id = request_id;
+  std::vector<Text> identity;
+  in.texts("identity_fields", identity);
+  for (const Text& text : identity) {
+    if (const std::string wrong = out.forward.identity.add(text.value); !wrong.empty()) {
+      in.refuse(text.place, fmt::format("identity_fields: {}", wrong));
+    }
+  }
   std::vector<Text> trusted;
   in.texts("trusted_proxies", trusted);
   for (const Text& text : trusted) {
@@ -255,70 +312,78 @@ void readTimeouts(TableReader& in, Config& out) {
   }
 }
 
+// Each bound by itself; whether they go together is asked when all are known (Limits::mistake).
 void readLimits(TableReader& in, Limits& out) {
   constexpr int64_t mib = 1 << 20;
-  constexpr int64_t max_window = std::numeric_limits<int32_t>::max();  // RFC 9113 §6.9.1
-  const auto powerOfTwo = [&](std::string_view key, uint32_t value) {
-    if ((value & (value - 1)) != 0)
-      in.refuse(in.placeOf(*in.find(key)), fmt::format("{}: {} is not a power of two", key, value));
-  };
-  in.integer("exchanges", out.exchanges, 1, 1 << 20);
-  in.integer("client_connections", out.client_connections, 1, 1 << 20);
-  in.integer("upstream_connections", out.upstream_connections, 1, 1 << 16);
-  in.integer("h2_connections_per_backend", out.h2_connections_per_backend, 1, 1 << 16);
-  in.integer("h1_connections_per_backend", out.h1_connections_per_backend, 1, 1 << 16);
-  in.integer("streams_per_upstream_connection", out.streams_per_upstream_connection, 1, 1 << 16);
-  in.integer("streams_per_client", out.streams_per_client, 1, 1 << 16);
+// A key has the name of its bound.
+#define PLAIT_LIMIT(name, min, max) in.integer(#name, out.name, min, max)
+  PLAIT_LIMIT(exchanges, 1, 1 << 20);
+  PLAIT_LIMIT(client_connections, 1, 1 << 20);
+  PLAIT_LIMIT(upstream_connections, 1, 1 << 16);
+  PLAIT_LIMIT(endpoints, 1, 1 << 16);
+  PLAIT_LIMIT(h2_connections_per_backend, 1, 1 << 16);
+  PLAIT_LIMIT(h1_connections_per_backend, 1, 1 << 16);
+  PLAIT_LIMIT(streams_per_upstream_connection, 1, 1 << 16);
+  PLAIT_LIMIT(streams_per_client, 1, 1 << 16);
   // Below 65,535 there is no smaller connection window in HTTP/2 (RFC 9113 §6.9.2).
-  in.integer("upstream_connection_window", out.upstream_connection_window, 65'535, max_window);
-  in.integer("upstream_stream_window", out.upstream_stream_window, 4096, mib);
-  in.integer("client_connection_window", out.client_connection_window, 65'535, max_window);
-  in.integer("client_stream_window", out.client_stream_window, 4096, mib);
-  in.integer("upload_pool_bytes", out.upload_pool_bytes, mib, 2047 * mib);
-  in.integer("burst_pool_bytes", out.burst_pool_bytes, 0, 2047 * mib);
-  in.integer("send_blocks", out.send_blocks, 64, 1 << 20);
-  in.integer("record_blocks", out.record_blocks, 16, 1 << 20);
-  in.integer("send_queue_bytes", out.send_queue_bytes, 64 << 10, 16 * mib);
-  in.integer("receive_buffers", out.receive_buffers, 16, 32'768);
-  powerOfTwo("receive_buffers", out.receive_buffers);
-  in.integer("medium_header_blocks", out.medium_header_blocks, 16, 1 << 20);
-  in.integer("large_header_blocks", out.large_header_blocks, 16, 1 << 16);
-  in.integer("tls_bytes_per_connection", out.tls_bytes_per_connection, 16 << 10, mib);
-  in.integer("coalesce_us", out.coalesce_us, 0, 10'000);
-  in.integer("access_ring_bytes", out.access_ring_bytes, 64 << 10, 1024 * mib);
-  powerOfTwo("access_ring_bytes", out.access_ring_bytes);
-  in.integer("upload_bytes_per_second", out.upload_bytes_per_second, 0, mib);
-  in.integer("download_bytes_per_second", out.download_bytes_per_second, 0, mib);
-  in.integer("reset_burst", out.reset_burst, 16, 1 << 20);
-  in.integer("resets_per_second", out.resets_per_second, 0, 1 << 20);
-  in.integer("idle_frame_burst", out.idle_frame_burst, 256, 1 << 30);
-  in.integer("idle_frames_per_second", out.idle_frames_per_second, 0, 1 << 30);
-  in.integer("replay_bytes_per_request", out.replay_bytes_per_request, 0, mib);
-  in.integer("replay_bytes", out.replay_bytes, 0, 2047 * mib);
-  in.integer("unprocessed_retries", out.unprocessed_retries, 0, 100);
-  in.integer("unknown_retry_percent", out.unknown_retry_percent, 0, 100);
-  in.integer("unknown_retry_burst", out.unknown_retry_burst, 0, 1 << 20);
+  PLAIT_LIMIT(upstream_connection_window, 65'535, Limits::largest_window);
+  PLAIT_LIMIT(upstream_stream_window, 4096, mib);
+  PLAIT_LIMIT(client_connection_window, 65'535, Limits::largest_window);
+  PLAIT_LIMIT(client_stream_window, 4096, mib);
+  PLAIT_LIMIT(upload_pool_bytes, mib, 2047 * mib);
+  PLAIT_LIMIT(burst_pool_bytes, 0, 2047 * mib);
+  PLAIT_LIMIT(send_blocks, 64, 1 << 20);
+  PLAIT_LIMIT(record_blocks, 16, 1 << 20);
+  PLAIT_LIMIT(send_queue_bytes, 64 << 10, 16 * mib);
+  PLAIT_LIMIT(receive_buffers, 16, Limits::most_receive_buffers);
+  // Heads lie in blocks of 64 KiB at the most, together with what is added to them.
+  PLAIT_LIMIT(header_bytes, 4 << 10, 56 << 10);
+  PLAIT_LIMIT(header_fields, 8, 1000);
+  PLAIT_LIMIT(target_bytes, 256, 32 << 10);
+  PLAIT_LIMIT(medium_header_blocks, 16, 1 << 20);
+  PLAIT_LIMIT(large_header_blocks, 16, 1 << 16);
+  PLAIT_LIMIT(tls_bytes_per_connection, 16 << 10, mib);
+  PLAIT_LIMIT(coalesce_us, 0, 10'000);
+  PLAIT_LIMIT(access_ring_bytes, 64 << 10, 1024 * mib);
+  PLAIT_LIMIT(upload_bytes_per_second, 0, mib);
+  PLAIT_LIMIT(download_bytes_per_second, 0, mib);
+  PLAIT_LIMIT(reset_burst, 16, 1 << 20);
+  PLAIT_LIMIT(resets_per_second, 0, 1 << 20);
+  PLAIT_LIMIT(idle_frame_burst, 256, 1 << 30);
+  PLAIT_LIMIT(idle_frames_per_second, 0, 1 << 30);
+  PLAIT_LIMIT(replay_bytes_per_request, 0, mib);
+  PLAIT_LIMIT(replay_bytes, 0, 2047 * mib);
+  PLAIT_LIMIT(unprocessed_retries, 0, 100);
+  PLAIT_LIMIT(unknown_retry_percent, 0, 100);
+  PLAIT_LIMIT(unknown_retry_burst, 0, 1 << 20);
+#undef PLAIT_LIMIT
 }
 
 }  // namespace
 
-std::vector<ConfigError> parseConfig(std::string_view text, const std::string& file, Config& out) {
+namespace {
+
+std::vector<ConfigError> parse(std::string_view text, const std::string& file, Config& out,
+                               std::vector<ConfigKey>* keys) {
   std::vector<ConfigError> errors;
   toml::table root;
   try {
     root = toml::parse(text, file);
   } catch (const toml::parse_error& error) {
-    errors.push_back(
-        {{file, error.source().begin.line, error.source().begin.column}, std::string(error.description())});
+    const auto& begin = error.source().begin;
+    errors.push_back(tomlMistake(text, {file, begin.line, begin.column}, error.description()));
     return errors;
   }
-  TableReader reader(root, file, errors);
+  TableReader reader(root, file, errors, keys);
   reader.section("server", [&](TableReader& in) { readServer(in, out); });
   reader.sections("listen", [&](TableReader& in) { readListen(in, out); });
   reader.sections("backend", [&](TableReader& in) { readBackend(in, out); });
   reader.section("forwarding", [&](TableReader& in) { readForwarding(in, out); });
   reader.section("timeouts", [&](TableReader& in) { readTimeouts(in, out); });
-  reader.section("limits", [&](TableReader& in) { readLimits(in, out.limits); });
+  reader.section("limits", [&](TableReader& in) {
+    readLimits(in, out.limits);
+    in.tellPlaces(out.limit_places);
+  });
   reader.section("access_log", [&](TableReader& in) {
     in.path("file", out.access_log.file);
     in.choice<LogFormat>("format", out.access_log.format,
@@ -335,6 +400,26 @@ std::vector<ConfigError> parseConfig(std::string_view text, const std::string& f
     return std::pair(a.place.line, a.place.column) < std::pair(b.place.line, b.place.column);
   });
   return errors;
+}
+
+}  // namespace
+
+std::vector<ConfigError> parseConfig(std::string_view text, const std::string& file, Config& out) {
+  return parse(text, file, out, nullptr);
+}
+
+std::vector<ConfigKey> configKeys() {
+  Config ignored;
+  std::vector<ConfigKey> sections;
+  (void)parse("", "", ignored, &sections);
+  // Each section is read once where it is there.
+  std::string text;
+  for (const ConfigKey& section : sections)
+    text += section.kind == ConfigKey::many_sections ? fmt::format("[[{}]]\n", section.name)
+                                                     : fmt::format("[{}]\n", section.name);
+  std::vector<ConfigKey> keys;
+  (void)parse(text, "", ignored, &keys);
+  return keys;
 }
 
 }  // namespace plait

@@ -1,10 +1,13 @@
-// What the operator asked for: plait.toml and the flags, read into one value. Nothing here touches a file, a name or a
-// socket: from text to a Config or a list of mistakes, each with its place. docs/configuration.md is the reference.
+// The configuration that the operator asked for: plait.toml and the flags, read into one value. Nothing here touches a
+// file, a name or a socket: from text to a Config or a list of mistakes, each with its place. docs/configuration.md is
+// the reference.
 //
 //   text ──parseConfig──▶ Config ──applyFlags──▶ Config ──completeConfig──▶ Config ──loadConfig (config_load.h)──▶
 //   workers
 #pragma once
 
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,6 +47,7 @@ enum class ListenTls : uint8_t { off, on, automatic };
 struct ListenConfig {
   Text address;
   sockaddr_storage parsed{};
+  bool only_v6 = false;
   ListenTls tls = ListenTls::off;
   Text cert;
   Text key;
@@ -71,10 +75,16 @@ struct AccessLogConfig {
 };
 
 struct Config {
-  uint32_t workers = 1;
+  uint32_t workers = 0;  // 0: one for each core that may be used
+  // What plait may have of the machine's memory, the kernel's part included; 0: what the control group allows, or half.
+  uint64_t memory_bytes = 0;
+  Place memory_place;
   IoKind io = IoKind::automatic;
   bool prefault = false;
+  bool share_port = false;
   Limits limits;
+  // The keys of [limits] that somebody has set, and where.
+  std::map<std::string, Place, std::less<>> limit_places;
   PoolTimeouts pool_timeouts;
   ServerTimeouts server_timeouts;
   int64_t response_head_ms = 60'000;
@@ -84,24 +94,41 @@ struct Config {
   AccessLogConfig access_log;
   Text admin;
   sockaddr_storage admin_address{};  // meaningful unless `admin` is empty
+  // What is probably not meant, and keeps nobody from starting.
+  std::vector<ConfigError> warnings;
 };
 
 // Adds to `out` what `text` says. `file` names the text in mistakes, and paths in it are relative to its folder. Every
 // mistake that can be found is in the answer, in the order of the text; of broken TOML the first alone.
 std::vector<ConfigError> parseConfig(std::string_view text, const std::string& file, Config& out);
 
-// What the flags say, as they were given. Strings and lists are empty, numbers negative, where a flag is absent.
+// One key that a configuration may hold, as the code reads it that knows it.
+struct ConfigKey {
+  enum Kind : uint8_t { integer, boolean, text, path, texts, choice, one_section, many_sections };
+  std::string section;  // empty for a section itself
+  std::string name;
+  Kind kind = text;
+  int64_t min = 0;  // of a number
+  int64_t max = 0;
+  std::vector<std::string> words;  // of a choice
+};
+// All of them.
+std::vector<ConfigKey> configKeys();
+
+// The flags, as they were given. Strings and lists are empty, numbers negative, where a flag is absent.
 struct Flags {
   std::vector<std::string> backends;
   std::vector<std::string> listen;
-  int port = -1;
+  std::string port;
   std::string tls_cert;
   std::string tls_key;
   std::string ca_file;
   std::string backend_cert;
   std::string backend_key;
   bool insecure = false;
+  bool share_port = false;
   int workers = -1;
+  std::string memory;
   std::string io;
   std::string access_log;
   std::string log_format;
@@ -113,9 +140,18 @@ struct Flags {
 // like hold for what has none of its own; the other flags override.
 std::vector<ConfigError> applyFlags(const Flags& flags, Config& config);
 
-// What only the whole can tell: that there is a backend and a listener, that TLS has its certificate. `needs_backends`
-// is false for the demo origin. `file` is for mistakes of omission; empty where there is no file.
+// Checks what only the whole can tell: that there is a backend and a listener, that TLS has its certificate, that the
+// limits go together.
+// `needs_backends` is false for the demo origin. `file` is for mistakes of omission; empty where there is no file.
 std::vector<ConfigError> completeConfig(Config& config, bool needs_backends, const std::string& file);
+
+// A part of completeConfig: addresses that two would have are mistakes; a backend that is named twice with the same
+// settings becomes one, with a warning.
+std::vector<ConfigError> settleConflicts(Config& config);
+// True for a key of [limits] that somebody has set.
+using IsSaid = std::function<bool(std::string_view key)>;
+// Makes the limits that nobody has set go with those that somebody has set.
+void followSaid(Limits& limits, const IsSaid& is_said);
 
 // -- the parts, each a pure function from text; the answer is empty on success, else a phrase for the operator
 
@@ -123,6 +159,10 @@ std::vector<ConfigError> completeConfig(Config& config, bool needs_backends, con
 std::string parseBackendUrl(std::string_view url, BackendConfig& out);
 // The backend's own authority, as a browser would write it: with the port unless it is the scheme's.
 std::string authorityOf(const BackendConfig& backend);
+// Which bound is wrong beside which other one, with both numbers, and why.
+std::string sentenceOf(const LimitsMistake& mistake);
+// How much memory: "256M", "2G"; 32 MiB at the least.
+std::string parseMemory(std::string_view text, uint64_t& out);
 // ADDRESS:PORT with a numeric address.
 std::string parseListenAddress(std::string_view text, sockaddr_storage& out);
 // The one of `known` that is so near that it was probably meant; empty where none is.

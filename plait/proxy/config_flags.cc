@@ -1,18 +1,29 @@
 // The flags on top of the file, and what only both together can tell.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "plait/http/field_rules.h"
 #include "plait/proxy/config.h"
 
 namespace plait {
 namespace {
 
-void addListener(std::string_view text, Place place, ListenTls tls, Config& config, std::vector<ConfigError>& errors) {
+// "tls:" and "auto:" before the address, or before the port alone, say that there is TLS; without them there is none.
+void addListener(const std::string& given, const char* flag, const char* host, Config& config,
+                 std::vector<ConfigError>& errors) {
   ListenConfig listen;
-  listen.address = {std::string(text), std::move(place)};
-  listen.tls = tls;
-  if (std::string wrong = parseListenAddress(text, listen.parsed); !wrong.empty()) {
-    errors.push_back({listen.address.place, std::move(wrong)});
+  std::string_view rest = given;
+  for (const auto& [prefix, tls] : {std::pair("tls:", ListenTls::on), std::pair("auto:", ListenTls::automatic)}) {
+    if (!rest.starts_with(prefix)) continue;
+    rest.remove_prefix(std::string_view(prefix).size());
+    listen.tls = tls;
+    break;
+  }
+  listen.address = {host + std::string(rest), {fmt::format("{} {}", flag, given)}};
+  if (std::string wrong = parseListenAddress(listen.address.value, listen.parsed); !wrong.empty()) {
+    const bool is_port = *host != '\0';
+    errors.push_back({listen.address.place, is_port ? "expected a port, as in 8080 or tls:8443" : std::move(wrong)});
   }
   config.listeners.push_back(std::move(listen));
 }
@@ -22,6 +33,28 @@ void setWhereEmpty(Text& text, const std::string& value, const char* flag) {
 }
 
 }  // namespace
+
+void followSaid(Limits& limits, const IsSaid& is_said) {
+  constexpr uint32_t most_send_blocks = 1 << 20;
+  if (!is_said("send_blocks")) {
+    while (limits.send_blocks < most_send_blocks && (limits.upstream_connections > limits.blocksLeftByClients() / 2 ||
+                                                     limits.client_connections > limits.clientsWithBlocks()))
+      limits.send_blocks += std::max(limits.send_blocks / 32, 16u);
+  }
+  if (!is_said("upstream_connections"))
+    limits.upstream_connections = std::min(limits.upstream_connections, std::max(limits.send_blocks / 16, 1u));
+  if (!is_said("client_connections"))
+    limits.client_connections = std::min(limits.client_connections, std::max(limits.clientsWithBlocks(), 1u));
+  if (!is_said("send_queue_bytes")) limits.send_queue_bytes = std::min(limits.send_queue_bytes, limits.largestQueue());
+  if (!is_said("upload_pool_bytes")) {
+    const uint64_t needed = std::min<uint64_t>(uint64_t{limits.client_stream_window} * 8, UINT32_MAX);
+    limits.upload_pool_bytes = std::max(limits.upload_pool_bytes, static_cast<uint32_t>(needed));
+  } else if (!is_said("client_stream_window")) {
+    limits.client_stream_window = std::min(limits.client_stream_window, limits.upload_pool_bytes / 8);
+  }
+  if (!is_said("replay_bytes_per_request"))
+    limits.replay_bytes_per_request = std::min(limits.replay_bytes_per_request, limits.client_stream_window);
+}
 
 std::string authorityOf(const BackendConfig& backend) {
   const bool is_v6 = backend.name.find(':') != std::string::npos;
@@ -33,7 +66,13 @@ std::string authorityOf(const BackendConfig& backend) {
 
 std::vector<ConfigError> applyFlags(const Flags& flags, Config& config) {
   std::vector<ConfigError> errors;
+  config.share_port = config.share_port || flags.share_port;
   if (flags.workers > 0) config.workers = static_cast<uint32_t>(flags.workers);
+  if (!flags.memory.empty()) {
+    config.memory_place = {"--memory " + flags.memory};
+    if (std::string wrong = parseMemory(flags.memory, config.memory_bytes); !wrong.empty())
+      errors.push_back({config.memory_place, std::move(wrong)});
+  }
   if (!flags.io.empty())
     config.io = flags.io == "uring" ? IoKind::uring : flags.io == "epoll" ? IoKind::epoll : IoKind::automatic;
   for (const std::string& url : flags.backends) {
@@ -53,26 +92,18 @@ std::vector<ConfigError> applyFlags(const Flags& flags, Config& config) {
     }
     backend.insecure = backend.insecure || flags.insecure;
   }
-  for (const std::string& text : flags.listen) {
-    const bool is_tls = text.starts_with("tls:");
-    const bool is_automatic = text.starts_with("auto:");
-    addListener(std::string_view(text).substr(is_tls         ? 4
-                                              : is_automatic ? 5
-                                                             : 0),
-                {"--listen " + text},
-                is_tls         ? ListenTls::on
-                : is_automatic ? ListenTls::automatic
-                               : ListenTls::off,
-                config, errors);
-  }
-  if (flags.port >= 0) {
-    addListener(fmt::format("0.0.0.0:{}", flags.port), {fmt::format("--port {}", flags.port)},
-                flags.tls_cert.empty() ? ListenTls::off : ListenTls::on, config, errors);
-  }
+  for (const std::string& text : flags.listen) addListener(text, "--listen", "", config, errors);
+  if (!flags.port.empty()) addListener(flags.port, "--port", "0.0.0.0:", config, errors);
+  bool is_cert_used = flags.tls_cert.empty();
   for (ListenConfig& listen : config.listeners) {
     if (listen.tls == ListenTls::off || !listen.cert.empty() || !listen.key.empty()) continue;
+    is_cert_used = true;
     setWhereEmpty(listen.cert, flags.tls_cert, "--tls-cert");
     setWhereEmpty(listen.key, flags.tls_key, "--tls-key");
+  }
+  if (!is_cert_used) {
+    errors.push_back(
+        {{"--tls-cert"}, "no listener uses it: one with TLS begins with tls: or auto:, as in -p tls:8443"});
   }
   if (flags.tls_cert.empty() != flags.tls_key.empty()) {
     const bool has_cert = !flags.tls_cert.empty();
@@ -110,6 +141,15 @@ std::vector<ConfigError> completeConfig(Config& config, bool needs_backends, con
   if (config.backends.empty() && needs_backends) {
     missing("--backend", "no backend: name at least one with -b, as in -b h2c://127.0.0.1:9001, or in [[backend]]");
   }
+  followSaid(config.limits, [&](std::string_view key) { return config.limit_places.contains(key); });
+  if (const auto mistake = config.limits.mistake()) {
+    Place place = file.empty() ? Place{"limits"} : Place{file, 1, 1};
+    for (const char* key : {mistake->by_key, mistake->key}) {
+      if (key == nullptr) continue;
+      if (const auto said = config.limit_places.find(key); said != config.limit_places.end()) place = said->second;
+    }
+    errors.push_back({place, sentenceOf(*mistake)});
+  }
   if (config.listeners.empty())
     missing("--listen", "nowhere to listen: use -p PORT, --listen ADDRESS:PORT or [[listen]]");
   for (const ListenConfig& listen : config.listeners) {
@@ -144,6 +184,12 @@ std::vector<ConfigError> completeConfig(Config& config, bool needs_backends, con
       errors.push_back(
           {backend.host.place, "host: expected \"client\", \"backend\", or a host name with or without a port"});
     }
+  }
+  for (ConfigError& error : settleConflicts(config)) errors.push_back(std::move(error));
+  if (config.backends.size() > config.limits.endpoints) {
+    errors.push_back({config.backends[config.limits.endpoints].url.place,
+                      fmt::format("there are {} backends, more than the {} that limits.endpoints allows",
+                                  config.backends.size(), config.limits.endpoints)});
   }
   return errors;
 }

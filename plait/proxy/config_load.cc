@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <map>
 #include <tuple>
+
+#include "plait/proxy/memory_fit.h"
 
 namespace plait {
 namespace {
@@ -19,8 +22,8 @@ Place placeOfFile(const std::string& sentence, std::initializer_list<const Text*
 // Makes each context once: listeners or backends that say the same share sessions and memory.
 class Contexts {
  public:
-  Contexts(std::vector<std::unique_ptr<TlsContext>>& owned, std::vector<ConfigError>& errors)
-      : owned_(owned), errors_(errors) {}
+  Contexts(LoadedConfig& out, std::vector<ConfigError>& errors)
+      : owned_(out.contexts), warnings_(out.warnings), errors_(errors) {}
 
   TlsContext* server(const ListenConfig& listen) {
     return make(
@@ -54,6 +57,7 @@ class Contexts {
     TlsContext*& kept = made_[key];
     if (context) {
       kept = context->get();
+      for (const std::string& one : kept->warnings()) warnings_.push_back({placeOfFile(one, files, otherwise), one});
       owned_.push_back(std::move(*context));
     } else {
       errors_.push_back({placeOfFile(context.error(), files, otherwise), context.error()});
@@ -62,6 +66,7 @@ class Contexts {
   }
 
   std::vector<std::unique_ptr<TlsContext>>& owned_;
+  std::vector<ConfigError>& warnings_;
   std::vector<ConfigError>& errors_;
   std::map<Key, TlsContext*> made_;
 };
@@ -69,9 +74,10 @@ class Contexts {
 }  // namespace
 
 std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, LoadedConfig& out,
-                                    std::optional<uint64_t> memory_limit) {
+                                    const MemoryThere& memory) {
   std::vector<ConfigError> errors;
-  Contexts contexts(out.contexts, errors);
+  Contexts contexts(out, errors);
+  out.warnings = config.warnings;
   WorkerOptions& options = out.options;
   options.io = config.io;
   options.limits = config.limits;
@@ -86,16 +92,20 @@ std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, Lo
     if (listen.tls != ListenTls::off && !listen.cert.empty() && !listen.key.empty())
       listener.tls = contexts.server(listen);
     listener.tls_by_first_byte = listen.tls == ListenTls::automatic;
+    listener.port = {.share = config.share_port, .only_v6 = listen.only_v6};
     options.listeners.push_back(listener);
   }
   for (const BackendConfig& backend : config.backends) {
     if (backend.name.empty() || backend.port == 0) continue;
+    BackendOptions made;
     ResolveAnswer answer;
     if (const int result = resolver.resolveNow(backend.name, backend.port, answer); result != 0) {
-      errors.push_back({backend.url.place,
-                        fmt::format("the name {} cannot be resolved: {}", backend.name, Resolver::describe(result))});
+      // Text that is no name will not become one.
+      std::vector<ConfigError>& found = result == -EINVAL ? errors : out.warnings;
+      found.push_back({backend.url.place,
+                       fmt::format("the name {} cannot be resolved: {}", backend.name, Resolver::describe(result))});
+      made.starts_down = true;
     }
-    BackendOptions made;
     made.name = backend.url.value;
     made.protocol = backend.protocol;
     made.host = backend.name;
@@ -107,13 +117,27 @@ std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, Lo
     options.backends.push_back(std::move(made));
     options.forward.authorities.push_back({backend.host.value, authorityOf(backend)});
   }
-  const uint64_t reserved = sumOf(memoryOf(options));
-  if (memory_limit && reserved * config.workers > *memory_limit) {
+  if (const Text& file = config.access_log.file; !file.empty()) {
+    if (std::string wrong = AccessLog::mistake(file.value); !wrong.empty())
+      errors.push_back({file.place, std::move(wrong)});
+  }
+  const auto is_said = [&](std::string_view key) { return config.limit_places.contains(key); };
+  const uint64_t allowed = config.memory_bytes != 0 ? config.memory_bytes : memory.limit.value_or(memory.machine / 2);
+  // The rest is for the kernel, whose buffers of sockets count as well.
+  const uint64_t reservable = allowed / 4 * 3;
+  if (const auto least = fitMemory(options, is_said, config.workers, reservable)) {
+    const char* const by = config.memory_bytes != 0 ? "that \"memory\" leaves"
+                           : memory.limit           ? "that three quarters of the control group's limit are"
+                                                    : "that three eighths of the machine's memory are";
     errors.push_back(
-        {{"memory"},
-         fmt::format("{} worker(s) reserve {} MiB each, more than the {} MiB that the control group allows: "
-                     "lower the numbers in [limits], see plait check --verbose",
-                     config.workers, reserved >> 20, *memory_limit >> 20)});
+        {config.memory_bytes != 0 ? config.memory_place : Place{"memory"},
+         fmt::format("{} worker(s) reserve {} MiB at the least, more than the {} MiB {}: lower the numbers in "
+                     "[limits] or workers, see plait check --verbose, or raise memory",
+                     config.workers, (*least >> 20) + 1, reservable >> 20, by)});
+  } else if (const auto mistake = options.limits.mistake()) {
+    const auto said = config.limit_places.find(mistake->key);
+    errors.push_back({said != config.limit_places.end() ? said->second : config.memory_place,
+                      fmt::format("{} (with {} MiB in all)", sentenceOf(*mistake), reservable >> 20)});
   }
   return errors;
 }

@@ -1,11 +1,13 @@
 #include "plait/proxy/control.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
 
 #include <chrono>
 #include <cstring>
 
 #include "plait/proxy/admin.h"
+#include "plait/proxy/worker_memory.h"
 
 namespace plait {
 namespace {
@@ -15,23 +17,7 @@ constexpr int64_t log_interval_ms = 20;
 // Without an access log there are only the backends' events, which are for people.
 constexpr int64_t event_interval_ms = 200;
 
-// Few and small: scrapers, not clients.
-Limits adminLimits() {
-  Limits limits;
-  limits.exchanges = 64;
-  limits.client_connections = 64;
-  limits.upstream_connections = 0;
-  limits.upload_pool_bytes = 1 << 20;
-  limits.burst_pool_bytes = 8 << 20;
-  limits.send_blocks = 256;
-  limits.record_blocks = 16;
-  limits.receive_buffers = 64;
-  limits.medium_header_blocks = 64;
-  limits.large_header_blocks = 64;
-  return limits;
-}
-
-// What is added to the monotonic clock to get nanoseconds since 1970. Asked each time, since the wall clock is
+// The nanoseconds to add to the monotonic clock for the time since 1970. Computed each time, since the wall clock is
 // corrected.
 int64_t wallOffsetNs(Io& io) {
   const auto wall = std::chrono::system_clock::now().time_since_epoch();
@@ -41,24 +27,50 @@ int64_t wallOffsetNs(Io& io) {
 struct LogPump {
   AccessLog* log;  // null: none is kept
   EventLog events;
+  LogSink& sink;
   std::vector<std::unique_ptr<Worker>>& workers;
   std::atomic<bool>& reopen;
+  std::atomic<uint64_t>& failed_reopenings;
+  uint64_t told_lines = 0;  // that could not be written, and were told
+  bool is_failing = false;
+  LogRate failure_rate{};
   bool is_done = false;
+
+  void say(LogLevel level, std::string text) const { sink.say({level, "access log " + log->path(), std::move(text)}); }
+
+  // A file that cannot be opened anew is no reason to lose what the old one still takes.
+  void openAnew() {
+    const std::string wrong = log->open();
+    if (wrong.empty()) return say(LogLevel::info, "opened anew");
+    failed_reopenings.fetch_add(1, std::memory_order_relaxed);
+    say(LogLevel::error, wrong + "; lines go on into the file that was open");
+  }
+
+  void tellFailures(TimeNs now_ns) {
+    uint32_t unsaid = 0;
+    if (log->failedLines() != told_lines && failure_rate.admit(now_ns, unsaid)) {
+      say(LogLevel::error, fmt::format("cannot be written: {}; {} line(s) are lost",
+                                       std::strerror(log->failedBecause()), log->failedLines() - told_lines));
+      told_lines = log->failedLines();
+    }
+    if (is_failing && !log->isFailing()) say(LogLevel::info, "written again");
+    is_failing = log->isFailing();
+  }
 
   void drain(Io& io) {
     for (size_t i = 0; i < workers.size(); ++i) {
       for (LogEvent event; workers[i]->events().pop(event);) {
-        const std::string sentence = events.sentenceOf(event, i);
-        if (!sentence.empty()) fmt::print(stderr, "plait: {}\n", sentence);
+        const LogLine line = events.lineOf(event, i);
+        if (!line.text.empty()) sink.say(line);
       }
     }
     if (log == nullptr) return;
-    // A file that cannot be opened anew is no reason to lose what the old one still takes.
-    if (reopen.exchange(false, std::memory_order_relaxed)) (void)log->open();
+    if (reopen.exchange(false, std::memory_order_relaxed)) openAnew();
     const int64_t offset_ns = wallOffsetNs(io);
     for (const auto& worker : workers) {
       if (AccessRing* ring = worker->accessRing()) log->drain(*ring, offset_ns);
     }
+    tellFailures(io.nowNs());
   }
 };
 
@@ -88,7 +100,14 @@ ControlThread::~ControlThread() {
 ControlStarted ControlThread::start() {
   std::promise<ControlStarted> promise;
   std::future<ControlStarted> started = promise.get_future();
-  thread_ = std::thread([this, promise = std::move(promise)]() mutable { run(promise); });
+  try {
+    thread_ = std::thread([this, promise = std::move(promise)]() mutable { run(promise); });
+  } catch (const std::system_error& failed) {
+    ControlStarted report;
+    report.failed = ControlStarted::Part::memory;
+    report.error = fmt::format("the control thread cannot be started: {}", failed.code().message());
+    return report;
+  }
   ControlStarted report = started.get();
   if (report.failed != ControlStarted::Part::none) thread_.join();
   return report;
@@ -100,6 +119,7 @@ void ControlThread::stop() {
 }
 
 void ControlThread::run(std::promise<ControlStarted>& started) {
+  ::pthread_setname_np(::pthread_self(), "plait-control");
   ControlStarted report;
   std::optional<AccessLog> log;
   if (!options_.access_log.empty()) {
@@ -112,12 +132,8 @@ void ControlThread::run(std::promise<ControlStarted>& started) {
     }
   }
   const Limits limits = adminLimits();
-  BufferPool buffers(limits.receive_buffers, limits.receive_buffer_size);
-  BlockSlab send_blocks(limits.send_block_size, limits.send_blocks);
-  BlockSlab record_blocks(limits.recordBlockSize(), limits.record_blocks);
-  BlockSlab stream_blocks(limits.stream_block_size, limits.streamBlocks());
-  http::HeaderSlab headers(limits.smallHeaderBlocks(), limits.medium_header_blocks, limits.large_header_blocks);
-  auto backend = makeBackend(options_.io, buffers, mailbox_, nullptr);
+  LoopMemory memory(limits);
+  auto backend = makeBackend(options_.io, memory.buffers, mailbox_, nullptr, nullptr, options_.descriptors);
   if (!backend) {
     report.failed = ControlStarted::Part::io;
     report.error =
@@ -125,13 +141,16 @@ void ControlThread::run(std::promise<ControlStarted>& started) {
     started.set_value(report);
     return;
   }
-  Io io(**backend, buffers, {.frame_count = limits.frames(), .ready_count = 4096});
-  AdminHandler handler(workers_, options_.backends, mailbox_, is_draining_, log ? &*log : nullptr, stream_blocks,
-                       headers);
+  Io io(**backend, memory.buffers, ioConfigFor(limits));
+  AdminHandler handler(workers_, options_.backends, mailbox_, is_draining_, log ? &*log : nullptr, failed_reopenings_,
+                       memory.stream_blocks, memory.headers);
   // A scraper that keeps its connection open does not hold up the end.
   const ServerTimeouts timeouts{.drain_ms = 100};
-  Server server(io, limits, timeouts, handler, send_blocks, record_blocks, stream_blocks, headers);
-  LogPump pump{log ? &*log : nullptr, EventLog(options_.backends, workers_.size()), workers_, reopen_log_};
+  Server server(io, limits, timeouts, handler, memory.send_blocks, memory.record_blocks, memory.stream_blocks,
+                memory.headers);
+  LogPump pump{log ? &*log : nullptr, EventLog(options_.backends, workers_.size()),
+               *options_.log,         workers_,
+               reopen_log_,           failed_reopenings_};
   Scope pumps;
   pumps.spawn(pumpLog(pump, io), io);
   Scope scope;
@@ -139,9 +158,9 @@ void ControlThread::run(std::promise<ControlStarted>& started) {
   io.turn(0);
   if (options_.admin) {
     report.admin = *options_.admin;
-    if (const int result = server.listen(report.admin, nullptr); result < 0) {
+    if (const int result = server.listen(report.admin, nullptr, false, options_.admin_port); result < 0) {
       report.failed = ControlStarted::Part::admin;
-      report.error = std::string("cannot listen: ") + std::strerror(-result);
+      report.error = cannotListen(result, options_.admin_port);
       mailbox_.post(stop_op_, 0);
     }
   }

@@ -1,6 +1,6 @@
 // The control thread: what may block or allocate, away from the workers. It serves the admin address, writes the access
-// log and says what happens to backends. The admin server is plait's own server on an Io of its own, with a handler
-// that knows three paths:
+// log and says what happens to backends, and to the log itself. The admin server is plait's own server on an Io of its
+// own, with a handler that knows three paths:
 //
 //   /metrics  the figures in the text format of Prometheus
 //   /healthz  200 as long as the process runs
@@ -15,20 +15,24 @@
 #include <thread>
 #include <vector>
 
+#include "plait/base/log.h"
 #include "plait/proxy/worker.h"
 
 namespace plait {
 
 struct ControlOptions {
+  LogSink* log = nullptr;  // must outlive the thread
   IoKind io = IoKind::automatic;
+  uint32_t descriptors = 0;  // as WorkerOptions
   std::optional<sockaddr_storage> admin;
+  PortUse admin_port;
   std::string access_log;  // a file, or "-"; empty: none
   LogFormat log_format = LogFormat::combined;
   std::vector<std::string> backends;  // names by index
 };
 
 struct ControlStarted {
-  enum class Part : uint8_t { none, io, admin, access_log };
+  enum class Part : uint8_t { none, memory, io, admin, access_log };
   Part failed = Part::none;  // with a sentence for the operator in `error`
   std::string error;
   sockaddr_storage admin{};  // as bound
@@ -45,7 +49,7 @@ class ControlThread {
   ControlStarted start();
   // From any thread: /ready answers 503 from now on.
   void setDraining() { is_draining_.store(true, std::memory_order_relaxed); }
-  // From any thread: opens the access log anew, soon.
+  // From any thread: opens the access log anew, soon, and says whether it could be.
   void reopenLog() { reopen_log_.store(true, std::memory_order_relaxed); }
   // Once the workers have ended: what is still in their rings is written, and the thread ends.
   void stop();
@@ -59,6 +63,7 @@ class ControlThread {
   Op stop_op_;
   std::atomic<bool> is_draining_{false};
   std::atomic<bool> reopen_log_{false};
+  std::atomic<uint64_t> failed_reopenings_{0};
   std::thread thread_;
 };
 

@@ -1,8 +1,11 @@
 // plait as an embedder sees it: pool and server on one runtime, through the public header alone.
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <string>
+#include <vector>
 
 #include "plait/plait.h"
 
@@ -45,12 +48,12 @@ struct Asked {
 };
 
 Task<void> ask(ConnectionPool& pool, std::string_view method, http::Pipe* body, Asked& asked, Io& io) {
-  auto lease = co_await pool.getOrCreate(0, io);
+  auto lease = co_await pool.getOrCreate(pool.endpoint(0), io);
   if (!lease) {
     asked.error = lease.error().reason;
     co_return;
   }
-  auto response = co_await (*lease)->request(method, "/echo", "embedder.test", body, io);
+  auto response = co_await lease->request(method, "/echo", "embedder.test", body, io);
   pool.release(*lease, response || !response.error().reachesConnection(), io);
   if (!response) {
     asked.error = response.error().reason;
@@ -87,6 +90,7 @@ struct EmbedTest : testing::TestWithParam<Way> {
     v4.sin_family = AF_INET;
     v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     EXPECT_EQ(server->listen(address, nullptr), 0);
+    listening = v4;
     BackendOptions backend;
     backend.protocol = GetParam().protocol;
     backend.host = "127.0.0.1";
@@ -101,6 +105,7 @@ struct EmbedTest : testing::TestWithParam<Way> {
     EXPECT_EQ(asked.status, 200);
     return asked;
   }
+  sockaddr_in listening{};
   EchoHandler handler;
   std::unique_ptr<Runtime> runtime;
   std::unique_ptr<Server> server;
@@ -112,6 +117,15 @@ INSTANTIATE_TEST_SUITE_P(Ways, EmbedTest,
                                          Way{IoKind::epoll, BackendProtocol::h1},
                                          Way{IoKind::uring, BackendProtocol::probe}),
                          [](const testing::TestParamInfo<Way>& info) { return "Way" + std::to_string(info.index); });
+
+TEST(Embed, LimitsThatDoNotGoTogetherAreAnErrorThatSaysWhy) {
+  RuntimeOptions options;
+  options.limits.send_blocks = 64;
+  const auto made = Runtime::make(options);
+  ASSERT_FALSE(made.has_value());
+  EXPECT_EQ(made.error().code, ErrorCode::invalid_argument);
+  EXPECT_EQ(std::string_view(made.error().reason), options.limits.mistake()->reason);
+}
 
 TEST_P(EmbedTest, ARequestIsOneLineAndItsAnswerIsReadWhole) {
   EXPECT_EQ(request("GET").text, "no body");
@@ -134,6 +148,64 @@ TEST_P(EmbedTest, ALargeBodyComesBackByteForByte) {
   ASSERT_TRUE(body.push(asBytes(sent), true));
   EXPECT_TRUE(request("POST", &body).text == sent);
   EXPECT_TRUE(body.isFinished());
+}
+
+struct Lines final : LogSink {
+  void say(const LogLine& line) override { said.push_back(line.subject + ": " + line.text); }
+  std::vector<std::string> said;
+};
+
+// Takes a lease, which is expected to fail, and closes the pool.
+Task<void> askInVain(ConnectionPool& pool, Io& io) {
+  const auto lease = co_await pool.getOrCreate(pool.endpoint(0), io);
+  EXPECT_FALSE(lease.has_value());
+  co_await pool.close(io);
+}
+
+Task<void> waitForLine(const Lines& lines, Io& io) {
+  const TimeNs until_ns = io.nowNs() + 10 * ns_per_s;
+  while (lines.said.empty() && io.nowNs() < until_ns) co_await sleepUntil(io.nowNs() + ns_per_ms, io);
+}
+
+int connectTo(const sockaddr_in& address) {
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  EXPECT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  return fd;
+}
+
+TEST_P(EmbedTest, WhatBackendsAndClientsDoIsToldToTheSinkAndNotToStandardError) {
+  testing::internal::CaptureStderr();
+  // A port that is bound, and at which nobody listens.
+  sockaddr_in nobody{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  const int bound = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ASSERT_EQ(::bind(bound, reinterpret_cast<sockaddr*>(&nobody), sizeof(nobody)), 0);
+  socklen_t size = sizeof(nobody);
+  ::getsockname(bound, reinterpret_cast<sockaddr*>(&nobody), &size);
+  BackendOptions backend;
+  backend.name = "api-1";
+  backend.protocol = GetParam().protocol;
+  backend.host = "127.0.0.1";
+  backend.port = ntohs(nobody.sin_port);
+  auto lone = runtime->makePool({backend});
+  Lines lines;
+  PoolLines pool_lines(lines, *lone);
+  runtime->run(askInVain(*lone, runtime->io()));
+  ASSERT_EQ(lines.said.size(), 1u);
+  EXPECT_TRUE(lines.said[0].starts_with("backend api-1: cannot be used: ")) << lines.said[0];
+  EXPECT_TRUE(lines.said[0].ends_with(" (Connection refused); it is tried again with growing pauses")) << lines.said[0];
+  ::close(bound);
+  lines.said.clear();
+  ServerLines server_lines(lines, *server);
+  const int client = connectTo(listening);
+  constexpr std::string_view twice = "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n";
+  ASSERT_EQ(::send(client, twice.data(), twice.size(), 0), static_cast<ssize_t>(twice.size()));
+  runtime->run(waitForLine(lines, runtime->io()));
+  ASSERT_EQ(lines.said.size(), 1u);
+  EXPECT_TRUE(lines.said[0].starts_with("client 127.0.0.1: ")) << lines.said[0];
+  EXPECT_NE(lines.said[0].find(" ended, malformed_message: "), std::string::npos) << lines.said[0];
+  ::close(client);
+  server->setObserver(nullptr);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
 }
 
 }  // namespace

@@ -7,30 +7,45 @@
 #include <utility>
 
 namespace plait {
+namespace {
 
-bool LogRate::admit(TimeNs now_ns, uint32_t& unsaid) {
-  const int64_t passed = (now_ns - refilled_ns_) / (interval_ms * ns_per_ms);
-  if (passed > 0) {
-    tokens_ = static_cast<uint32_t>(std::min<int64_t>(burst, tokens_ + passed));
-    refilled_ns_ += passed * interval_ms * ns_per_ms;
-  }
-  if (tokens_ == 0) {
-    unsaid_ += 1;
-    return false;
-  }
-  tokens_ -= 1;
-  unsaid = std::exchange(unsaid_, 0);
-  return true;
+void keepText(LogEvent& event, Bytes text) {
+  event.text_size = static_cast<uint16_t>(std::min<size_t>(text.size(), UINT16_MAX));
+  const Bytes begun = text.first(std::min(text.size(), LogEvent::most_text));
+  if (!begun.empty()) std::memcpy(event.text, begun.data(), begun.size());
 }
 
-void EventRing::onBackendFault(uint32_t backend_idx, const Error& error, TimeNs now_ns) {
-  LogEvent event{.kind = LogEvent::Kind::backend_fault, .backend_idx = backend_idx, .error = error};
+}  // namespace
+
+void EventRing::onEndpointFault(EndpointId endpoint, const Error& error, Bytes said, TimeNs now_ns) {
+  LogEvent event{.kind = LogEvent::Kind::endpoint_fault, .endpoint = endpoint, .error = error};
+  keepText(event, said);
   if (backend_rates_[static_cast<size_t>(faultOf(error))].admit(now_ns, event.unsaid)) push(event);
+}
+
+void EventRing::onEndpointGoaway(EndpointId endpoint, h2::H2Error code, Bytes text, TimeNs now_ns) {
+  LogEvent event{.kind = LogEvent::Kind::endpoint_goaway, .endpoint = endpoint, .code = code};
+  keepText(event, text);
+  if (goaway_rates_[h2::errorIndex(code)].admit(now_ns, event.unsaid)) push(event);
 }
 
 void EventRing::onClientFault(const ClientInfo& client, const Error& error, TimeNs now_ns) {
   LogEvent event{.kind = LogEvent::Kind::client_fault, .error = error, .client = client};
   if (client_rates_[static_cast<size_t>(faultOf(error))].admit(now_ns, event.unsaid)) push(event);
+}
+
+void EventRing::onRequestFailed(EndpointId endpoint, uint16_t status, const Error& cause, int64_t after_ns,
+                                std::string_view request_id, TimeNs now_ns) {
+  LogEvent event{.kind = LogEvent::Kind::request_failed,
+                 .status = status,
+                 .endpoint = endpoint,
+                 .error = cause,
+                 .after_ns = after_ns};
+  if (!request_rates_[static_cast<size_t>(cause.code)].admit(now_ns, event.unsaid)) return;
+  const std::string_view id = request_id.substr(0, LogEvent::most_text);
+  if (!id.empty()) std::memcpy(event.text, id.data(), id.size());
+  event.text_size = static_cast<uint16_t>(id.size());
+  push(event);
 }
 
 void EventRing::push(const LogEvent& event) {
@@ -48,33 +63,80 @@ bool EventRing::pop(LogEvent& event) {
   return true;
 }
 
-std::string EventLog::faultSentence(const LogEvent& event) const {
-  std::string who = event.kind == LogEvent::Kind::client_fault
-                        ? fmt::format("client {}", event.client.address())
-                        : fmt::format("backend {}", backends_[event.backend_idx]);
-  std::string line =
-      fmt::format("{}: {} ended, {}: {}", who, event.error.reachesConnection() ? "connection" : "request",
-                  faultName(faultOf(event.error)), event.error.reason);
-  if (event.unsaid != 0) line += fmt::format(" ({} more like it since the last line)", event.unsaid);
-  return line;
+std::string EventLog::backendOf(const LogEvent& event) const {
+  if (event.endpoint.index >= backends_.size()) return "backends";
+  return "backend " + backends_[event.endpoint.index];
 }
 
-std::string EventLog::sentenceOf(const LogEvent& event, size_t worker) {
-  if (event.kind == LogEvent::Kind::client_fault || event.kind == LogEvent::Kind::backend_fault)
-    return faultSentence(event);
-  const bool is_up = event.kind == LogEvent::Kind::backend_up;
-  std::vector<bool>& down = down_[event.backend_idx];
-  const bool was_down = std::ranges::find(down, true) != down.end();
-  down[worker] = !is_up;
-  const bool is_down = std::ranges::find(down, true) != down.end();
-  if (was_down == is_down) return {};
-  const std::string& name = backends_[event.backend_idx];
-  if (is_up) return fmt::format("backend {} is reached again", name);
-  std::string why = event.error.reason;
-  if (event.error.code == ErrorCode::connect_failed && event.error.detail != 0) {
-    why += fmt::format(" ({})", std::strerror(static_cast<int>(event.error.detail)));
+LogLine EventLog::faultLine(const LogEvent& event) const {
+  const std::string unsaid = unsaidText(event.unsaid);
+  if (event.kind == LogEvent::Kind::client_fault) {
+    return {LogLevel::warning, fmt::format("client {}", event.client.address()), faultText(event.error) + unsaid};
   }
-  return fmt::format("backend {} cannot be used: {}; it is tried again with growing pauses", name, why);
+  return {LogLevel::warning, backendOf(event),
+          endpointFaultText(event.error, event.begunText(), event.text_size) + unsaid};
+}
+
+LogLine EventLog::goawayLine(const LogEvent& event) const {
+  return {event.code == h2::H2Error::no_error ? LogLevel::info : LogLevel::warning, backendOf(event),
+          goawayText(event.code, event.begunText(), event.text_size) + unsaidText(event.unsaid)};
+}
+
+LogLine EventLog::requestLine(const LogEvent& event) const {
+  std::string text = event.status == 0 ? std::string("a request ended without a whole response")
+                                       : fmt::format("a request was answered with {}", event.status);
+  text += fmt::format(", {}: {}, after {} ms", errorCodeName(event.error.code), event.error.reason,
+                      event.after_ns / ns_per_ms);
+  if (event.text_size != 0) text += fmt::format(" (request {})", std::string_view(event.text, event.text_size));
+  return {LogLevel::error, backendOf(event), text + unsaidText(event.unsaid)};
+}
+
+LogLine EventLog::lineOf(const LogEvent& event, size_t worker) {
+  switch (event.kind) {
+    case LogEvent::Kind::endpoint_state:
+      return stateLine(event, worker);
+    case LogEvent::Kind::panic:
+      return panicLine(event, worker);
+    case LogEvent::Kind::client_fault:
+    case LogEvent::Kind::endpoint_fault:
+      return faultLine(event);
+    case LogEvent::Kind::endpoint_goaway:
+      return goawayLine(event);
+    case LogEvent::Kind::request_failed:
+      return requestLine(event);
+  }
+  return {};
+}
+
+LogLine EventLog::stateLine(const LogEvent& event, size_t worker) {
+  if (event.state == EndpointState::trial || event.state == EndpointState::leaving) return {};
+  std::vector<Out>& out = out_[event.endpoint.index];
+  const auto isOut = [&] { return std::ranges::any_of(out, [](Out one) { return one != Out::no; }); };
+  const bool was_out = isOut();
+  const bool is_ejected = event.state == EndpointState::ejected;
+  const Out before = std::exchange(out[worker], event.state == EndpointState::up ? Out::no
+                                                : is_ejected                     ? Out::ejected
+                                                                                 : Out::down);
+  if (!isOut()) {
+    if (!was_out) return {};
+    return {LogLevel::info, backendOf(event), before == Out::ejected ? "used again" : "reached again"};
+  }
+  // Other workers have said it; that one changes its reason is said as well.
+  if (out[worker] == Out::no || (was_out && before == out[worker])) return {};
+  if (was_out && std::ranges::count(out, out[worker]) > 1) return {};
+  return {is_ejected ? LogLevel::warning : LogLevel::error, backendOf(event),
+          endpointStateText(event.state, event.error)};
+}
+
+LogLine EventLog::panicLine(const LogEvent& event, size_t worker) {
+  const auto isPanic = [&] { return std::ranges::find(panics_, true) != panics_.end(); };
+  const bool was_panic = isPanic();
+  panics_[worker] = event.is_panic;
+  if (was_panic == isPanic()) return {};
+  if (!event.is_panic)
+    return {LogLevel::info, "backends", "those that are left out for their answers are not used any more"};
+  return {LogLevel::error, "backends",
+          "fewer than half are up: those that were left out for their answers are used again"};
 }
 
 }  // namespace plait

@@ -1,57 +1,57 @@
-// What an operator must hear: that a backend cannot be reached and why, and that it is back; and which client or
-// backend broke the protocol, floods, or stalls. Workers note it in a ring, the control thread says it on standard
-// error: a change of a backend's state once however many workers have noticed, a fault of a peer as often as LogRate
-// allows.
+// Events for the operator: a backend is left out and why, or is used again; a client or a backend broke the protocol,
+// floods, or stalls. Workers note them in a ring, the control thread says them on standard error: a change of a
+// backend's state once, however many workers have noticed it, and a peer's faults as often as LogRate allows.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "plait/base/log.h"
+#include "plait/client/lines.h"
 #include "plait/client/pool.h"
+#include "plait/cluster/cluster.h"
+#include "plait/proxy/handler.h"
 #include "plait/server/server.h"
 
 namespace plait {
 
 struct LogEvent {
-  enum class Kind : uint8_t { backend_down, backend_up, client_fault, backend_fault };
-  Kind kind = Kind::backend_up;
-  uint32_t backend_idx = 0;
+  enum class Kind : uint8_t { endpoint_state, panic, client_fault, endpoint_fault, endpoint_goaway, request_failed };
+  static constexpr size_t most_text = 160;
+  Kind kind = Kind::endpoint_state;
+  EndpointState state = EndpointState::up;
+  bool is_panic = false;
+  uint16_t status = 0;  // of a request that failed: of the answer
+  EndpointId endpoint;
   uint32_t unsaid = 0;  // faults of this kind since the last one that was said
   Error error;
-  ClientInfo client;  // of a client's fault
-};
-
-// A flood of faults must not become a flood of lines: of each kind a few are said at once, then one in a while. What is
-// not said is counted, and told with the next one.
-class LogRate {
- public:
-  static constexpr uint32_t burst = 5;
-  static constexpr int64_t interval_ms = 2000;
-
-  // True when this one is to be said; `unsaid` are those since the last one that was.
-  bool admit(TimeNs now_ns, uint32_t& unsaid);
-
- private:
-  uint32_t tokens_ = burst;
-  uint32_t unsaid_ = 0;
-  TimeNs refilled_ns_ = 0;
+  int64_t after_ns = 0;  // of a request that failed
+  ClientInfo client;     // of a client's fault
+  // Of a backend's GOAWAY: its code, and the beginning of its text. Of a request that failed the text is its id, and of
+  // a backend that does not speak HTTP/2 the beginning of what it said.
+  h2::H2Error code = h2::H2Error::no_error;
+  uint16_t text_size = 0;  // of the whole text, at most 65,535
+  char text[most_text] = {};
+  std::string_view begunText() const { return {text, std::min<size_t>(text_size, most_text)}; }
 };
 
 // One worker pushes, one other thread pops; neither waits. An event for which there is no room is lost: the next one of
 // that backend tells its state as well, and the counters of faults are exact.
-class EventRing final : public PoolObserver, public ServerObserver {
+class EventRing final : public PoolObserver, public ClusterObserver, public ServerObserver, public RequestObserver {
  public:
-  void onBackendDown(uint32_t backend_idx, const Error& error) override {
-    push({.kind = LogEvent::Kind::backend_down, .backend_idx = backend_idx, .error = error});
+  void onEndpointState(EndpointId endpoint, EndpointState state, const Error& cause) override {
+    push({.kind = LogEvent::Kind::endpoint_state, .state = state, .endpoint = endpoint, .error = cause});
   }
-  void onBackendUp(uint32_t backend_idx) override {
-    push({.kind = LogEvent::Kind::backend_up, .backend_idx = backend_idx});
-  }
-  void onBackendFault(uint32_t backend_idx, const Error& error, TimeNs now_ns) override;
+  void onEndpointFault(EndpointId endpoint, const Error& error, Bytes said, TimeNs now_ns) override;
+  void onEndpointGoaway(EndpointId endpoint, h2::H2Error code, Bytes text, TimeNs now_ns) override;
+  void onPanic(bool is_panic) override { push({.kind = LogEvent::Kind::panic, .is_panic = is_panic}); }
   void onClientFault(const ClientInfo& client, const Error& error, TimeNs now_ns) override;
+  void onRequestFailed(EndpointId endpoint, uint16_t status, const Error& cause, int64_t after_ns,
+                       std::string_view request_id, TimeNs now_ns) override;
   bool pop(LogEvent& event);
 
  private:
@@ -61,24 +61,36 @@ class EventRing final : public PoolObserver, public ServerObserver {
   LogEvent events_[capacity];
   std::array<LogRate, fault_count> client_rates_;
   std::array<LogRate, fault_count> backend_rates_;
+  std::array<LogRate, h2::error_code_count> goaway_rates_;
+  std::array<LogRate, error_code_count> request_rates_;
   std::atomic<uint32_t> pushed_{0};
   std::atomic<uint32_t> popped_{0};
 };
 
-// Turns the workers' events into sentences. For the control thread alone.
+// Turns the workers' events into lines. For the control thread alone.
 class EventLog {
  public:
   EventLog(std::vector<std::string> backends, size_t workers)
-      : backends_(std::move(backends)), down_(backends_.size(), std::vector<bool>(workers)) {}
+      : backends_(std::move(backends)),
+        out_(backends_.size(), std::vector<Out>(workers, Out::no)),
+        panics_(workers, false) {}
 
-  // The sentence to be said, empty when other workers have caused it to be said already.
-  std::string sentenceOf(const LogEvent& event, size_t worker);
+  // The line to be said; one without text when other workers have caused it to be said already.
+  LogLine lineOf(const LogEvent& event, size_t worker);
 
  private:
-  std::string faultSentence(const LogEvent& event) const;
+  // How a worker leaves a backend out. A trial changes nothing about that until it succeeds.
+  enum class Out : uint8_t { no, down, ejected };
+  std::string backendOf(const LogEvent& event) const;
+  LogLine faultLine(const LogEvent& event) const;
+  LogLine stateLine(const LogEvent& event, size_t worker);
+  LogLine panicLine(const LogEvent& event, size_t worker);
+  LogLine goawayLine(const LogEvent& event) const;
+  LogLine requestLine(const LogEvent& event) const;
 
   std::vector<std::string> backends_;
-  std::vector<std::vector<bool>> down_;  // by backend and worker
+  std::vector<std::vector<Out>> out_;  // by backend and worker
+  std::vector<bool> panics_;           // by worker
 };
 
 }  // namespace plait

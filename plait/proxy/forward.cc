@@ -6,30 +6,30 @@
 
 #include "plait/http/field_rules.h"
 #include "plait/http/forwarded.h"
+#include "plait/net/address.h"
 
 namespace plait {
 
 using http::FieldName;
 
-void chooseAuthority(std::string_view asked, const ForwardOptions& options, uint32_t backend_idx,
+void chooseAuthority(std::string_view asked, const ForwardOptions& options, EndpointId endpoint,
                      http::RequestHead& out) {
-  const BackendAuthority& backend = options.authorities[backend_idx];
+  const BackendAuthority& backend = options.authorities[endpoint.index];
   out.authority = !backend.fixed.empty() ? std::string_view(backend.fixed) : asked;
   if (out.authority.empty()) out.authority = backend.own;
 }
 
 namespace {
 
-// What Via calls us: the addresses of a proxy are nobody's business (RFC 9110 §7.6.3).
+// plait's name in Via. A pseudonym, so that no address of this machine is told (RFC 9110 §7.6.3).
 constexpr std::string_view pseudonym = "plait";
 
 bool hasMaxForwards(const http::RequestHead& head) {
   return head.method == "OPTIONS" || head.method == "TRACE";
 }
 
-// One less than `value`, written into `out`; more hops than nine digits can say are as many as they can. What is no
-// number, or 0, stays as it is.
-std::string_view lessened(std::string_view value, std::span<char, 16> out) {
+// `value` less one, written into `out`, and at most 999,999,999. A value that is 0, or no number, stays as it is.
+std::string_view decremented(std::string_view value, std::span<char, 16> out) {
   uint64_t hops = 0;
   for (const char c : value) {
     if (!http::isOfClass(c, http::class_digit)) return value;
@@ -42,13 +42,13 @@ std::string_view lessened(std::string_view value, std::span<char, 16> out) {
 
 }  // namespace
 
-bool isLastHop(const http::RequestHead& head) {
+bool hasUsedUpMaxForwards(const http::RequestHead& head) {
   if (!hasMaxForwards(head)) return false;
   const std::string_view hops = head.fields.value(FieldName::max_forwards);
   return !hops.empty() && hops.find_first_not_of('0') == std::string_view::npos;
 }
 
-bool goesRound(const http::RequestHead& head, uint32_t most_hops) {
+bool isForwardingLoop(const http::RequestHead& head, uint32_t most_hops) {
   uint32_t hops = 0;
   for (size_t i = head.fields.find(FieldName::via); i < head.fields.count();
        i = head.fields.find(FieldName::via, i + 1)) {
@@ -67,8 +67,8 @@ bool goesRound(const http::RequestHead& head, uint32_t most_hops) {
 
 namespace {
 
-// The fields that plait gives a request, until those of the client's that they replace have gone.
-class Additions {
+// The fields that plait adds to a request. They wait here until the client's fields that they replace are removed.
+class AddedFields {
  public:
   void add(FieldName id, std::string_view value, bool never_indexed = false) {
     if (value.empty()) return;
@@ -87,23 +87,53 @@ class Additions {
   }
 
  private:
-  http::Field fields_[6];
+  http::Field fields_[7];
   uint32_t count_ = 0;
   size_t bytes_ = 0;
 };
 
-}  // namespace
+// Text that is built has at most this size.
+constexpr size_t most_text = 4096;
 
-bool prepareRequest(Exchange& exchange, const ForwardOptions& options) {
-  // Most requests have none of these: no field of theirs has to go, and what is added builds on nothing.
-  constexpr http::FieldNameSet needing_care =
-      http::hop_by_hop_names |
-      http::FieldNameSet{FieldName::expect,           FieldName::x_forwarded_for, FieldName::x_forwarded_proto,
-                         FieldName::x_forwarded_host, FieldName::forwarded,       FieldName::via,
-                         FieldName::max_forwards};
+std::string_view viaOf(http::Version version) {
+  switch (version) {
+    case http::Version::http_1_0:
+      return "1.0 plait";
+    case http::Version::http_1_1:
+      return "1.1 plait";
+    default:
+      return "2.0 plait";
+  }
+}
+
+// The request has none of the fields that plait adds: their values are this hop's alone.
+bool addFieldsOfThisHop(Exchange& exchange, const ForwardOptions& options) {
   http::RequestHead& head = exchange.mutableRequest();
-  const bool needs_care = head.fields.containsAny(needing_care);
-  const http::FieldList fields = needs_care ? head.fields : http::FieldList();
+  const ClientInfo& client = exchange.client();
+  const std::string_view address = client.address().empty() ? std::string_view("unknown") : client.address();
+  const std::string_view host = head.authority.size() <= most_text ? head.authority : std::string_view();
+  const std::string_view via = viaOf(head.version);
+  // The bytes that an entry needs beside its value are the same for all names that have a number.
+  constexpr size_t added = 5;
+  const std::string_view id = exchange.hasRequestId() ? exchange.requestId() : std::string_view();
+  const size_t bytes = added * http::FieldList::bytesFor({}, {}, FieldName::via) + address.size() +
+                       client.scheme().size() + host.size() + via.size() + id.size();
+  if (!exchange.makeRoom(bytes)) return false;
+  http::FieldList& fields = head.fields;
+  const auto add = [&fields](FieldName id, std::string_view value) {
+    return value.empty() || fields.add(http::nameOf(id), value, id);
+  };
+  if (options.x_forwarded &&
+      !(add(FieldName::x_forwarded_for, address) && add(FieldName::x_forwarded_proto, client.scheme()) &&
+        add(FieldName::x_forwarded_host, host)))
+    return false;
+  return add(FieldName::x_request_id, id) && (!options.via || add(FieldName::via, via));
+}
+
+// The request has fields that stay at this hop, or to whose values plait adds.
+bool replaceFields(Exchange& exchange, const ForwardOptions& options) {
+  http::RequestHead& head = exchange.mutableRequest();
+  const http::FieldList fields = head.fields;
   const http::ClientHop hop{exchange.client().address(), exchange.client().scheme(), head.authority,
                             options.trusted_proxies.contains(exchange.client().address())};
   http::ConnectionTokens tokens;
@@ -111,17 +141,17 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options) {
        i = fields.find(FieldName::connection, i + 1)) {
     if (!http::parseConnectionValue(fields[i].value, tokens)) return false;
   }
-  Additions additions;
-  uint8_t values[5][4096];
+  AddedFields additions;
+  uint8_t values[5][most_text];
   char hops[16];
   if (hasMaxForwards(head)) {
     const size_t i = fields.find(FieldName::max_forwards);
     if (i != fields.count() && !http::isHopByHop(fields[i], tokens)) {
-      additions.add(FieldName::max_forwards, lessened(fields[i].value, hops), fields[i].never_indexed);
+      additions.add(FieldName::max_forwards, decremented(fields[i].value, hops), fields[i].never_indexed);
     }
   }
-  // A value that has grown beyond all measure starts anew with what we know: without it the backend would take us for
-  // the client.
+  // A value that has grown too long starts anew with this hop: without any value the backend would take plait for the
+  // client.
   const auto addGrown = [&](FieldName id, auto build) {
     const std::string_view text = build(fields);
     additions.add(id, text.empty() ? build(http::FieldList()) : text);
@@ -141,50 +171,123 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options) {
       return http::buildVia(values[4], present, head.version, pseudonym);
     });
   }
+  const bool has_id = exchange.hasRequestId();
+  if (has_id) additions.add(FieldName::x_request_id, exchange.requestId());
   const auto staysHere = [&](const http::Field& field) {
     if (http::mayBeHopByHop(field.id, tokens) && http::isHopByHop(field, tokens)) return true;
     switch (field.id) {
       case FieldName::expect:  // answered at this hop
         return true;
-      // Those of a client that is no proxy of ours are claims of anybody, and go even where nothing takes their place.
+      case FieldName::via:
+        return options.via;
+      case FieldName::x_request_id:
+        if (has_id) return true;
+        break;
+      case FieldName::max_forwards:
+        return hasMaxForwards(head);
       case FieldName::x_forwarded_for:
       case FieldName::x_forwarded_proto:
       case FieldName::x_forwarded_host:
-        return options.x_forwarded || !hop.is_trusted;
+        if (options.x_forwarded) return true;
+        break;
       case FieldName::forwarded:
-        return options.forwarded || !hop.is_trusted;
-      case FieldName::via:
-        return options.via;
-      case FieldName::max_forwards:
-        return hasMaxForwards(head);
+        if (options.forwarded) return true;
+        break;
       default:
-        return false;
+        break;
     }
+    // From a client that is no trusted proxy these are mere claims: they go even where nothing takes their place.
+    return !hop.is_trusted && options.identity.claims(field);
   };
-  if (needs_care) head.fields.removeIf(staysHere);
-  head.scheme = exchange.client().scheme();
+  head.fields.removeIf(staysHere);
   return additions.addTo(exchange);
+}
+
+}  // namespace
+
+bool prepareRequest(Exchange& exchange, const ForwardOptions& options) {
+  static constexpr http::FieldNameSet needing_care =
+      http::hop_by_hop_names | IdentityFields::numbered |
+      http::FieldNameSet{FieldName::expect, FieldName::via, FieldName::max_forwards, FieldName::x_request_id};
+  http::RequestHead& head = exchange.mutableRequest();
+  head.scheme = exchange.client().scheme();
+  if (http::Pipe* body = exchange.requestBody()) body->setTrailerFilter(options.identity);
+  // Most requests have none of these.
+  const bool needs_care =
+      options.forwarded || options.identity.hasAdded() ||
+      head.fields.containsAny(needing_care, [&](const http::Field& field) { return options.identity.claims(field); });
+  return needs_care ? replaceFields(exchange, options) : addFieldsOfThisHop(exchange, options);
+}
+
+std::string_view realClientOf(const http::RequestHead& request, const ClientInfo& client,
+                              const ForwardOptions& options) {
+  if (options.trusted_proxies.empty() || !options.trusted_proxies.contains(client.address())) return {};
+  const http::FieldList& fields = request.fields;
+  std::string_view real;
+  for (size_t i = fields.find(FieldName::x_forwarded_for); i < fields.count();
+       i = fields.find(FieldName::x_forwarded_for, i + 1)) {
+    std::string_view list = fields[i].value;
+    std::string_view element;
+    while (http::nextListElement(list, element)) {
+      if (!options.trusted_proxies.contains(element)) real = element;
+    }
+  }
+  return unmapV4(real);
+}
+
+ClientKey clientKeyOf(const ClientInfo& client, std::string_view real_client) {
+  // Many clients come over one connection of a proxy: each address has a share of its own.
+  const uint64_t address = real_client.empty() ? 0 : TrustedProxies::numberOf(real_client);
+  return address == 0 ? client.key : ClientKey{address, address};
+}
+
+void adoptRequestId(Exchange& exchange, const ForwardOptions& options) {
+  if (exchange.hasRequestId()) return;
+  const http::FieldList& fields = exchange.request().fields;
+  const size_t i = fields.find(FieldName::x_request_id);
+  if (i == fields.count() || fields.find(FieldName::x_request_id, i + 1) != fields.count()) return;
+  const std::string_view id = fields[i].value;
+  if (http::RequestIds::isSane(id) && options.trusted_proxies.contains(exchange.client().address()))
+    exchange.setRequestId(id);
 }
 
 bool ForwardAwaiter::await_ready() {
   http::Pipe& pipe = response_.pipe();
-  const bool no_content =
-      exchange_.request().method == "HEAD" || response_.status() == 204 || response_.status() == 304;
+  const uint16_t status = response_.status();
+  is_failed_trial_ = request_.choice.is_trial && status >= 502 && status <= 504 && request_.canReplay() &&
+                     http::isIdempotent(request_.head.method);
+  if (is_failed_trial_) return true;
+  Exchange& exchange = request_.exchange;
+  const bool no_content = exchange.request().method == "HEAD" || status == 204 || status == 304;
   const bool is_empty = pipe.isEnded() && !pipe.isAborted() && pipe.bufferedBytes() == 0 && pipe.trailers() == nullptr;
   const bool ends = no_content || is_empty;
-  is_refused_ = !exchange_.sendHead(response_.head(), ends);
+  // A response that only stopped is forwarded as far as it goes, and is visibly broken off.
+  is_broken_ = pipe.isAborted() && pipe.error().isGibberish() && !no_content;
+  if (is_broken_) return true;
+  is_refused_ = !exchange.sendHead(response_.head(), ends);
   is_relayed_ = !is_refused_ && !ends;
+  if (ends) exchange.noteGrpcStatus(response_.head().fields);
   return is_relayed_ ? relay_.await_ready() : true;
 }
 
 Result<Outcome> ForwardAwaiter::await_resume() {
+  if (is_failed_trial_) {
+    return fail(streamError(ErrorCode::ejected, "the trial was answered with 502, 503 or 504"));
+  }
+  if (is_broken_) return fail(response_.pipe().error());
   if (is_refused_) {
     return fail(streamError(ErrorCode::cancelled, "the client is gone, or has no room for the response's head"));
   }
   if (is_relayed_) {
     if (Status relayed = relay_.await_resume(); !relayed) return fail(relayed.error());
   }
-  return Outcome{response_.status(), response_.backendIdx(), true};
+  const uint16_t status = response_.status();
+  if (!request_.is_compared) return Outcome{status, false};
+  static constexpr http::FieldNameSet grpc_status{FieldName::grpc_status};
+  const std::string_view grpc = response_.head().fields.containsAny(grpc_status)
+                                    ? response_.head().fields.value(FieldName::grpc_status)
+                                    : std::string_view();
+  return Outcome{status, status == 429 || status == 503 || grpc == "8" || grpc == "14"};
 }
 
 }  // namespace plait

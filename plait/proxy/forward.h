@@ -1,11 +1,14 @@
-// What changes on a message between client and backend.
+// The changes to a message between client and backend.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "plait/client/response.h"
 #include "plait/proxy/forward_trust.h"
+#include "plait/proxy/identity_fields.h"
+#include "plait/proxy/proxy_request.h"
 #include "plait/server/exchange.h"
 
 namespace plait {
@@ -20,53 +23,70 @@ struct ForwardOptions {
   bool x_forwarded = true;
   bool forwarded = false;
   bool via = true;
+  // Whether every request goes on with an x-request-id. Unset: where there is an access log, which has the same id.
+  std::optional<bool> request_id;
   TrustedProxies trusted_proxies;             // their forwarded fields are kept and added to
+  IdentityFields identity;                    // those of anybody else are dropped
   std::vector<BackendAuthority> authorities;  // one for each backend
 };
 
-// How a request ended, for the log and the counters.
+// A response that the client has whole, and its meaning for the endpoint's health.
 struct Outcome {
   uint16_t status = 0;
-  uint32_t backend_idx = 0;
-  bool is_complete = false;  // the client has the whole response
+  bool is_overloaded = false;  // 429 or 503, or gRPC's RESOURCE_EXHAUSTED or UNAVAILABLE in the head
 };
 
-// Makes of the client's request the one that goes to the backend: without hop-by-hop fields (RFC 9110 §7.6.1), with
-// what tells the backend who asks. Views of the head may move. False when memory has run out. The authority is that of
-// the backend, so chooseAuthority comes before each try.
+// Makes of the client's request the one that goes to the backend: without hop-by-hop fields (RFC 9110 §7.6.1), and with
+// fields that tell the backend who asks, and its id if it has one by now. Views of the head may move. False when memory
+// has run out. The authority is that of the backend, so chooseAuthority comes before each try.
 bool prepareRequest(Exchange& exchange, const ForwardOptions& options);
 
 // True for a TRACE or OPTIONS whose Max-Forwards is used up: it must not be forwarded (RFC 9110 §7.6.2).
-bool isLastHop(const http::RequestHead& head);
+bool hasUsedUpMaxForwards(const http::RequestHead& head);
 
 // True for a request that has come through plait `most_hops` times, as its Via says: it would come again without end
 // (RFC 9110 §7.6).
-bool goesRound(const http::RequestHead& head, uint32_t most_hops);
+bool isForwardingLoop(const http::RequestHead& head, uint32_t most_hops);
 
-// Gives `out` the authority for that backend, whose views are the options', or `asked`, which the client has named.
-void chooseAuthority(std::string_view asked, const ForwardOptions& options, uint32_t backend_idx,
+// Gives `out` the authority for that endpoint, whose views are the options', or `asked`, which the client has named.
+void chooseAuthority(std::string_view asked, const ForwardOptions& options, EndpointId endpoint,
                      http::RequestHead& out);
+
+// The client behind proxies that are trusted, as X-Forwarded-For names it: the rightmost address that is none of
+// theirs. Empty where the peer is not trusted, or names nobody. To be asked before prepareRequest.
+std::string_view realClientOf(const http::RequestHead& request, const ClientInfo& client,
+                              const ForwardOptions& options);
+
+// The client whose share of an endpoint's streams the request takes: the real one, or the peer where there is none.
+ClientKey clientKeyOf(const ClientInfo& client, std::string_view real_client);
+
+// Takes over the id that a trusted peer has given the request, if it is sane and the only one.
+void adoptRequestId(Exchange& exchange, const ForwardOptions& options);
 
 class ForwardAwaiter {
  public:
-  ForwardAwaiter(Exchange& exchange, Response& response)
-      : exchange_(exchange), response_(response), relay_(exchange, response.pipe()) {}
+  ForwardAwaiter(ProxyRequest& request, Response& response)
+      : request_(request), response_(response), relay_(request.exchange, response.pipe()) {}
   bool await_ready();
   void await_suspend(std::coroutine_handle<> handle) { relay_.await_suspend(handle); }
   Result<Outcome> await_resume();
 
  private:
-  Exchange& exchange_;
+  ProxyRequest& request_;
   Response& response_;
   Exchange::RelayAwaiter relay_;
+  bool is_failed_trial_ = false;
   bool is_refused_ = false;
   bool is_relayed_ = false;
+  bool is_broken_ = false;
 };
 
 // Sends head, body and trailers to the client; ends when the client's side has all of it, which often is at once. An
-// upstream that breaks off leaves a response that is visibly broken off.
-inline ForwardAwaiter forwardResponse(Exchange& exchange, Response& response) {
-  return ForwardAwaiter(exchange, response);
+// upstream that breaks off leaves a response that is visibly broken off. One whose body is known to be wrong already is
+// none: the error is returned, and nothing was sent. Nor is a trial's 502, 503 or 504 sent where the request can be
+// repeated elsewhere: then the error is `ejected`.
+inline ForwardAwaiter forwardResponse(ProxyRequest& request, Response& response) {
+  return ForwardAwaiter(request, response);
 }
 
 }  // namespace plait

@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cstring>
 
+#include "plait/base/client_key.h"
+
 namespace plait {
 
 bool TrustedProxies::parse(std::string_view text, Binary& out, bool& is_v4) {
@@ -57,6 +59,13 @@ bool TrustedProxies::contains(std::string_view text) const {
     if (bytes == 16 || ((address[bytes] ^ network.address[bytes]) & mask) == 0) return true;
   }
   return false;
+}
+
+uint64_t TrustedProxies::numberOf(std::string_view text) {
+  Binary address;
+  bool is_v4 = false;
+  if (!parse(text, address, is_v4)) return 0;
+  return ClientKey::ofBytes(address.data());
 }
 
 }  // namespace plait

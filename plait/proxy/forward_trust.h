@@ -1,5 +1,5 @@
-// Which clients are proxies of ours, whose forwarded fields are kept: networks in CIDR notation (RFC 4632, RFC 4291
-// §2.3).
+// TrustedProxies: the clients that are proxies of ours, whose forwarded fields are kept: networks in CIDR notation (RFC
+// 4632, RFC 4291 §2.3).
 #pragma once
 
 #include <array>
@@ -18,6 +18,8 @@ class TrustedProxies {
   // IPv4 address that it stands for. Allocates nothing.
   bool contains(std::string_view address) const;
   bool empty() const { return networks_.empty(); }
+  // The number by which clients are told apart (ClientKey::address); 0 where `address` is no address.
+  static uint64_t numberOf(std::string_view address);
 
  private:
   // IPv4 as mapped IPv6 (RFC 4291 §2.5.5.2), so that one comparison serves both families.

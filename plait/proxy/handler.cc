@@ -1,144 +1,132 @@
 #include "plait/proxy/handler.h"
 
-#include "plait/base/rare.h"
-#include "plait/io/sync.h"
+#include "plait/http/field_rules.h"
+#include "plait/proxy/attempt.h"
+#include "plait/proxy/failover.h"
+#include "plait/proxy/local_reply.h"
 
 namespace plait {
 
-// The heart of plait: one request to one backend. Stale connections, GOAWAY and refused streams are the pool's affair.
-Task<Result<Outcome>> proxyHttp2(ProxyRequest& request, ConnectionPool& pool, uint32_t backend_idx, Io& io) {
-  auto lease = co_await pool.getOrCreate(backend_idx, io, request.options.cancel);
-  if (!lease) co_return fail(lease.error());
-  auto response = co_await (*lease)->request(request.head, request.options, io);
-  pool.release(*lease, response || !response.error().reachesConnection(), io);
-  if (!response) co_return fail(response.error());
-  co_return co_await forwardResponse(request.exchange, *response);
-}
-
 namespace {
 
-bool mayTryAnotherBackend(const Error& error) {
-  return error.reach == Reach::backend;
-}
-
-uint16_t statusOf(const Error& error) {
-  switch (error.code) {
-    case ErrorCode::deadline_exceeded:
-    case ErrorCode::connect_timeout:
-      return 504;
-    case ErrorCode::pool_exhausted:
-    case ErrorCode::no_memory:
-    case ErrorCode::shutting_down:
-      return 503;
-    default:
-      return 502;
-  }
-}
-
-std::string_view textOf(uint16_t status) {
-  switch (status) {
-    case 503:
-      return "no backend has room for this request\n";
-    case 504:
-      return "the backend did not answer in time\n";
-    default:
-      return "the backend could not be reached or broke off\n";
-  }
+// The request's body is there, or will be soon: it is short enough to be kept for a repetition.
+bool isSmall(const Exchange& exchange, const Limits& limits) {
+  const http::Pipe* body = exchange.requestBody();
+  if (body == nullptr || exchange.request().content_length <= limits.replay_bytes_per_request) return true;
+  return body->isEnded() && body->totalBytes() <= limits.replay_bytes_per_request;
 }
 
 }  // namespace
 
 Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
   ProxyRequest request(exchange);
-  // Taken back before it was looked at: no backend hears of it.
-  if (exchange.cancelToken().isCancelled()) {
-    finish(request, io);
-    co_return;
-  }
-  if (exchange.request().method == "CONNECT") {
-    exchange.respondError(501, "this proxy takes no CONNECT\n");
-    request.is_complete = exchange.isHeadSent();
-    finish(request, io);
-    co_return;
-  }
-  // A request that may go no further is answered here (RFC 9110 §7.6.2).
-  if (isLastHop(exchange.request())) {
-    if (exchange.request().method == "OPTIONS") {
-      exchange.respond(200, "text/plain; charset=utf-8", {});
-    } else {
-      exchange.respondError(501, "this proxy answers no TRACE\n");
+  if (admit(request)) {
+    Failover failover(request, cluster_, options_, response_head_ms_, io);
+    while (!failover.isOver()) {
+      if (failover.choose()) {
+        failover.tried(noteTry(request, co_await attempt(request, cluster_.pool(), request.choice.endpoint, io)));
+      } else {
+        failover.waited(co_await failover.room());
+      }
     }
-    request.is_complete = exchange.isHeadSent();
-    finish(request, io);
-    co_return;
+    if (failover.outcome()) {
+      request.is_complete = true;
+    } else {
+      answerFailure(request, failover.outcome().error(), io);
+    }
+    if (request.body() != nullptr) {
+      request.body()->cancel(streamError(ErrorCode::cancelled, "the response is complete"));
+    }
   }
-  if (goesRound(exchange.request(), pool_.limits().hops_through_plait)) {
-    exchange.respondError(508, "this request comes round to this proxy again and again\n");
-    request.is_complete = exchange.isHeadSent();
-    finish(request, io);
-    co_return;
+  finish(request, io);
+}
+
+// A request that may go no further is answered here (RFC 9110 §7.6.2).
+bool ProxyHandler::mayGoFurther(ProxyRequest& request) {
+  if (hasUsedUpMaxForwards(request.head)) {
+    if (request.head.method != "OPTIONS") {
+      replyWith(request, 501, streamError(ErrorCode::not_served, "this proxy answers no TRACE"), options_);
+      return false;
+    }
+    replyWith(request, 200, {}, options_);
+    return false;
+  }
+  if (isForwardingLoop(request.head, cluster_.pool().limits().hops_through_plait)) {
+    replyWith(request, 508,
+              streamError(ErrorCode::forwarding_loop, "this request comes round to this proxy again and again"),
+              options_);
+    return false;
+  }
+  return true;
+}
+
+bool ProxyHandler::admit(ProxyRequest& request) {
+  Exchange& exchange = request.exchange;
+  const ConnectionPool& pool = cluster_.pool();
+  // The client cancelled before anything was done: nothing is sent to a backend.
+  if (exchange.cancelToken().isCancelled()) return false;
+  if (request.head.method == "CONNECT") {
+    replyWith(request, 501, streamError(ErrorCode::not_served, "this proxy takes no CONNECT"), options_);
+    return false;
+  }
+  static constexpr http::FieldNameSet counting_hops{http::FieldName::max_forwards, http::FieldName::via};
+  if (request.head.fields.containsAny(counting_hops) && !mayGoFurther(request)) return false;
+  if (!options_.trusted_proxies.empty())
+    request.real_client = realClientOf(exchange.request(), exchange.client(), options_);
+  request.wish.claim.client = clientKeyOf(exchange.client(), request.real_client);
+  if (has_ids_) {
+    adoptRequestId(exchange, options_);
+    (void)exchange.requestId();
   }
   if (!prepareRequest(exchange, options_)) {
-    exchange.respondError(503, textOf(503));
-    request.is_complete = exchange.isHeadSent();
-    finish(request, io);
-    co_return;
+    replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the request's fields"), options_);
+    return false;
   }
+  request.wish.is_tunnel = !request.head.protocol.empty();
+  request.is_compared = !cluster_.isAlone();
+  request.wish.suits_trial =
+      request.is_compared && exchange.requestBody() == nullptr && http::isIdempotent(request.head.method);
+  request.wish.claim.is_small = isSmall(exchange, pool.limits());
+  request.lease.claim = request.options.claim = request.wish.claim;
+  request.lease.cancel = &exchange.cancelToken();
+  request.lease.waits = false;
   request.options.wanted_with_head = exchange.hotMemory();
-  request.options.deadline_ns = io.nowNs() + response_head_ms_ * ns_per_ms;
   request.options.cancel = &exchange.cancelToken();
   request.options.interim = &request;
   request.options.body = exchange.requestBody();
-  request.options.retries = &request.retries;
-  request.options.retry_class = &request.retry_class;
-  request.options.unknown_retried = &request.unknown_retried;
-  request.options.head_timeout_ms = response_head_ms_;
-  // What goes through a tunnel begins after its request has been answered: there is nothing to repeat.
-  if (request.options.body != nullptr && request.head.protocol.empty()) {
-    request.options.body->enableReplay(pool_.replayBudget(), pool_.limits().replay_bytes_per_request);
+  request.options.attempts = &request.attempts;
+  // A tunnel's bytes begin after its request has been answered: there is nothing to repeat.
+  if (request.body() != nullptr && !request.wish.is_tunnel) {
+    request.body()->enableReplay(cluster_.pool().replayBudget(), pool.limits().replay_bytes_per_request);
   }
-  const TimeNs give_up_ns = io.nowNs() + pool_.timeouts().queue_ms * ns_per_ms;
-  Result<Outcome> outcome = fail(backendError(ErrorCode::connect_failed, "no backend was tried"));
-  // Round robin over the backends that answer; one that cannot be reached passes the request to the next. When none
-  // can, the request waits for the first that may be tried again.
-  while (true) {
-    TimeNs retry_at_ns = never_ns;
-    for (uint32_t i = 0; i < pool_.backendCount(); ++i) {
-      const uint32_t backend_idx = next_++ % pool_.backendCount();
-      if (pool_.retryAt(backend_idx) > io.nowNs() && pool_.readyConnections(backend_idx) == 0) {
-        retry_at_ns = std::min(retry_at_ns, pool_.retryAt(backend_idx));
-        continue;
-      }
-      request.backend_idx = backend_idx;
-      chooseAuthority(request.asked_authority, options_, backend_idx, request.head);
-      outcome = co_await proxyHttp2(request, pool_, backend_idx, io);
-      // Whoever has waited in a full backend's line has waited long enough.
-      if (outcome || !mayTryAnotherBackend(outcome.error()) || outcome.error().code == ErrorCode::pool_exhausted) break;
-      retry_at_ns = std::min(retry_at_ns, pool_.retryAt(backend_idx));
-      if (request.options.body != nullptr) {
-        if (!request.options.body->canReplay()) break;
-        PLAIT_RARE("a body goes to another backend");
-        request.options.body->rewind();
-      }
-    }
-    if (outcome || !mayTryAnotherBackend(outcome.error()) || outcome.error().code == ErrorCode::pool_exhausted) break;
-    if (exchange.cancelToken().isCancelled()) break;
-    if (request.options.body != nullptr && !request.options.body->canReplay()) break;
-    if (retry_at_ns == never_ns || retry_at_ns >= give_up_ns) break;
-    PLAIT_RARE("a request waits for a backend that is down");
-    co_await sleepUntil(std::max(retry_at_ns, io.nowNs() + ns_per_ms), io);
+  return true;
+}
+
+EndpointCounters& ProxyHandler::countersOf(EndpointId endpoint) {
+  return endpoint.index < endpoints_.size() ? endpoints_[endpoint.index] : counters_.nowhere;
+}
+
+const Result<Outcome>& ProxyHandler::noteTry(const ProxyRequest& request, const Result<Outcome>& outcome) {
+  if (outcome) return outcome;
+  // A client that leaves says nothing about the endpoint, and that it had no room was no try.
+  const ErrorCode code = outcome.error().code;
+  if (!request.exchange.cancelToken().isCancelled() && code != ErrorCode::pool_exhausted)
+    countersOf(request.choice.endpoint).failures[static_cast<size_t>(code)] += 1;
+  return outcome;
+}
+
+void ProxyHandler::answerFailure(ProxyRequest& request, const Error& error, Io& io) {
+  Exchange& exchange = request.exchange;
+  if (exchange.cancelToken().isCancelled()) {
+    request.cause = exchange.cancelToken().error();
+    return;
   }
-  if (!outcome && !exchange.cancelToken().isCancelled()) {
-    const uint16_t status = statusOf(outcome.error());
-    const bool is_broken_off = exchange.isHeadSent();
-    exchange.respondError(status, textOf(status));
-    request.is_complete = !is_broken_off && exchange.isHeadSent();
-  }
-  if (request.options.body != nullptr) {
-    request.options.body->cancel(streamError(ErrorCode::cancelled, "the response is complete"));
-  }
-  if (outcome) request.is_complete = outcome->is_complete;
-  finish(request, io);
+  request.cause = error;
+  replyToFailure(request, error, options_, cluster_.pool());
+  if (observer_ == nullptr) return;
+  const std::string_view id = exchange.hasRequestId() ? exchange.requestId() : std::string_view();
+  observer_->onRequestFailed(request.choice.endpoint, exchange.isOwnAnswer() ? statusOf(error) : 0, error,
+                             request.cause_after_ns, id, io.nowNs());
 }
 
 void ProxyHandler::finish(ProxyRequest& request, Io& io) {
@@ -149,19 +137,31 @@ void ProxyHandler::finish(ProxyRequest& request, Io& io) {
   if (!request.is_complete) counters_.responses_incomplete += 1;
   if (http::Pipe* body = exchange.requestBody()) counters_.body_bytes_in += body->totalBytes();
   counters_.body_bytes_out += exchange.responseBytes();
-  counters_.duration.add(io.nowNs() - exchange.startedNs());
+  if (const auto grpc = exchange.grpcStatus()) {
+    (exchange.isOwnAnswer() ? counters_.grpc_own : counters_.grpc_from_backends)[*grpc] += 1;
+  }
+  EndpointCounters& endpoint = countersOf(request.choice.endpoint);
+  endpoint.duration.add(io.nowNs() - exchange.startedNs());
+  endpoint.responses[!exchange.isOwnAnswer() && status < 600 ? status / 100 : 0] += 1;
+  // A client that left, or was given up, before anything was done.
+  if (!request.is_complete && request.cause.code == ErrorCode::none) request.cause = exchange.cancelToken().error();
   if (log_ != nullptr) {
     AccessRecord record;
     record.started_ns = exchange.startedNs();
     record.ended_ns = io.nowNs();
     record.bytes = exchange.responseBytes();
-    record.backend_idx = request.backend_idx;
+    record.endpoint = request.choice.endpoint;
     record.status = status;
     record.version = head.version;
-    record.retries = request.retries;
-    record.retry_class = request.retry_class;
+    record.retries = request.attempts.retries;
+    record.retry_class = request.attempts.last;
     record.is_complete = request.is_complete;
+    record.grpc_status = exchange.grpcStatus();
+    record.cause = request.cause;
+    record.cause_after_ns = request.cause_after_ns;
     record.client = exchange.client().address();
+    record.real_client = request.real_client;
+    record.request_id = exchange.hasRequestId() ? exchange.requestId() : std::string_view();
     record.method = head.method;
     record.authority = request.asked_authority;
     record.path = head.path;
@@ -172,14 +172,28 @@ void ProxyHandler::finish(ProxyRequest& request, Io& io) {
   exchange.end();
 }
 
+uint64_t ProxyHandler::addressOf(const http::RequestHead& request, const ClientInfo& client) const {
+  return clientKeyOf(client, realClientOf(request, client, options_)).address;
+}
+
+uint64_t ProxyHandler::addressOf(const ClientInfo& client) const {
+  const bool speaks_for_many = !options_.trusted_proxies.empty() && options_.trusted_proxies.contains(client.address());
+  return speaks_for_many ? 0 : client.key.address;
+}
+
 void ProxyHandler::onRejected(const Rejection& rejection) {
   counters_.responses[rejection.status / 100] += 1;
+  counters_.body_bytes_out += rejection.bytes;
   if (log_ == nullptr) return;
   AccessRecord record;
   record.started_ns = rejection.started_ns;
-  record.ended_ns = pool_.io().nowNs();
+  record.ended_ns = cluster_.pool().io().nowNs();
   record.status = rejection.status;
   record.version = rejection.request.version;
+  record.bytes = rejection.bytes;
+  record.is_complete = rejection.status != 0;
+  record.cause = rejection.error;
+  record.request_id = rejection.request_id;
   record.client = rejection.client.address();
   record.method = rejection.request.method;
   record.authority = rejection.request.authority;

@@ -1,55 +1,67 @@
-// Joins a client's exchange with the pool.
+// Joins a client's exchange with the backends: admit → serve by the cluster → finish.
 #pragma once
 
-#include "plait/client/pool.h"
+#include <span>
+
+#include "plait/cluster/cluster.h"
 #include "plait/proxy/access_log.h"
 #include "plait/proxy/forward.h"
 #include "plait/proxy/metrics.h"
+#include "plait/proxy/proxy_request.h"
 
 namespace plait {
 
-// One request on its way to a backend: what is sent, and where interim responses go.
-struct ProxyRequest final : InterimSink {
-  explicit ProxyRequest(Exchange& served)
-      : exchange(served), head(served.mutableRequest()), asked_authority(head.authority) {}
-  void onInterim(const http::ResponseHead& interim) override {
-    // 100 was answered at this hop; what else comes early (103) is the client's to see.
-    if (interim.status != 100) exchange.sendInterim(interim);
-  }
-  Exchange& exchange;
-  http::RequestHead& head;           // the exchange's, as it goes to the backend
-  std::string_view asked_authority;  // which the client has named; stays where it is (Exchange::makeRoom)
-  RequestOptions options;
-  uint32_t backend_idx = AccessRecord::no_backend;  // the last one that was tried
-  uint8_t retries = 0;
-  bool unknown_retried = false;
-  RetryClass retry_class = RetryClass::none;
-  bool is_complete = false;
-};
+// Hears of every request that failed and was not given up by its client.
+class RequestObserver {
+ public:
+  // `status`: of plait's own answer; 0 where a response broke off, or a client was told to repeat its request itself.
+  // `after_ns`: from the beginning of the last try to its failure.
+  virtual void onRequestFailed(EndpointId endpoint, uint16_t status, const Error& cause, int64_t after_ns,
+                               std::string_view request_id, TimeNs now_ns) = 0;
 
-// Errors: as getOrCreate, request and relay report them. The response's head was forwarded exactly if
-// exchange.isHeadSent().
-Task<Result<Outcome>> proxyHttp2(ProxyRequest& request, ConnectionPool& pool, uint32_t backend_idx, Io& io);
+ protected:
+  ~RequestObserver() = default;
+};
 
 class ProxyHandler final : public Handler {
  public:
-  // References must outlive the handler; `log` may be null.
-  ProxyHandler(ConnectionPool& pool, const ForwardOptions& options, int64_t response_head_ms, ProxyCounters& counters,
-               AccessRing* log)
-      : pool_(pool), options_(options), response_head_ms_(response_head_ms), counters_(counters), log_(log) {}
+  // References must outlive the handler; `log` may be null. `endpoints` are counters by the endpoint's index.
+  ProxyHandler(Cluster& cluster, const ForwardOptions& options, int64_t response_head_ms, ProxyCounters& counters,
+               std::span<EndpointCounters> endpoints, AccessRing* log)
+      : cluster_(cluster),
+        options_(options),
+        response_head_ms_(response_head_ms),
+        counters_(counters),
+        endpoints_(endpoints),
+        log_(log),
+        has_ids_(options.request_id.value_or(log != nullptr)) {}
+  // Null for none; must outlive the handler.
+  void setObserver(RequestObserver* observer) { observer_ = observer; }
   Task<void> handle(Exchange& exchange, Io& io) override;
   void onRejected(const Rejection& rejection) override;
+  uint64_t addressOf(const http::RequestHead& request, const ClientInfo& client) const override;
+  uint64_t addressOf(const ClientInfo& client) const override;
 
  private:
+  // False where the request goes no further: it has been answered, or nobody waits for an answer.
+  bool admit(ProxyRequest& request);
+  bool mayGoFurther(ProxyRequest& request);
+  EndpointCounters& countersOf(EndpointId endpoint);
+  // Counts a try that failed, and returns its outcome.
+  const Result<Outcome>& noteTry(const ProxyRequest& request, const Result<Outcome>& outcome);
+  // Tells the client, and the operator, that the request has failed for good.
+  void answerFailure(ProxyRequest& request, const Error& error, Io& io);
   // Counts, logs, and ends the exchange.
   void finish(ProxyRequest& request, Io& io);
 
-  ConnectionPool& pool_;
+  Cluster& cluster_;
   ForwardOptions options_;
   int64_t response_head_ms_;
   ProxyCounters& counters_;
+  std::span<EndpointCounters> endpoints_;
   AccessRing* log_;
-  uint32_t next_ = 0;
+  RequestObserver* observer_ = nullptr;
+  bool has_ids_;  // every request has one
 };
 
 }  // namespace plait

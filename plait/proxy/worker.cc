@@ -1,6 +1,11 @@
 #include "plait/proxy/worker.h"
 
+#include <fmt/format.h>
+#include <pthread.h>
+
+#include <cerrno>
 #include <cstring>
+#include <system_error>
 
 #include "plait/base/alloc_guard.h"
 #include "plait/net/tls_arena.h"
@@ -31,7 +36,16 @@ class BoundArena {
 
 }  // namespace
 
-Worker::Worker(ResolveService& resolver, const WorkerOptions& options) : resolver_(resolver), options_(options) {
+std::string cannotListen(int error, const PortUse& use) {
+  std::string text = std::string("cannot listen: ") + std::strerror(-error);
+  if (error == -EADDRINUSE && !use.share) {
+    text += "; if another plait of this user has it, share_port = true or --share-port listens beside it";
+  }
+  return text;
+}
+
+Worker::Worker(ResolveService& resolver, const WorkerOptions& options, uint32_t number)
+    : resolver_(resolver), options_(options), number_(number) {
   if (options.has_access_log) access_ring_.emplace(options.limits.access_ring_bytes);
   last_.backends.resize(options.backends.size());
 }
@@ -43,7 +57,15 @@ Worker::~Worker() {
 WorkerStarted Worker::start(const std::vector<ListenOptions>& listeners) {
   std::promise<WorkerStarted> promise;
   std::future<WorkerStarted> started = promise.get_future();
-  thread_ = std::thread([this, &listeners, promise = std::move(promise)]() mutable { run(listeners, promise); });
+  try {
+    thread_ = std::thread([this, &listeners, promise = std::move(promise)]() mutable { run(listeners, promise); });
+  } catch (const std::system_error& failed) {
+    has_ended_ = true;
+    is_over_ = true;
+    return {.error = fmt::format("a worker's thread cannot be started: {}", failed.code().message()),
+            .lacks_memory = true,
+            .addresses = {}};
+  }
   return started.get();
 }
 
@@ -56,9 +78,20 @@ void Worker::join() {
 }
 
 void Worker::run(const std::vector<ListenOptions>& listeners, std::promise<WorkerStarted>& started) {
+  ::pthread_setname_np(::pthread_self(), fmt::format("plait-w{}", number_).c_str());
   WorkerStarted report;
-  WorkerMemory memory(options_.limits);
-  auto backend = makeBackend(options_.io, memory.buffers, mailbox_, &resolver_, &report.io);
+  if (const uint64_t wanted = sumOf(memoryOf(options_)); !Reservation::isPossible(wanted)) {
+    report.error = fmt::format(
+        "the system does not give a worker the {} MiB that it reserves ({}): lower the numbers in [limits], see plait "
+        "check --verbose, or raise what is allowed (ulimit -v)",
+        wanted >> 20, std::strerror(errno));
+    report.lacks_memory = true;
+    has_ended_ = true;
+    started.set_value(report);
+    return;
+  }
+  LoopMemory memory(options_.limits);
+  auto backend = makeBackend(options_.io, memory.buffers, mailbox_, &resolver_, &report.io, options_.descriptors);
   if (!backend) {
     report.error =
         std::string(backend.error().reason) + " (" + std::strerror(static_cast<int>(backend.error().detail)) + ")";
@@ -70,30 +103,32 @@ void Worker::run(const std::vector<ListenOptions>& listeners, std::promise<Worke
   WorkerCore core(options_, memory, arena.get(), **backend, counters_, accessRing());
   core_ = &core;
   if (core.pool() != nullptr) core.pool()->setObserver(&events_);
+  if (core.cluster() != nullptr) core.cluster()->setObserver(&events_);
   core.server().setObserver(&events_);
+  if (core.proxy() != nullptr) core.proxy()->setObserver(&events_);
   Io& io = core.io();
   PLAIT_ASSERT(core.reservedBytes() + (access_ring_ ? access_ring_->reservedBytes() : 0) <= sumOf(memoryOf(options_)));
   if (options_.prefault) {
     core.prefault();
     if (access_ring_) access_ring_->prefault();
   }
-  // Whoever is told that the worker has started may stop it at once, so the wait for that begins first.
-  core.drainOn(stop_op_);
+  // A caller that is told that the worker has started may stop it at once, so the wait for that begins first.
+  core.drainOn(stop_op_, &drained_);
   snapshot_op_.owner = this;
   snapshot_op_.on_complete = [](void* self, const Completion&) {
     auto* worker = static_cast<Worker*>(self);
     // Armed again before the answer goes out, since the next question may follow at once.
     worker->core_->io().submit(worker->snapshot_op_);
-    worker->core_->tryBackends();
     worker->answerSnapshot();
   };
   io.submit(snapshot_op_);
   io.turn(0);
   for (const ListenOptions& listener : listeners) {
     sockaddr_storage address = listener.address;
-    if (const int result = core.server().listen(address, listener.tls, listener.tls_by_first_byte); result < 0) {
-      report.error = std::string("cannot listen: ") + std::strerror(-result);
-      // What was opened before is closed by the same path as at any other end.
+    const int result = core.server().listen(address, listener.tls, listener.tls_by_first_byte, listener.port);
+    if (result < 0) {
+      report.error = cannotListen(result, listener.port);
+      // Listeners that were opened before are closed by the same path as at any other end.
       stop();
       break;
     }
@@ -110,6 +145,7 @@ void Worker::run(const std::vector<ListenOptions>& listeners, std::promise<Worke
   }
   answerSnapshot();
   core_ = nullptr;
+  is_over_.store(true, std::memory_order_relaxed);
 }
 
 void Worker::requestSnapshot(WorkerSnapshot& out, Mailbox& reply_to, Op& reply) {

@@ -21,11 +21,16 @@ struct ListenOptions {
   sockaddr_storage address;
   TlsContext* tls = nullptr;  // must outlive the workers
   bool tls_by_first_byte = false;
+  PortUse port;
 };
+
+// Why a port cannot be had, in a sentence for the operator. `error` is -errno.
+std::string cannotListen(int error, const PortUse& use);
 
 struct WorkerOptions {
   IoKind io = IoKind::automatic;
   Limits limits;
+  uint32_t descriptors = 0;     // that the process may have; 0: as many as it is allowed
   bool prefault = false;        // touches all reserved memory before serving
   bool has_access_log = false;  // somebody drains accessRing()
   PoolTimeouts pool_timeouts;
@@ -36,9 +41,10 @@ struct WorkerOptions {
   std::vector<ListenOptions> listeners;
 };
 
-// What a started worker reports: the bound addresses, or a sentence for the operator.
+// The report of a worker that was started: the bound addresses, or a sentence for the operator.
 struct WorkerStarted {
   std::string error;
+  bool lacks_memory = false;  // and that is the error
   IoKind io = IoKind::epoll;
   std::vector<sockaddr_storage> addresses;
 };
@@ -47,8 +53,8 @@ class WorkerCore;
 
 class Worker {
  public:
-  // Both must outlive the worker.
-  Worker(ResolveService& resolver, const WorkerOptions& options);
+  // Both must outlive the worker. `number` is its place among the workers.
+  Worker(ResolveService& resolver, const WorkerOptions& options, uint32_t number);
   ~Worker();
 
   // Starts the thread and waits until it listens or has failed. `listeners` are those of the options, with the ports
@@ -57,9 +63,15 @@ class Worker {
   // From any thread, once: the worker drains and its thread ends.
   void stop();
   void join();
+  // From any thread: the requests that were under way when the worker began to drain; nothing before.
+  std::optional<uint64_t> drained() const {
+    const int64_t count = drained_.load(std::memory_order_relaxed);
+    return count < 0 ? std::nullopt : std::optional<uint64_t>(count);
+  }
+  // From any thread: nothing is left to be done, and join() returns soon.
+  bool hasEnded() const { return is_over_.load(std::memory_order_relaxed); }
 
-  // Tries the backends that could not be reached, so that a proxy without traffic finds out when they are back; then
-  // copies the worker's figures into `out`, on the worker's thread, or its last ones once it has ended; then posts
+  // Copies the worker's figures into `out`, on the worker's thread, or its last ones once it has ended; then posts
   // `reply` to `reply_to`. From one thread, and not before the reply to the last request. `out.backends` must have the
   // right size.
   void requestSnapshot(WorkerSnapshot& out, Mailbox& reply_to, Op& reply);
@@ -76,6 +88,9 @@ class Worker {
 
   ResolveService& resolver_;
   const WorkerOptions& options_;
+  const uint32_t number_;
+  std::atomic<int64_t> drained_{-1};
+  std::atomic<bool> is_over_{false};
   Mailbox mailbox_;
   Op stop_op_;
   std::optional<AccessRing> access_ring_;

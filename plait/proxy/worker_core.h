@@ -1,41 +1,25 @@
-// What a worker is without its thread: its Io over any backend, its memory, pool, handler and server, and the steps of
-// its life. The worker's thread runs it over the kernel, the simulation over a network of its own: the same code.
+// WorkerCore: a worker without its thread. It has its Io over any backend, its memory, pool, handler and server, and
+// the steps of its life. The worker's thread runs it over the kernel, the simulation over a network of its own: the
+// same code.
 #pragma once
 
+#include <atomic>
 #include <optional>
 
 #include "plait/client/pool.h"
 #include "plait/proxy/demo.h"
 #include "plait/proxy/handler.h"
 #include "plait/proxy/worker.h"
+#include "plait/runtime/loop_memory.h"
 
 namespace plait {
 
 class TlsArena;
 
-// The worker's blocks. The receive buffers among them are what an IoBackend is made with, so they come first.
-struct WorkerMemory {
-  explicit WorkerMemory(const Limits& limits)
-      : buffers(limits.receive_buffers, limits.receive_buffer_size),
-        send_blocks(limits.send_block_size, limits.send_blocks),
-        record_blocks(limits.recordBlockSize(), limits.record_blocks),
-        stream_blocks(limits.stream_block_size, limits.streamBlocks()),
-        headers(limits.smallHeaderBlocks(), limits.medium_header_blocks, limits.large_header_blocks) {}
-
-  BufferPool buffers;
-  BlockSlab send_blocks;
-  BlockSlab record_blocks;
-  BlockSlab stream_blocks;
-  http::HeaderSlab headers;
-
-  size_t reservedBytes() const;
-  void prefault();
-};
-
 class WorkerCore {
  public:
   // References must outlive the core; `arena` and `access_ring` may be null. Everything is reserved here.
-  WorkerCore(const WorkerOptions& options, WorkerMemory& memory, TlsArena* arena, IoBackend& backend,
+  WorkerCore(const WorkerOptions& options, LoopMemory& memory, TlsArena* arena, IoBackend& backend,
              ProxyCounters& counters, AccessRing* access_ring);
   WorkerCore(const WorkerCore&) = delete;
   WorkerCore& operator=(const WorkerCore&) = delete;
@@ -44,36 +28,35 @@ class WorkerCore {
   void prefault();
 
   // From now on the completion of `stop`, a message, drains the worker: its clients are asked to go, then its backends'
-  // connections end, then Io::run() returns.
-  void drainOn(Op& stop);
+  // connections end, then Io::run() returns. `begun_with`, which may be null, is told how many requests were under way.
+  void drainOn(Op& stop, std::atomic<int64_t>* begun_with = nullptr);
   bool isDrained() const { return drained_; }
-  // Tries the backends that could not be reached and may be dialled again, so that a proxy without traffic finds out
-  // when they are back.
-  void tryBackends();
   // The figures of this moment. `out.backends` must have the right size.
   void fill(WorkerSnapshot& out) const;
 
   Io& io() { return io_; }
   Server& server() { return *server_; }
   ConnectionPool* pool() { return pool_ ? &*pool_ : nullptr; }
-  WorkerMemory& memory() { return memory_; }
+  Cluster* cluster() { return cluster_ ? &*cluster_ : nullptr; }
+  ProxyHandler* proxy() { return proxy_ ? &*proxy_ : nullptr; }
+  LoopMemory& memory() { return memory_; }
 
  private:
-  static Task<void> tryBackend(ConnectionPool& pool, uint32_t backend_idx, Io& io);
-  static Task<void> drainAfter(Op& stop, WorkerCore& core, Io& io);
+  static Task<void> drainAfter(Op& stop, WorkerCore& core, std::atomic<int64_t>* begun_with, Io& io);
 
   // In the order in which they must be built.
   const WorkerOptions& options_;
-  WorkerMemory& memory_;
+  LoopMemory& memory_;
   TlsArena* arena_;
   ProxyCounters& counters_;
+  std::vector<EndpointCounters> endpoint_counters_;
   AccessRing* access_ring_;
   Io io_;
   std::optional<ConnectionPool> pool_;
+  std::optional<Cluster> cluster_;
   std::optional<ProxyHandler> proxy_;
   DemoHandler demo_;
   std::optional<Server> server_;
-  Scope tries_;
   Scope scope_;
   bool drained_ = false;
 };

@@ -1,7 +1,6 @@
 #include "plait/proxy/worker_memory.h"
 
 #include <algorithm>
-#include <fstream>
 
 namespace plait {
 namespace {
@@ -27,64 +26,43 @@ uint64_t tlsArenaBytes(const WorkerOptions& options) {
 std::vector<MemoryItem> memoryOf(const WorkerOptions& options) {
   const Limits& limits = options.limits;
   const bool has_backends = !options.backends.empty();
-  const auto& classes = http::HeaderSlab::class_sizes;
   const uint64_t tls = tlsArenaBytes(options);
-  return {
-      {"receive buffers", pages(uint64_t{limits.receive_buffers} * limits.receive_buffer_size)},
-      {"send blocks", BlockSlab::bytesFor(limits.send_block_size, limits.send_blocks)},
-      {"TLS records being read", BlockSlab::bytesFor(limits.recordBlockSize(), limits.record_blocks)},
-      {"blocks of responses", BlockSlab::bytesFor(limits.stream_block_size, limits.streamBlocks())},
-      {"blocks of uploads", BlockSlab::bytesFor(limits.stream_block_size, limits.uploadBlocks())},
-      {"header blocks", BlockSlab::bytesFor(classes[0], limits.smallHeaderBlocks()) +
-                            BlockSlab::bytesFor(classes[1], limits.medium_header_blocks) +
-                            BlockSlab::bytesFor(classes[2], limits.large_header_blocks)},
-      {"coroutine frames", FrameSlab::bytesFor(limits.frames())},
-      {"arrays of sends", Io::vectorBytes()},
-      {"clients' connections", Server::connectionBytes(limits)},
-      {"exchanges", Server::exchangeBytes(limits)},
-      {"upstream connections", has_backends ? ConnectionPool::connectionBytes(limits) : 0},
-      {"upstream streams", has_backends ? ConnectionPool::streamBytes(limits) : 0},
-      {"TLS arena", tls == 0 ? 0 : pages(tls) + page_size},  // a page for its own bookkeeping
-      {"access log ring", options.has_access_log ? pages(limits.access_ring_bytes) : 0},
-  };
+  std::vector<MemoryItem> items = memoryOfLoop(limits, options.io, options.descriptors);
+  items.insert(items.end(),
+               {
+                   {"blocks of uploads", BlockSlab::bytesFor(limits.stream_block_size, limits.uploadBlocks())},
+                   {"clients' connections", Server::connectionBytes(limits)},
+                   {"exchanges", Server::exchangeBytes(limits)},
+                   {"upstream connections", has_backends ? ConnectionPool::connectionBytes(limits) : 0},
+                   {"upstream streams", has_backends ? ConnectionPool::streamBytes(limits) : 0},
+                   {"TLS arena", tls == 0 ? 0 : pages(tls) + page_size},  // a page for its own bookkeeping
+                   {"access log ring", options.has_access_log ? pages(limits.access_ring_bytes) : 0},
+               });
+  return items;
 }
 
-uint64_t sumOf(const std::vector<MemoryItem>& items) {
-  uint64_t total = 0;
-  for (const MemoryItem& item : items) total += item.bytes;
-  return total;
+Limits adminLimits() {
+  Limits limits;
+  limits.exchanges = 64;
+  limits.client_connections = 64;
+  limits.upstream_connections = 0;
+  limits.upload_pool_bytes = 1 << 20;
+  limits.burst_pool_bytes = 8 << 20;
+  limits.send_blocks = 256;
+  limits.record_blocks = 16;
+  limits.receive_buffers = 64;
+  limits.medium_header_blocks = 64;
+  limits.large_header_blocks = 16;
+  limits.coalesce_us = 0;
+  return limits;
 }
 
-std::optional<uint64_t> memoryLimit(const std::string& root, const std::string& self) {
-  std::optional<uint64_t> tightest;
-  const auto look = [&](const std::string& file) {
-    std::ifstream in(file);
-    uint64_t bytes = 0;
-    // "max" is no number; version 1 says a huge one where there is no limit.
-    if (in >> bytes && bytes < uint64_t{1} << 60) tightest = std::min(bytes, tightest.value_or(bytes));
-  };
-  std::ifstream groups(self);
-  for (std::string line; std::getline(groups, line);) {
-    // HIERARCHY:CONTROLLERS:PATH, where version 2 names no controllers.
-    const size_t first = line.find(':');
-    const size_t second = first == line.npos ? first : line.find(':', first + 1);
-    if (second == line.npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const bool is_v2 = controllers.empty();
-    if (!is_v2 && ("," + controllers + ",").find(",memory,") == std::string::npos) continue;
-    const std::string base = is_v2 ? root : root + "/memory";
-    const std::string file = is_v2 ? "/memory.max" : "/memory.limit_in_bytes";
-    // A group is bound by those above it as well. In a container the path may be that of the host: then the root is
-    // ours.
-    std::string path = line.substr(second + 1);
-    while (path.size() > 1) {
-      look(base + path + file);
-      const size_t slash = path.rfind('/');
-      path.resize(slash == path.npos ? 0 : slash);
-    }
-    look(base + file);
-  }
-  return tightest;
+std::vector<MemoryItem> memoryOfControl(const WorkerOptions& options) {
+  WorkerOptions control;
+  control.io = options.io;
+  control.descriptors = options.descriptors;
+  control.limits = adminLimits();
+  return memoryOf(control);
 }
 
 }  // namespace plait

@@ -2,7 +2,7 @@
 
 #include <cstdio>
 
-#include "plait/http/field_rules.h"
+#include "plait/http/grpc.h"
 
 namespace plait {
 
@@ -46,7 +46,7 @@ bool Exchange::makeRoom(size_t bytes) {
   if (!own.copyFrom(old)) return false;
   moveTexts(request_, own, old);
   request_.fields = own;
-  // What the client sent stays where it was: the fields that Connection names are known by their place in it.
+  // The block of the client's own fields is kept: those that Connection names are known by their place in it.
   if (!outgrown_block_.isHeld()) outgrown_block_.swap(head_block_);
   head_block_.swap(larger);
   return true;
@@ -60,10 +60,22 @@ void Exchange::sendContinue() {
   sendInterim(interim);
 }
 
+void Exchange::dropRequest() {
+  request_pipe_.reset();
+  request_ = {};
+  head_block_.reset();
+  outgrown_block_.reset();
+}
+
 void Exchange::noteHead(uint16_t status) {
   head_sent_ = true;
   status_ = status;
   io_.noteAnswered(io_.nowNs() - started_ns_);
+}
+
+void Exchange::noteGrpcStatus(const http::FieldList& fields) {
+  const size_t i = fields.find(FieldName::grpc_status);
+  if (i != fields.count()) grpc_status_ = http::parseGrpcStatus(fields[i].value);
 }
 
 void Exchange::bodyDone(const Error& error) {
@@ -80,26 +92,19 @@ void Exchange::clientGone(const Error& error) {
   cancel_.cancel(error);
 }
 
-void Exchange::respondError(uint16_t status, std::string_view text) {
+void Exchange::respondError(const OwnAnswer& answer) {
   if (head_sent_) {
     abort(streamError(ErrorCode::body_aborted, "the response broke off"));
     return;
   }
-  const bool is_grpc = request_.fields.value(FieldName::content_type).starts_with("application/grpc");
-  if (is_grpc) {
-    alignas(8) uint8_t memory[512];
-    http::ResponseHead head;
-    head.fields = http::FieldList(memory);
-    head.status = 200;
-    head.fields.add("content-type", "application/grpc", FieldName::content_type);
-    head.fields.add("grpc-status", status == 504 ? "4" : "14", FieldName::grpc_status);
-    // The texts are lines; a field's value has no line breaks (RFC 9110 §5.5).
-    if (text.ends_with('\n')) text.remove_suffix(1);
-    head.fields.add("grpc-message", text, FieldName::grpc_message);
-    sendHead(head, true);
-    return;
-  }
-  respond(status, "text/plain; charset=utf-8", text);
+  OwnAnswer told = answer;
+  if (!hasRoomFor(WrittenAnswer::most_body)) told.text = {};
+  const WrittenAnswer written(told, request_, requestId());
+  const bool has_body = !written.body().empty();
+  if (!sendHead(written.head(), !has_body)) return;
+  is_own_answer_ = true;
+  noteGrpcStatus(written.head().fields);
+  if (has_body) sendShortBody(written.body());
 }
 
 void Exchange::respond(uint16_t status, std::string_view content_type, std::string_view text) {
@@ -113,7 +118,9 @@ void Exchange::respond(uint16_t status, std::string_view content_type, std::stri
   head.fields.add("content-type", content_type, FieldName::content_type);
   head.fields.add("content-length", {length, static_cast<size_t>(size)}, FieldName::content_length);
   const bool no_body = request_.method == "HEAD" || text.empty();
-  if (sendHead(head, no_body) && !no_body) sendShortBody(text);
+  if (!sendHead(head, no_body)) return;
+  is_own_answer_ = true;
+  if (!no_body) sendShortBody(text);
 }
 
 }  // namespace plait

@@ -5,18 +5,22 @@
 
 #include <optional>
 
+#include "plait/base/client_key.h"
 #include "plait/http/message.h"
 #include "plait/http/pipe.h"
+#include "plait/http/request_id.h"
 #include "plait/io/cancel.h"
 #include "plait/io/task.h"
+#include "plait/server/own_answer.h"
 
 namespace plait {
 
-// What a server connection knows about its client.
+// The facts that a server connection knows about its client.
 struct ClientInfo {
   char address_text[46] = {};  // INET6_ADDRSTRLEN
   uint8_t address_size = 0;
   bool is_tls = false;
+  ClientKey key;  // its address, and this connection
   std::string_view address() const { return {address_text, address_size}; }
   std::string_view scheme() const { return is_tls ? "https" : "http"; }
 };
@@ -28,15 +32,17 @@ struct Rejection {
   uint16_t status;                   // that was answered; 0: a reset
   TimeNs started_ns;
   const Error& error;
+  std::string_view request_id;  // as the answer said it; empty for a reset
+  uint64_t bytes = 0;           // of the answer's body
 };
 
 class Exchange : public http::BodyProducer, public http::BodyConsumer {
  public:
-  Exchange(Io& io, const ClientInfo& client, http::HeaderSlab& headers)
-      : headers_(headers), head_block_(headers), outgrown_block_(headers), io_(io), client_(client) {}
+  Exchange(Io& io, const ClientInfo& client, http::HeaderSlab& headers, http::RequestIds& ids)
+      : headers_(headers), head_block_(headers), outgrown_block_(headers), io_(io), client_(client), ids_(ids) {}
 
   const http::RequestHead& request() const { return request_; }
-  // For a handler that makes of it what it sends on. What it adds to the fields must have been given room.
+  // For a handler that turns it into the request that it sends on. Fields that it adds must have been given room.
   http::RequestHead& mutableRequest() { return request_; }
   // Makes sure that `bytes` more of fields fit into the request's (FieldList::bytesFor); false when there is no memory.
   // The views of its head may move; those that somebody had before are good as long as the exchange.
@@ -46,6 +52,12 @@ class Exchange : public http::BodyProducer, public http::BodyConsumer {
   const http::Pipe* requestBody() const { return request_pipe_ ? &*request_pipe_ : nullptr; }
   const ClientInfo& client() const { return client_; }
   TimeNs startedNs() const { return started_ns_; }
+  // The request's id, for messages and logs: one that somebody else has made, or its own, which is made when it is
+  // first asked for. Good as long as the exchange.
+  std::string_view requestId() { return request_id_.empty() ? request_id_ = ids_.next(made_id_) : request_id_; }
+  bool hasRequestId() const { return !request_id_.empty(); }
+  // `id` must live as long as the exchange, as what the client sent does.
+  void setRequestId(std::string_view id) { request_id_ = id; }
 
   // Fires when the client gives up: RST_STREAM, a lost connection, or a stall. The handler's waits end with its error.
   CancelToken& cancelToken() { return cancel_; }
@@ -81,9 +93,11 @@ class Exchange : public http::BodyProducer, public http::BodyConsumer {
   // with the error that stopped it. A body that breaks off is made visible to the client, never ended as if complete.
   RelayAwaiter relay(http::Pipe& pipe) { return RelayAwaiter(*this, pipe); }
 
-  // Answers with a short text, if no head was sent yet; else the response is aborted. For gRPC it is a trailers-only
-  // response with grpc-status (UNAVAILABLE, or DEADLINE_EXCEEDED for 504).
-  void respondError(uint16_t status, std::string_view text);
+  // Answers by itself, if no head was sent yet; else the response is aborted. For gRPC it is a trailers-only response
+  // with the grpc-status that stands for the status (http::grpcStatusOf). Where the client's window has no room for a
+  // text, the status goes without one.
+  void respondError(const OwnAnswer& answer);
+  void respondError(uint16_t status, std::string_view text) { respondError({.status = status, .text = text}); }
   // A whole small response. `text` must fit into what the client's windows and the send queue have room for.
   void respond(uint16_t status, std::string_view content_type, std::string_view text);
   // The response cannot be completed: RST_STREAM, or the connection is closed.
@@ -91,20 +105,33 @@ class Exchange : public http::BodyProducer, public http::BodyConsumer {
   // The handler's last call; the exchange may be gone when it returns.
   virtual void end() = 0;
 
-  // What sending the response will use.
+  // The memory that sending the response will use.
   Bytes hotMemory() const { return {reinterpret_cast<const uint8_t*>(this), hot_size}; }
+
+  // The address by which it is counted among the exchanges; 0 while it is not.
+  uint64_t counted_address = 0;
 
   uint64_t responseBytes() const { return response_bytes_; }
   uint16_t status() const { return status_; }
+  // The response was made here (respond, respondError), and not passed on.
+  bool isOwnAnswer() const { return is_own_answer_; }
+  // The response's grpc-status (http::parseGrpcStatus); nothing where there was none.
+  std::optional<uint8_t> grpcStatus() const { return grpc_status_; }
+  // The code that sends a response calls it: with the head where there is no body, else with the trailers.
+  void noteGrpcStatus(const http::FieldList& fields);
 
  protected:
   ~Exchange() = default;
 
   static constexpr size_t hot_size = 640;
   virtual void sendShortBody(std::string_view text) = 0;
+  // Whether sendShortBody can take so much behind a head.
+  virtual bool hasRoomFor(size_t bytes) const = 0;
   // Copies a head into this exchange's memory, and makes the pipe of its body, if it has one, over `body_blocks`; false
   // when there is no memory.
   bool adoptRequest(const http::RequestHead& head, const http::FieldList& fields, BlockSlab& body_blocks);
+  // Gives back the request's memory; nobody looks at it any more.
+  void dropRequest();
   // The response's head is on its way.
   void noteHead(uint16_t status);
   // `error`: none where it was taken whole.
@@ -121,20 +148,29 @@ class Exchange : public http::BodyProducer, public http::BodyConsumer {
   TimeNs started_ns_ = 0;
   uint64_t response_bytes_ = 0;
   uint16_t status_ = 0;
+  std::optional<uint8_t> grpc_status_;
   bool head_sent_ = false;
+  bool is_own_answer_ = false;
   bool body_done_ = false;
   http::Pipe* relayed_ = nullptr;
   Error relay_error_;
   std::coroutine_handle<> relay_waiter_;
   // Most requests have no body, and its memory is not touched then.
   std::optional<http::Pipe> request_pipe_;
+  http::RequestIds& ids_;
+  std::string_view request_id_;
+  char made_id_[http::RequestIds::size];
 };
 
-// What is done with a request. The returned task ends with exchange.end().
+// Answers requests or forwards them. The returned task ends with exchange.end().
 class Handler {
  public:
   virtual Task<void> handle(Exchange& exchange, Io& io) = 0;
-  // For whoever counts and logs requests.
+  // The client's address, as in ClientKey, for shares: that of the connection, unless the handler knows better.
+  virtual uint64_t addressOf(const http::RequestHead&, const ClientInfo& client) const { return client.key.address; }
+  // The address whose share of the connections one takes: 0 where it speaks for many clients, and takes nobody's.
+  virtual uint64_t addressOf(const ClientInfo& client) const { return client.key.address; }
+  // For handlers that count and log requests.
   virtual void onRejected(const Rejection&) {}
 
  protected:

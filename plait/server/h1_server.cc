@@ -7,22 +7,32 @@
 namespace plait {
 namespace {
 
-// What one request's body may hold in the pipe before reading pauses; TCP's window then slows the client.
+// Bytes of one request's body that may wait in the pipe before reading pauses; TCP's window then slows the client.
 constexpr size_t max_buffered_body = 64 * 1024;
 
 }  // namespace
 
 H1Exchange::H1Exchange(H1Server& server, ServerConnection& connection)
-    : Exchange(connection.server().io, connection.client(), connection.server().headers), server_(server) {}
+    : Exchange(connection.server().io, connection.client(), connection.server().headers,
+               connection.server().request_ids),
+      server_(server) {}
 
 void H1Exchange::onConsumed(size_t) {
+  stuck_since_ns_ = io_.nowNs();
   server_.wake();
+  server_.connection_.noteUploadTaken();
   server_.connection_.server().noteUploadRoom();
 }
 
-void H1Exchange::onConsumerGone(const Error&) {
+void H1Exchange::onConsumerGone(const Error& error) {
   server_.wake();
+  server_.connection_.noteUploadTaken();
   server_.connection_.server().noteUploadRoom();
+  onRequestOver(error);
+}
+
+void H1Exchange::onRequestOver(const Error& error) {
+  if (is_half_open_) bodyDone(error);
 }
 
 size_t H1Exchange::onBody(Bytes bytes, bool last) {
@@ -33,7 +43,7 @@ size_t H1Exchange::onBody(Bytes bytes, bool last) {
   if (!taken) {
     abort(taken.error());
     bodyDone(taken.error());
-    return bytes.size();
+    return is_replaced_ ? 0 : bytes.size();
   }
   response_bytes_ += *taken;
   sock.flushLater();
@@ -59,6 +69,13 @@ bool H1Exchange::onBodyEnd(const http::FieldList* trailers) {
     return true;
   }
   sock.flushLater();
+  if (trailers != nullptr) noteGrpcStatus(*trailers);
+  if (is_tunnel_ && !request_pipe_->isFinished() && !request_pipe_->isAborted()) {
+    // The client learns that its backend has ended its direction, and may still send.
+    sock.endOutput();
+    is_half_open_ = true;
+    return true;
+  }
   bodyDone();
   return true;
 }
@@ -85,6 +102,7 @@ bool H1Exchange::sendHead(const http::ResponseHead& head, bool end_stream) {
   is_tunnel_ = head.status == 101 && !request_.protocol.empty();
   const bool unread = !request_.end_stream && request_.protocol.empty() && !request_pipe_->isEnded();
   if (!parse_.keep_alive || unread || server_.connection_.server().isDraining()) server_.close_after_ = true;
+  head_position_ = sock.position();
   auto framing = h1::writeResponseHead(sock.output(), own,
                                        {.request_method = request_.method,
                                         .request_version = request_.version,
@@ -112,6 +130,8 @@ void H1Exchange::sendShortBody(std::string_view text) {
   auto taken = writer_.write(sock.output(), asBytes(text));
   if (!taken || *taken != text.size() || !writer_.finish(sock.output())) {
     abort(streamError(ErrorCode::no_memory, "no room for the error's text"));
+  } else {
+    response_bytes_ += text.size();
   }
   bodyDone();
 }
@@ -119,27 +139,54 @@ void H1Exchange::sendShortBody(std::string_view text) {
 void H1Exchange::abort(const Error& error) {
   // HTTP/1.1 can say "broken off" only by closing before the end (RFC 9112 §8).
   server_.close_after_ = true;
-  if (head_sent_) {
+  UltraSock& sock = server_.connection_.sock();
+  const bool is_unseen =
+      head_sent_ && !is_tunnel_ && !cancel_.isCancelled() && !sock.isAborted() && head_position_ >= sock.offered();
+  const bool looks_whole = writer_.looksWhole();
+  if (is_unseen && (error.isGibberish() || looks_whole) && answerInstead()) return;
+  // Else the response is sent as far as it goes: a client that gets nothing at all could not tell what has happened.
+  if (head_sent_ && (!is_unseen || looks_whole)) {
     // Where closing is what ends the body, only a reset says that it is not whole.
-    if (writer_.framing() == h1::BodyFraming::until_close) server_.connection_.sock().resetOnClose();
-    server_.connection_.sock().abort(error);
+    if (writer_.framing() == h1::BodyFraming::until_close) sock.resetOnClose();
+    sock.abort(error);
   }
   server_.wake();
 }
 
+bool H1Exchange::answerInstead() {
+  if (is_replaced_) return false;
+  is_replaced_ = true;
+  if (relayed_ != nullptr) {
+    std::exchange(relayed_, nullptr)->cancel(streamError(ErrorCode::body_aborted, "another response takes its place"));
+  }
+  server_.connection_.sock().takeBack(head_position_);
+  head_sent_ = false;
+  response_bytes_ = 0;
+  respondError({.status = 502, .text = "the backend's response broke off", .error = "http_response_incomplete"});
+  return head_sent_;
+}
+
 void H1Exchange::end() {
+  server_.connection_.server().uncountExchange(*this);
   if (!body_done_) abort(connectionError(ErrorCode::body_aborted, "the response was not completed"));
-  // The backend's end of a tunnel is the client's too.
+  // With its exchange the tunnel is over: nothing more is read from the client.
   if (is_tunnel_) server_.connection_.sock().stopReading();
   server_.exchange_ = nullptr;
   server_.wake();
+  server_.connection_.noteUploadTaken();
   Server& server = server_.connection_.server();
   server.h1_exchanges.destroy(this);
   server.noteUploadRoom();
 }
 
 H1Server::H1Server(ServerConnection& connection)
-    : connection_(connection), input_(connection.sock(), connection.server().headers.classes()) {}
+    : connection_(connection), input_(connection.sock(), connection.server().headers.classes()) {
+  const Limits& limits = connection.server().limits;
+  limits_.fields_size = limits.header_bytes;
+  limits_.field_count = limits.header_fields;
+  limits_.target_size = limits.target_bytes;
+  limits_.start_line_size = limits.target_bytes + 64;  // with a method and a version
+}
 
 // Waits until the exchange ended, its body moved on, or the connection is drained.
 struct H1Server::ChangeAwaiter {
@@ -160,15 +207,49 @@ void H1Server::onOutputDrained() {
 
 void H1Server::onPeerClosed() {
   peer_closed_ = true;
-  // A client that closes while it waits for an answer has gone; nothing else of HTTP/1.1 tells us. One that has sent
-  // more requests may still want the answers, unless its connection is reset.
-  const bool is_gone = input_.empty() || connection_.sock().isReset();
-  if (exchange_ != nullptr && is_gone && !exchange_->is_tunnel_) {
-    close_after_ = true;
-    PLAIT_RARE("a client of HTTP/1.1 has gone");
-    exchange_->clientGone(connectionError(ErrorCode::cancelled, "the client closed its connection"));
+  if (exchange_ != nullptr && !exchange_->is_tunnel_) {
+    // A client that closes while it waits for an answer has gone: HTTP/1.1 has no other way to say so. It may be a
+    // half-close all the same (readEnd), and who has sent more requests may still want the answers. A reset is neither.
+    const UltraSock& sock = connection_.sock();
+    const bool may_wait = !exchange_->parse_.keep_alive || sock.isTls() ||
+                          connection_.server().timeouts.half_close_ms != 0 || !input_.empty() || sock.hasUnread();
+    if (sock.isReset() || !may_wait) leave();
   }
   wake();
+}
+
+void H1Server::leave() {
+  PLAIT_RARE("a client of HTTP/1.1 has gone");
+  close_after_ = true;
+  exchange_->clientGone(connectionError(ErrorCode::cancelled, "the client closed its connection"));
+}
+
+Task<void> H1Server::readEnd(Io& io) {
+  const UltraSock& sock = connection_.sock();
+  bool is_notified = false;
+  if (sock.isTls() && input_.empty()) {
+    // Whether close_notify came before the FIN is in records that nobody has read yet.
+    const auto more = co_await input_.more();
+    is_notified = more && !*more;
+  }
+  if (exchange_ == nullptr || !input_.empty()) co_return;
+  if (sock.isReset()) co_return leave();
+  // It has sent another request, and may still want both answers.
+  if (sock.hasUnread()) co_return;
+  // The client has said that nothing more comes: its FIN means no more than that.
+  if (is_notified || !exchange_->parse_.keep_alive) co_return;
+  const int64_t half_close_ms = connection_.server().timeouts.half_close_ms;
+  if (half_close_ms == 0) co_return leave();
+  PLAIT_RARE("a client of HTTP/1.1 is half-closed");
+  half_closed_at_ = sock.position();
+  connection_.expectBy(io.nowNs() + half_close_ms * ns_per_ms);
+}
+
+// A request whose body nobody can read is over.
+template <class T>
+Task<T> H1Server::orAborted(Task<T> reading) {
+  if (!reading) onAborted(connectionError(ErrorCode::no_memory, "no memory is left for another task"));
+  return reading;
 }
 
 void H1Server::onAborted(const Error& error) {
@@ -177,16 +258,17 @@ void H1Server::onAborted(const Error& error) {
   wake();
 }
 
-void H1Server::refuse(uint16_t status) {
-  alignas(8) uint8_t memory[256];
-  http::ResponseHead head;
-  head.status = status;
-  head.fields = http::FieldList(memory);
-  head.content_length = 0;
-  head.end_stream = true;
-  if (h1::writeResponseHead(connection_.sock().output(), head, {.close = true, .date = connection_.server().date()})) {
-    connection_.sock().flushLater();
-  }
+size_t H1Server::refuse(uint16_t status, const http::RequestHead& request, const Error& why, std::string_view id) {
+  const WrittenAnswer written(
+      {.status = status, .text = why.reason, .error = status == 503 ? "proxy_internal_error" : "http_request_error"},
+      request, id);
+  UltraSock& sock = connection_.sock();
+  if (!h1::writeResponseHead(sock.output(), written.head(),
+                             {.request_method = request.method, .close = true, .date = connection_.server().date()}))
+    return 0;
+  sock.flushLater();
+  // The connection ends behind it: a text for which there is no block is seen to be missing.
+  return sock.output().append(asBytes(written.body())) ? written.body().size() : 0;
 }
 
 void H1Server::failRequest(uint16_t status, std::string_view text, const Error& error) {
@@ -195,7 +277,9 @@ void H1Server::failRequest(uint16_t status, std::string_view text, const Error& 
   server.noteFault(connection_.client(), error);
   if (exchange_ == nullptr) return;
   H1Exchange& exchange = *exchange_;
-  if (!exchange.isHeadSent() && !exchange.cancel_.isCancelled()) exchange.respondError(status, text);
+  if (!exchange.isHeadSent() && !exchange.cancel_.isCancelled()) {
+    exchange.respondError({.status = status, .text = text, .error = "http_request_error"});
+  }
   exchange.clientGone(error);
 }
 
@@ -205,16 +289,34 @@ bool H1Server::onDeadline() {
     PLAIT_RARE("a head does not come to its end");
     server.counters_.header_timeouts += 1;
     timed_out_ = true;
+  } else if (waits_for_body_ && exchange_ != nullptr && exchange_->isHeadSent()) {
+    // Both sides may take their time then: a stream of messages is silent for as long as it likes.
+    connection_.expectBy(server.io.nowNs() + server.timeouts.stall_ms * ns_per_ms);
+    return true;
+  } else if (peer_closed_ && exchange_ != nullptr && !waits_for_body_) {
+    if (const uint64_t position = connection_.sock().position(); position != half_closed_at_) {
+      half_closed_at_ = position;
+      connection_.expectBy(server.io.nowNs() + server.timeouts.half_close_ms * ns_per_ms);
+    } else {
+      leave();
+    }
+    return true;
   } else if (waits_for_body_) {
     PLAIT_RARE("a body stops");
     server.counters_.stalled_streams += 1;
     failRequest(408, "the request's body stopped\n",
                 streamError(ErrorCode::stalled, "the request's body stopped, or trickled").as(Fault::body_timeout));
-  } else {
+  } else if (!server.isDraining() || !isIdle()) {
     return false;
   }
   connection_.sock().stopReading();
   return true;
+}
+
+// Its end is all that a client has left to say once its request is whole.
+void H1Server::watchEnd() {
+  if (exchange_ != nullptr && !exchange_->is_tunnel_ && decoder_.isDone() && input_.empty())
+    connection_.sock().watchEnd();
 }
 
 void H1Server::checkBody(TimeNs now_ns) {
@@ -227,11 +329,41 @@ void H1Server::checkBody(TimeNs now_ns) {
   if (body_progress_.isTooSlow(now_ns, body_bytes_, stall_ns, server.uploadFloor(*exchange_))) onDeadline();
 }
 
+void H1Server::noteUpload() {
+  Server& server = connection_.server();
+  if (exchange_->request_pipe_->bufferedBytes() == 0) exchange_->stuck_since_ns_ = server.io.nowNs();
+  if (!server.uploadsAreAmple()) [[unlikely]]
+    server.watchUploads();
+}
+
+size_t H1Server::heldUpload() const {
+  const http::Pipe* const body = exchange_ == nullptr ? nullptr : exchange_->requestBody();
+  return body == nullptr ? 0 : body->bufferedBytes();
+}
+
+size_t H1Server::stuckUpload(TimeNs before_ns) const {
+  const size_t held = heldUpload();
+  return held != 0 && exchange_->stuck_since_ns_ <= before_ns ? held : 0;
+}
+
+void H1Server::endStuckUpload() {
+  const Error error = stuckUploadError();
+  if (exchange_->isHeadSent()) {
+    // Only the end of the connection says that nothing more of the request is wanted.
+    Error reaching = error;
+    reaching.reach = Reach::connection;
+    return connection_.abort(reaching);
+  }
+  failRequest(408, stuck_upload_text, error);
+  connection_.sock().stopReading();
+}
+
 Task<bool> H1Server::readBody(Io& io) {
   alignas(8) uint8_t memory[2048];
   while (!decoder_.isDone()) {
-    // No byte of a body is taken that could not be kept.
-    while (connection_.server().uploadsAreShort() && exchange_ != nullptr && !connection_.sock().isAborted()) {
+    // No byte of a body is read for which there is no memory.
+    while (!connection_.server().takesUpload(heldUpload()) && exchange_ != nullptr && !connection_.sock().isAborted()) {
+      input_.park();
       co_await connection_.uploadRoom();
     }
     if (exchange_ == nullptr) co_return false;  // answered early: the rest is not read, the connection closes
@@ -262,6 +394,7 @@ Task<bool> H1Server::readBody(Io& io) {
       co_return true;
     }
     body_bytes_ += event->data.size();
+    noteUpload();
     if (wanted && !pipe.push(event->data, event->last)) {
       exchange_->clientGone(connectionError(ErrorCode::no_memory, "no block is left for the request's body"));
       co_return false;
@@ -280,10 +413,13 @@ Task<void> H1Server::readTunnel(Io&) {
   while (exchange_ != nullptr) {
     http::Pipe& pipe = *exchange_->request_pipe_;
     if (!input_.empty()) {
-      while (connection_.server().uploadsAreShort() && !connection_.sock().isAborted())
+      while (!connection_.server().takesUpload(heldUpload()) && !connection_.sock().isAborted()) {
+        input_.park();
         co_await connection_.uploadRoom();
+      }
       if (exchange_ == nullptr) break;
       const Bytes bytes = std::exchange(input_.bytes(), Bytes());
+      noteUpload();
       if (!pipe.push(bytes, false)) {
         exchange_->clientGone(connectionError(ErrorCode::no_memory, "no block is left for a tunnel's bytes"));
       }
@@ -296,10 +432,12 @@ Task<void> H1Server::readTunnel(Io&) {
     }
     const auto more = co_await input_.more();
     if (more && *more) continue;
-    // The client has said all: the backend hears so and may still answer. A broken connection ends both ways.
+    // The client has ended its direction: the backend is told, and may still send. A broken connection ends both ways.
     if (exchange_ == nullptr) break;
     if (more) {
       if (!pipe.isEnded()) (void)pipe.end(nullptr);
+      while (exchange_ != nullptr && !pipe.isFinished() && !pipe.isAborted()) co_await ChangeAwaiter(*this);
+      if (exchange_ != nullptr) exchange_->onRequestOver();
     } else {
       exchange_->clientGone(more.error());
     }
@@ -344,7 +482,7 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
       head = {};
       break;
     }
-    // Others have used the memory of the fields since the last look at them.
+    // Other connections have used the memory of the fields meanwhile.
     head = {};
     if (timed_out_) {
       refused = 408;
@@ -367,24 +505,35 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
   connection_.expectBy(never_ns);
   if (refused == 0 && !ended) {
     input_.bytes() = input_.bytes().subspan(parse.consumed);
-    if (leavesBlocksToFragments(server.headers, head.fields.heldBytes())) {
+    if (const char* const reason = server.whyNoExchange(head, connection_.client()); reason != nullptr) {
+      why = connectionError(ErrorCode::no_memory, reason);
+    } else if (leavesBlocksToFragments(server.headers, head.fields.heldBytes())) {
       exchange_ = server.h1_exchanges.create(*this, connection_);
     }
-    // Once a tunnel is open, what it carries to the backend is the request's body.
+    // Once a tunnel is open, its bytes to the backend are the request's body.
     head.end_stream = parse.framing == h1::BodyFraming::none && head.protocol.empty();
-    if (exchange_ == nullptr || !exchange_->adoptRequest(head, head.fields, server.upload_blocks)) {
+    // The handler begins later in this turn, when all is ready for it.
+    const bool is_begun = exchange_ != nullptr && exchange_->adoptRequest(head, head.fields, server.upload_blocks) &&
+                          connection_.scope().spawn(server.handler.handle(*exchange_, io), io);
+    if (!is_begun) {
       if (exchange_ != nullptr) server.h1_exchanges.destroy(std::exchange(exchange_, nullptr));
       server.counters_.requests_refused += 1;
       refused = 503;
+    } else {
+      server.countExchange(*exchange_);
     }
   }
   if (refused != 0) {
-    // Where HTTP/2 is spoken as well, a connection that begins in neither version's way may be a preface gone wrong,
-    // and its sender would take a text for a frame: it gets none (RFC 9113 §3.4, RFC 9112 §2.2).
+    // Where HTTP/2 is spoken as well, a connection that begins like neither version may be a preface gone wrong. Its
+    // sender would take a text for a frame, so it gets none (RFC 9113 §3.4, RFC 9112 §2.2).
     const bool is_mute = is_foreign && !had_request_ && connection_.sock().alpn().empty();
-    if (!is_mute) refuse(refused);
     if (head.version == http::Version::http_2) head.version = http::Version::http_1_1;
-    server.noteRejected({connection_.client(), head, is_mute ? uint16_t{0} : refused, begun_ns, why});
+    // A head that cannot be read to its end still tells whether its client waits for content.
+    if (head.method.empty() && asText(input_.bytes()).starts_with("HEAD ")) head.method = "HEAD";
+    char id_text[http::RequestIds::size];
+    const std::string_view id = is_mute ? std::string_view() : server.request_ids.next(id_text);
+    const size_t bytes = is_mute ? 0 : refuse(refused, head, why, id);
+    server.noteRejected({connection_.client(), head, is_mute ? uint16_t{0} : refused, begun_ns, why, id, bytes});
   }
   had_request_ = true;
   if (refused != 0 || ended) co_return Outcome::close;
@@ -394,29 +543,32 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
   server.counters_.requests_h1 += 1;
   H1Exchange& exchange = *exchange_;
   exchange.parse_ = parse;
-  // The head's own memory is gone; what Connection nominated is looked up again in the exchange's copy.
+  // The head's own memory is gone: the names that Connection nominated are looked up again in the exchange's copy.
   exchange.parse_.connection = {};
   for (const http::Field field : exchange.request_.fields) {
     if (field.id == http::FieldName::connection)
       (void)http::parseConnectionValue(field.value, exchange.parse_.connection);
   }
   decoder_.start(parse.framing, head.content_length, limits_, &exchange.parse_.connection);
-  connection_.scope().spawn(server.handler.handle(exchange, io), io);
   if (parse.expect_continue && !exchange.request_.end_stream) {
     // plait itself invites the body: waiting for the backend's 100 would cost a round trip, and the retry rules decide
     // how much of the body is sent on.
     exchange.sendContinue();
   }
-  if (!exchange.request_.end_stream && !co_await readBody(io)) close_after_ = true;
+  if (!exchange.request_.end_stream && !co_await orAborted(readBody(io))) close_after_ = true;
+  bool is_end_known = false;
   while (exchange_ != nullptr) {
     if (exchange_->is_tunnel_) {
-      co_await readTunnel(io);
+      co_await orAborted(readTunnel(io));
+      input_.bytes() = {};
+      input_.park();
       while (exchange_ != nullptr) co_await ChangeAwaiter(*this);
       co_return Outcome::close;
     }
-    if (peer_closed_) onPeerClosed();
+    if (peer_closed_ && !std::exchange(is_end_known, true)) co_await readEnd(io);
     if (exchange_ == nullptr) break;
     input_.park();
+    watchEnd();
     co_await ChangeAwaiter(*this);
   }
   co_return close_after_ ? Outcome::close : Outcome::next;
@@ -426,9 +578,10 @@ Task<void> H1Server::run(BufferedInput opening, Io& io) {
   connection_.begin(opening);
   input_.start(opening.bytes());
   while (co_await serveOne(io) == Outcome::next) connection_.setIdle();
+  input_.bytes() = {};
+  input_.park();
   co_await connection_.scope().join();
-  // A slow client may take its time for what has been said, as long as it takes something.
-  co_await connection_.sock().closeGracefully(never_ns, linger_ms, io);
+  co_await connection_.sayFarewell(io);
   connection_.server().ended(connection_);
 }
 

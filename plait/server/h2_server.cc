@@ -17,7 +17,7 @@ using http::FieldName;
 // what was written about them is still in the nearest cache.
 constexpr uint32_t requests_at_once = 4;
 
-// What differs from one response to the next would only push useful entries out of the client's table.
+// Fields that differ from one response to the next would only push useful entries out of the client's table.
 constexpr h2::IndexingRules indexing_rules = {
     {h2::Indexing::repeated,
      {FieldName::etag, FieldName::content_length, FieldName::last_modified, FieldName::location}},
@@ -25,13 +25,28 @@ constexpr h2::IndexingRules indexing_rules = {
      {FieldName::set_cookie, FieldName::content_range, FieldName::x_request_id, FieldName::x_correlation_id,
       FieldName::server_timing}}};
 
+// TE, even of "trailers", is for requests alone (RFC 9113 §8.2.2).
+[[gnu::noinline]] bool concernsOneHop(http::Field field) {
+  return field.id == FieldName::te || http::isHopByHop(field, http::ConnectionTokens());
+}
+
+// A method that is longer is not looked at.
+constexpr size_t longest_method = 32;
+
+std::string_view textOf(uint16_t status) {
+  return status == 414 ? "the request's target is too long\n" : "the request's fields are too large\n";
+}
+
 }  // namespace
 
 h2::SessionConfig H2Server::sessionConfig(const Limits& limits) {
   h2::SessionConfig config;
   config.max_concurrent_streams = limits.streams_per_client;
+  config.max_header_list_size = limits.header_bytes;
+  config.max_fields = limits.header_fields;
+  config.max_target_size = limits.target_bytes;
   config.stream_window = limits.client_stream_window;
-  // It grows for who uploads (onCredit).
+  // It grows for who uploads (creditConnection).
   config.connection_window = h2::default_window;
   config.send_queue_limit = limits.send_queue_bytes;
   config.reset_burst = limits.reset_burst;
@@ -42,31 +57,9 @@ h2::SessionConfig H2Server::sessionConfig(const Limits& limits) {
 }
 
 H2Exchange::H2Exchange(H2Server& server, ServerConnection& connection)
-    : Exchange(connection.server().io, connection.client(), connection.server().headers), server_(server) {}
-
-void H2Exchange::onConsumed(size_t count) {
-  uncredited_ -= count;
-  received_ns_ = io_.nowNs();
-  server_.onCredit(*this, count);
-}
-
-// Bytes that nobody will take any more still count against the connection's window.
-void H2Exchange::creditRest() {
-  if (uncredited_ == 0) return;
-  server_.session_.credit(nullptr, std::exchange(uncredited_, 0));
-  server_.connection_.sock().flushLater();
-}
-
-void H2Exchange::onConsumerGone(const Error&) {
-  creditRest();
-  server_.connection_.server().noteUploadRoom();
-  // The rest of the request is not wanted. If the response is complete the client is told so without an error
-  // (RFC 9113 §8.1); else what still comes is taken and dropped until the response is.
-  if (id != 0 && local_ended && !remote_ended) {
-    server_.session_.sendReset(*this, H2Error::no_error);
-    server_.connection_.sock().flushLater();
-  }
-}
+    : Exchange(connection.server().io, connection.client(), connection.server().headers,
+               connection.server().request_ids),
+      server_(server) {}
 
 size_t H2Exchange::onBody(Bytes bytes, bool last) {
   if (isClosed()) return 0;
@@ -76,8 +69,9 @@ size_t H2Exchange::onBody(Bytes bytes, bool last) {
   if (taken != 0) waits_since_ns_ = 0;
   if (taken != bytes.size() && waits_since_ns_ == 0) waits_since_ns_ = io_.nowNs();
   if (taken != bytes.size()) {
+    waits_for_window_ = true;
     server_.block(*this);
-  } else if (local_ended) {
+  } else if (hasSentEnd()) {
     bodyDone();
   }
   return taken;
@@ -99,10 +93,12 @@ bool H2Exchange::onBodyEnd(const http::FieldList* trailers) {
     sent = true;
   }
   if (!sent) {
+    waits_for_window_ = false;
     server_.block(*this);
     return false;
   }
   server_.connection_.sock().flushLater();
+  if (trailers != nullptr) noteGrpcStatus(*trailers);
   bodyDone();
   return true;
 }
@@ -115,25 +111,22 @@ void H2Exchange::onBodyAborted(const Error& error) {
 bool H2Exchange::writeHead(const http::ResponseHead& head, bool end_stream) {
   h2::Session& session = server_.session_;
   // A status and a date come on top.
-  if (id == 0 || isClosed() || local_ended ||
-      !session.canSendHeaders(head.fields.listSize() + 64, head.fields.count() + 2))
+  if (id == 0 || !maySend() || !session.canSendHeaders(head.fields.listSize() + 64, head.fields.count() + 2))
     return false;
   session.beginHeaders();
   const char digits[3] = {static_cast<char>('0' + head.status / 100), static_cast<char>('0' + head.status / 10 % 10),
                           static_cast<char>('0' + head.status % 10)};
   session.addField(FieldName::pseudo_status, {digits, 3},
                    head.is_status_never_indexed ? h2::Indexing::never : h2::Indexing::allow);
-  http::ConnectionTokens none;
   bool has_date = false;
   for (const http::Field field : head.fields) {
-    // TE, even of "trailers", is for requests alone (RFC 9113 §8.2.2).
-    if (http::mayBeHopByHop(field.id, none) && (field.id == FieldName::te || http::isHopByHop(field, none))) continue;
+    if (http::hop_by_hop_names.contains(field.id) && concernsOneHop(field)) continue;
     // Responses that cannot have content must not say how long it is (RFC 9110 §8.6).
     if (field.id == FieldName::content_length && (head.status < 200 || head.status == 204)) continue;
     has_date |= field.id == FieldName::date;
     session.addField(field.name, field.value, field.id, indexing_rules.of(field));
   }
-  // What came without a date gets that of its arrival (RFC 9110 §6.6.1).
+  // A response that came without a date gets that of its arrival (RFC 9110 §6.6.1).
   if (!has_date && head.status >= 200) session.addField(FieldName::date, server_.connection_.server().date());
   session.endHeaders(*this, end_stream);
   server_.connection_.sock().flushLater();
@@ -151,26 +144,55 @@ bool H2Exchange::sendHead(const http::ResponseHead& head, bool end_stream) {
   return true;
 }
 
+bool H2Exchange::hasRoomFor(size_t bytes) const {
+  // The head takes its part of the queue before.
+  constexpr size_t most_head = 4096;
+  return server_.session_.sendable(*this) >= bytes + most_head;
+}
+
 void H2Exchange::sendShortBody(std::string_view text) {
   if (server_.session_.sendData(*this, asBytes(text), true) != text.size()) {
     abort(streamError(ErrorCode::no_memory, "no room for the error's text"));
+  } else {
+    response_bytes_ += text.size();
   }
   bodyDone();
 }
 
 void H2Exchange::abort(const Error& error) {
   if (id == 0 || isClosed()) return;
-  server_.session_.sendReset(*this, error.code == ErrorCode::cancelled ? H2Error::cancel : H2Error::internal_error);
+  const H2Error code = error.code == ErrorCode::cancelled        ? H2Error::cancel
+                       : error.code == ErrorCode::refused_stream ? H2Error::refused_stream
+                                                                 : H2Error::internal_error;
+  server_.session_.sendReset(*this, code);
   server_.connection_.sock().flushLater();
 }
 
 void H2Exchange::end() {
   handler_done_ = true;
+  server_.connection_.server().uncountExchange(*this);
+  if (!isClosed() && hasSentEnd()) {
+    creditRest();
+    dropRequest();
+    answered_at_ = server_.connection_.sock().position();
+    return server_.connection_.server().early_answers.add(*this);
+  }
   if (!isClosed()) {
-    // An early answer: the client is told that the rest of its request is not needed (RFC 9113 §8.1).
-    server_.session_.sendReset(*this, local_ended ? H2Error::no_error : H2Error::internal_error);
+    server_.session_.sendReset(*this, H2Error::internal_error);
     server_.connection_.sock().flushLater();
   }
+  server_.finishIfDone(*this);
+}
+
+bool H2Exchange::hasResponseLeft() const {
+  const UltraSock& sock = server_.connection_.sock();
+  // With TLS what has been encrypted has not left yet.
+  return sock.isTls() ? sock.unsent() == 0 : sock.offered() >= answered_at_;
+}
+
+void H2Exchange::stopRequest() {
+  server_.session_.sendReset(*this, H2Error::no_error);
+  server_.connection_.sock().flushLater();
   server_.finishIfDone(*this);
 }
 
@@ -186,12 +208,15 @@ void H2Server::finishIfDone(H2Exchange& exchange) {
   Server& server = connection_.server();
   exchange.creditRest();
   exchange.blocked_node_.unlink();
+  server.early_answers.remove(exchange);
   session_.release(exchange);
   server.h2_exchanges.destroy(&exchange);
+  connection_.noteUploadTaken();
   server.noteUploadRoom();
   if (session_.streamCount() != 0) return;
   connection_.setIdle();
-  idle_by_ns_ = server.io.nowNs() + server.timeouts.client_idle_ms * ns_per_ms;
+  // A client that is idle and does not answer the PING of a drain is not waited for long.
+  idle_by_ns_ = server.io.nowNs() + (draining_ ? ns_per_s : server.timeouts.client_idle_ms * ns_per_ms);
   updateDeadline();
   if (goaway_final_) connection_.sock().stopReading();
 }
@@ -203,68 +228,30 @@ void H2Server::block(H2Exchange& exchange) {
 
 void H2Server::pumpBlocked() {
   BlockedList round;
+  BlockedList kept;
   BlockedList had_turn;
   round.spliceBack(blocked_);
   while (!session_.isQueueFull()) {
     H2Exchange* exchange = round.popFront();
     if (exchange == nullptr) break;
+    // A connection's window that opens by little is used up by the first: nobody else is tried for nothing.
+    if (exchange->waits_for_window_ && session_.sendWindow() == 0) {
+      kept.pushBack(*exchange);
+      continue;
+    }
     const uint64_t sent = exchange->response_bytes_;
     if (exchange->relayed_ != nullptr) exchange->relayed_->pump();
-    // Whoever got nothing through keeps its place before those that did: else the first would always be served first.
+    // A stream that got nothing through keeps its place before those that did: else the first would always be served
+    // first.
     if (exchange->blocked_node_.isLinked() && exchange->response_bytes_ != sent) {
       exchange->blocked_node_.unlink();
       had_turn.pushBack(*exchange);
     }
   }
+  blocked_.spliceBack(kept);
   blocked_.spliceBack(round);
   blocked_.spliceBack(had_turn);
   if (!blocked_.empty() && connection_.sock().unsent() == 0 && session_.isQueueFull()) connection_.lookSoon();
-}
-
-void H2Server::onCredit(H2Exchange& exchange, size_t count) {
-  Server& server = connection_.server();
-  session_.credit(&exchange, count);
-  // Windows are promises of memory: they grow for clients whose backends keep up, while most of it is free.
-  drained_ += static_cast<uint32_t>(count);
-  exchange.drained_ += static_cast<uint32_t>(count);
-  const bool is_ample = server.upload_blocks.available() * 2 >= server.upload_blocks.capacity();
-  if (drained_ >= window_) {
-    drained_ = 0;
-    if (is_ample && window_ < server.limits.client_connection_window) {
-      window_ = std::min(window_ * 2, server.limits.client_connection_window);
-      session_.growConnectionWindow(window_);
-    }
-  }
-  if (exchange.drained_ >= exchange.receive_window_size) {
-    exchange.drained_ = 0;
-    if (is_ample) session_.growStreamWindow(exchange, std::min(exchange.receive_window_size * 2, window_));
-  }
-  connection_.sock().flushLater();
-  server.noteUploadRoom();
-}
-
-// No DATA is taken that could not be kept. Who uploads nothing is not concerned.
-bool H2Server::mustPause() {
-  if (!connection_.server().uploadsAreShort()) return false;
-  for (h2::Stream* stream = session_.streams().front(); stream != nullptr; stream = session_.streams().next(*stream)) {
-    const auto& exchange = *static_cast<H2Exchange*>(stream);
-    const http::Pipe* const body = exchange.requestBody();
-    if (body != nullptr && !exchange.remote_ended && !exchange.is_reset && !body->isAborted() && !body->isFinished())
-      return true;
-  }
-  return false;
-}
-
-void H2Server::holdInput(Bytes& input) {
-  PLAIT_RARE("input is held until there is memory");
-  BlockSlab& blocks = connection_.server().send_blocks;
-  if (held_ != nullptr || input.size() > blocks.blockSize()) return;
-  if (blocks.available() <= connection_.server().limits.blocksLeftByClients()) return;
-  held_ = static_cast<uint8_t*>(blocks.take());
-  if (held_ == nullptr) return;
-  std::memcpy(held_, input.data(), input.size());
-  input = {held_, input.size()};
-  connection_.sock().doneReading();
 }
 
 void H2Server::updateDeadline() {
@@ -320,7 +307,7 @@ bool H2Server::isWindowStalled(H2Exchange& exchange, TimeNs now_ns, bool is_conn
 bool H2Server::isBodyStalled(H2Exchange& exchange, TimeNs now_ns) {
   // After the response's head both sides may take their time: a stream of messages is silent for as long as it likes.
   const bool client_may_send = exchange.receive_window.available() != 0 && session_.receiveWindow() > 0;
-  if (exchange.remote_ended || exchange.head_sent_ || exchange.request_pipe_->bufferedBytes() != 0 ||
+  if (!exchange.mayReceive() || exchange.head_sent_ || exchange.request_pipe_->bufferedBytes() != 0 ||
       !client_may_send) {
     exchange.body_progress_.rest();
     return false;
@@ -345,7 +332,7 @@ void H2Server::resetStalled(TimeNs now_ns) {
   for (h2::Stream* stream = session_.streams().front(); stream != nullptr; stream = next) {
     next = session_.streams().next(*stream);
     auto& exchange = *static_cast<H2Exchange*>(stream);
-    if (exchange.is_reset) continue;
+    if (exchange.isReset() || exchange.handler_done_) continue;
     if (exchange.waits_since_ns_ == 0) {
       exchange.window_progress_.rest();
     } else if (isWindowStalled(exchange, now_ns, is_connection_slow)) {
@@ -371,7 +358,7 @@ void H2Server::drain() {
   session_.sendGoaway(h2::max_stream_id, H2Error::no_error);
   session_.sendPing(0);
   connection_.sock().flushLater();
-  // A client that is idle and does not answer is not waited for long.
+  // Nor is one that is idle already.
   idle_by_ns_ = std::min(idle_by_ns_, connection_.server().io.nowNs() + ns_per_s);
   updateDeadline();
 }
@@ -389,37 +376,88 @@ void H2Server::finishDraining() {
 
 void H2Server::onRequest(h2::Event& event, Io& io) {
   Server& server = connection_.server();
-  const bool has_room = leavesBlocksToFragments(server.headers, event.fields.heldBytes());
+  const char* const why_not = server.whyNoExchange(event.request, connection_.client());
+  const bool has_room = why_not == nullptr && leavesBlocksToFragments(server.headers, event.fields.heldBytes());
+  if (server.h2_exchanges.available() == 0) server.early_answers.endFirst();
   H2Exchange* exchange = has_room ? server.h2_exchanges.create(*this, connection_) : nullptr;
-  if (exchange == nullptr || !exchange->adoptRequest(event.request, event.fields, server.upload_blocks)) {
+  // The handler begins later in this turn, when all is ready for it.
+  const bool is_begun = exchange != nullptr &&
+                        exchange->adoptRequest(event.request, event.fields, server.upload_blocks) &&
+                        connection_.scope().spawn(server.handler.handle(*exchange, io), io);
+  if (!is_begun) {
     if (exchange != nullptr) server.h2_exchanges.destroy(exchange);
     PLAIT_RARE("a request is refused");
     server.counters_.requests_refused += 1;
     session_.refuse(event.stream_id, H2Error::refused_stream);
-    const Error error = streamError(ErrorCode::no_memory, "no room is left for a request");
-    server.noteRejected({connection_.client(), event.request, 0, io.nowNs(), error});
+    const Error error =
+        streamError(ErrorCode::no_memory, why_not != nullptr ? why_not : "no room is left for a request");
+    server.noteRejected({connection_.client(), event.request, 0, io.nowNs(), error, {}});
     return;
   }
   session_.accept(*exchange);
+  server.countExchange(*exchange);
   connection_.setBusy();
   exchange->received_ns_ = exchange->startedNs();
   server.counters_.requests_h2 += 1;
-  const std::string_view expectation = exchange->request().fields.value(FieldName::expect);
-  if (!expectation.empty() && !event.end_stream && http::equalsIgnoreCase(expectation, "100-continue")) {
+  if (!event.end_stream &&
+      http::equalsIgnoreCase(exchange->request().fields.value(FieldName::expect), "100-continue")) {
     exchange->sendContinue();
   }
-  connection_.scope().spawn(server.handler.handle(*exchange, io), io);
 }
 
 void H2Server::onRejected(h2::Event& event) {
-  const Error error =
-      streamError(ErrorCode::malformed_message, event.reason, static_cast<uint32_t>(event.error_code)).as(event.fault);
+  const ErrorCode code =
+      event.fault == Fault::message_too_large ? ErrorCode::message_too_large : ErrorCode::malformed_message;
+  const Error error = streamError(code, event.reason, static_cast<uint32_t>(event.error_code)).as(event.fault);
   Server& server = connection_.server();
-  server.noteRejected({connection_.client(), event.request, 0, server.io.nowNs(), error});
+  if (event.status != 0 && answerTooLarge(event, error)) return;
+  server.noteRejected({connection_.client(), event.request, 0, server.io.nowNs(), error, {}});
+}
+
+// Answers a request whose head is too large without troubling a handler. False where there was no room for an answer,
+// and the stream is reset.
+bool H2Server::answerTooLarge(const h2::Event& event, const Error& error) {
+  Server& server = connection_.server();
+  // The fields that an answer depends on, of those that were kept of the head.
+  alignas(8) uint8_t memory[256];
+  http::RequestHead head;
+  head.fields = http::FieldList(memory);
+  head.version = http::Version::http_2;
+  head.end_stream = event.end_stream;
+  if (event.request.method.size() <= longest_method) head.method = event.request.method;
+  const std::string_view type = event.fields.value(FieldName::content_type);
+  if (!type.empty()) (void)head.fields.add("content-type", type, FieldName::content_type);
+  H2Exchange* const exchange = server.h2_exchanges.create(*this, connection_);
+  if (exchange == nullptr || !exchange->adoptRequest(head, head.fields, server.upload_blocks)) {
+    if (exchange != nullptr) server.h2_exchanges.destroy(exchange);
+    session_.refuse(event.stream_id, H2Error::enhance_your_calm);
+    return false;
+  }
+  session_.accept(*exchange);
+  connection_.setBusy();
+  exchange->respondError({.status = event.status, .text = textOf(event.status), .error = "http_request_error"});
+  server.noteRejected({connection_.client(), event.request, exchange->status(), exchange->startedNs(), error,
+                       exchange->requestId(), exchange->responseBytes()});
+  exchange->end();
+  return true;
+}
+
+void H2Server::noteStreamFault(const h2::Event& event) {
+  if (event.by_peer) return;
+  connection_.server().noteFault(connection_.client(),
+                                 streamError(ErrorCode::malformed_message, event.reason).as(event.fault));
+}
+
+void H2Server::onEventAfterAnswer(H2Exchange& exchange, const h2::Event& event) {
+  // The connection's part alone: what follows a complete response is not needed.
+  if (event.kind == h2::Event::Kind::data) session_.credit(nullptr, event.data.size());
+  if (event.kind == h2::Event::Kind::stream_error) noteStreamFault(event);
+  if (exchange.isClosed()) finishIfDone(exchange);
 }
 
 void H2Server::onEvent(h2::Event& event, Io& io) {
   auto* exchange = static_cast<H2Exchange*>(event.stream);
+  if (exchange != nullptr && exchange->handler_done_) return onEventAfterAnswer(*exchange, event);
   switch (event.kind) {
     case h2::Event::Kind::request:
       return onRequest(event, io);
@@ -427,12 +465,12 @@ void H2Server::onEvent(h2::Event& event, Io& io) {
       return onRejected(event);
     case h2::Event::Kind::data:
       if (exchange->request_pipe_->isAborted() || exchange->request_pipe_->isFinished()) {
-        session_.credit(exchange, event.data.size());
+        session_.credit(exchange->hasSentEnd() ? nullptr : exchange, event.data.size());
         return;
       }
       exchange->received_ns_ = io.nowNs();
       exchange->received_bytes_ += event.data.size();
-      exchange->uncredited_ += event.data.size();
+      onReceived(*exchange, static_cast<uint32_t>(event.data.size()));
       if (!exchange->request_pipe_->push(event.data, event.end_stream)) {
         session_.sendReset(*exchange, H2Error::enhance_your_calm);
         exchange->clientGone(streamError(ErrorCode::no_memory, "no block is left for the request's body"));
@@ -445,12 +483,16 @@ void H2Server::onEvent(h2::Event& event, Io& io) {
       }
       return;
     case h2::Event::Kind::stream_error:
-      if (!event.by_peer) {
-        connection_.server().noteFault(connection_.client(),
-                                       streamError(ErrorCode::malformed_message, event.reason).as(event.fault));
+      noteStreamFault(event);
+      if (exchange == nullptr) return;
+      if (event.status != 0) {
+        if (exchange->isHeadSent() || exchange->cancelToken().isCancelled()) {
+          session_.sendReset(*exchange, event.error_code);
+        } else {
+          exchange->respondError({.status = event.status, .text = textOf(event.status), .error = "http_request_error"});
+        }
       }
-      if (exchange != nullptr)
-        exchange->clientGone(streamError(ErrorCode::cancelled, event.reason, static_cast<uint32_t>(event.error_code)));
+      exchange->clientGone(streamError(ErrorCode::cancelled, event.reason, static_cast<uint32_t>(event.error_code)));
       return;
     case h2::Event::Kind::window:
       if (exchange == nullptr) return pumpBlocked();
@@ -459,6 +501,7 @@ void H2Server::onEvent(h2::Event& event, Io& io) {
     case h2::Event::Kind::settings:
       return pumpBlocked();
     case h2::Event::Kind::ping_ack:
+      if (round_trip_.take(event.opaque, io.nowNs())) return;
       // The client has seen the first GOAWAY: what it sent before has arrived.
       if (draining_) finishDraining();
       return;
@@ -478,9 +521,10 @@ Status H2Server::feed(Bytes& input, Io& io) {
   gives_way_ = false;
   share_.enter(io);
   const size_t input_size = input.size();
+  const auto now_s = static_cast<uint32_t>(io.nowNs() / ns_per_s);
   do {
     if (mustPause()) break;
-    status = session_.next(input, event, static_cast<uint32_t>(io.nowNs() / ns_per_s));
+    status = session_.next(input, event, now_s);
     if (status && event.kind != h2::Event::Kind::none) onEvent(event, io);
     share_.add(session_.takeWork());
     if (hasHadItsTurn()) break;
@@ -492,7 +536,7 @@ Status H2Server::feed(Bytes& input, Io& io) {
   } while (status && event.kind != h2::Event::Kind::none);
   share_.add(static_cast<uint32_t>((input_size - input.size()) / h2::bytes_for_work));
   if (!status) connection_.server().noteFault(connection_.client(), status.error());
-  // Whoever uses up what the guards tolerate is asked to come again on another connection, before it is cut off.
+  // A client that uses up what the guards tolerate is asked to come again on another connection, before it is cut off.
   if (status && session_.isNearItsLimits()) {
     PLAIT_RARE("a client is near its limits");
     drain();
@@ -522,32 +566,41 @@ Task<void> H2Server::run(BufferedInput opening, Io& io) {
       continue;
     }
     if (!first.empty()) {
-      holdInput(first);
+      PLAIT_RARE("input is held until there is memory");
+      opening.park();
       co_await connection_.uploadRoom();
       if (connection_.sock().isAborted()) break;
       continue;
     }
-    if (held_ != nullptr) connection_.server().send_blocks.give(std::exchange(held_, nullptr));
     if (session_.isControlBacklogged()) {
-      connection_.sock().doneReading();
+      opening.park();
       PLAIT_RARE("control frames wait to be sent");
-      co_await connection_.sock().drain(io.nowNs() + connection_.server().timeouts.stall_ms * ns_per_ms, io);
+      Task<void> draining =
+          connection_.sock().drain(io.nowNs() + connection_.server().timeouts.stall_ms * ns_per_ms, io);
+      if (!draining) break;
+      co_await std::move(draining);
     }
+    opening.start({});
     auto bytes = co_await connection_.sock().recv();
     if (!bytes || bytes->empty()) break;
-    first = *bytes;
+    opening.start(*bytes);
   }
-  if (held_ != nullptr) connection_.server().send_blocks.give(std::exchange(held_, nullptr));
+  first = {};
+  opening.park();
   const Error gone = connectionError(ErrorCode::cancelled, "the client's connection is over");
   for (h2::Stream* stream = session_.streams().front(); stream != nullptr;) {
     h2::Stream* next = session_.streams().next(*stream);
-    stream->is_reset = true;
-    static_cast<H2Exchange*>(stream)->clientGone(gone);
+    stream->reset();
+    auto& exchange = *static_cast<H2Exchange*>(stream);
+    if (exchange.handler_done_) {
+      finishIfDone(exchange);
+    } else {
+      exchange.clientGone(gone);
+    }
     stream = next;
   }
   co_await connection_.scope().join();
-  // A slow client may take its time for what has been said, as long as it takes something.
-  co_await connection_.sock().closeGracefully(never_ns, linger_ms, io, session_.unreadLimit());
+  co_await connection_.sayFarewell(io, session_.unreadLimit());
   connection_.server().ended(connection_);
 }
 

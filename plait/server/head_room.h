@@ -1,5 +1,5 @@
 // Whether a request's head may take a large block. A head that arrives in pieces needs one, too, while it is not whole:
-// requests that are held must leave some, or whoever sends in pieces would lose its connection.
+// requests that are held must leave some, or a client that sends in pieces would lose its connection.
 #pragma once
 
 #include "plait/http/header_block.h"

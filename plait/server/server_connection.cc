@@ -1,8 +1,6 @@
 // One client's connection: which protocol it speaks, its deadlines, and whether it moves.
-#include <arpa/inet.h>
-#include <netinet/in.h>
-
 #include "plait/base/rare.h"
+#include "plait/server/own_answer.h"
 #include "plait/server/server.h"
 
 namespace plait {
@@ -20,6 +18,7 @@ void ServerConnection::expectBy(TimeNs deadline_ns) {
 }
 
 void ServerConnection::schedule() {
+  if (is_ending_) return;
   TimeNs due = deadline_ns_;
   // An idle connection is looked at when its time is over, a busy one every now and then.
   if (due == never_ns || scope_.running() != 0) {
@@ -30,23 +29,23 @@ void ServerConnection::schedule() {
 }
 
 void ServerConnection::lookSoon() {
+  if (is_ending_) return;
   const TimeNs due = server_.io.nowNs() + 50 * ns_per_ms;
   if (!timer_.isArmed() || due < timer_.due()) server_.io.arm(timer_, due);
 }
 
-bool ServerConnection::isOutputMoving(TimeNs now_ns) {
-  const bool has_unsent = sock_.unsent() != 0;
-  // The kernel takes output in large steps, which a slow reader may need minutes for: what counts is what has arrived.
-  const uint64_t taken = has_unsent ? sock_.bytesTaken() : sock_.bytesSent();
-  // Output that the last look did not see has not waited since then.
-  if (!has_unsent || !had_unsent_ || taken != taken_seen_) moved_ns_ = now_ns;
-  had_unsent_ = has_unsent;
-  taken_seen_ = taken;
-  const int64_t stall_ns = server_.timeouts.stall_ms * ns_per_ms;
-  if (!has_unsent) output_progress_.rest();
-  if (has_unsent && output_progress_.isTooSlow(now_ns, taken, stall_ns, server_.limits.download_bytes_per_second))
-    return false;
-  return now_ns - moved_ns_ < stall_ns;
+// No coroutine: what it hands over lies in no frame of those that wait.
+Task<void> ServerConnection::sayFarewell(Io& io, uint32_t unread_limit) {
+  is_ending_ = !sock_.isAborted();
+  timer_.cancel();
+  deadline_ns_ = server_.io.nowNs();
+  Task<void> farewell = sock_.closeGracefully({.stall_ms = server_.timeouts.stall_ms,
+                                               .bytes_per_second = server_.limits.download_bytes_per_second,
+                                               .linger_ms = linger_ms,
+                                               .unread_limit = unread_limit},
+                                              io);
+  if (farewell) return farewell;
+  return sock_.close(io);
 }
 
 void ServerConnection::setIdle() {
@@ -73,6 +72,7 @@ void ServerConnection::evict() {
   server_.counters_.connections_evicted += 1;
   server_.noteFault(
       client_, connectionError(ErrorCode::idle_timeout, "idle, and every connection is in use").as(Fault::evicted));
+  if (is_ending_) return;
   if (H2Server* const h2 = this->h2()) {
     h2->endIdle();
   } else if (h1() != nullptr) {
@@ -95,7 +95,7 @@ void ServerConnection::onTimer() {
       PLAIT_RARE("a client says nothing");
       abort(connectionError(ErrorCode::idle_timeout, "the client was silent for too long"));
     }
-  } else if (!isOutputMoving(now_ns)) {
+  } else if (!output_.isMoving(sock_, now_ns, stall_ns, server_.limits.download_bytes_per_second)) {
     server_.counters_.stalled_connections += 1;
     PLAIT_RARE("a client does not read");
     abort(connectionError(ErrorCode::stalled, "the client does not read what is sent to it"));
@@ -104,7 +104,10 @@ void ServerConnection::onTimer() {
     abort(connectionError(ErrorCode::stalled, "no memory for request bodies became free in time").as(Fault::no_memory));
   } else {
     if (H2Server* const h2 = this->h2()) h2->resetStalled(now_ns);
-    if (H1Server* const h1 = this->h1()) h1->checkBody(now_ns);
+    if (H1Server* const h1 = this->h1()) {
+      h1->checkBody(now_ns);
+      h1->watchEnd();
+    }
     if (sock_.unsent() == 0) onOutputDrained();
     if (sock_.unsent() != 0) sock_.flushLater();
   }
@@ -119,7 +122,7 @@ void ServerConnection::abort(const Error& error) {
 }
 
 bool ServerConnection::RoomAwaiter::await_ready() const {
-  return !connection_.server_.uploadsAreShort() || connection_.sock_.isAborted();
+  return connection_.server_.takesUpload(connection_.heldUpload()) || connection_.sock_.isAborted();
 }
 
 void ServerConnection::RoomAwaiter::await_suspend(std::coroutine_handle<> handle) {
@@ -129,12 +132,41 @@ void ServerConnection::RoomAwaiter::await_suspend(std::coroutine_handle<> handle
   connection_.room_waiter_ = this;
   since_ns_ = connection_.server_.io.nowNs();
   connection_.server_.counters_.upload_pauses += 1;
-  connection_.server_.upload_waiters_.pushBack(*this);
+  connection_.sortRoomWaiter();
+  connection_.server_.watchUploads();
 }
 
 void ServerConnection::RoomAwaiter::await_resume() {
   // There may be room for the next one too.
   connection_.server_.noteUploadRoom();
+}
+
+void ServerConnection::sortRoomWaiter() {
+  const bool holds_little = heldUpload() < Limits::little_upload;
+  if (room_waiter_->node.isLinked() && room_waiter_->holds_little_ == holds_little) return;
+  room_waiter_->holds_little_ = holds_little;
+  room_waiter_->node.unlink();
+  (holds_little ? server_.little_waiters_ : server_.large_waiters_).pushBack(*room_waiter_);
+}
+
+size_t ServerConnection::heldUpload() {
+  if (const H2Server* const h2 = this->h2()) return h2->heldUpload();
+  const H1Server* const h1 = this->h1();
+  return h1 == nullptr ? 0 : h1->heldUpload();
+}
+
+size_t ServerConnection::stuckUpload(TimeNs before_ns) {
+  if (H2Server* const h2 = this->h2()) return h2->stuckUpload(before_ns);
+  const H1Server* const h1 = this->h1();
+  return h1 == nullptr ? 0 : h1->stuckUpload(before_ns);
+}
+
+void ServerConnection::endStuckUpload() {
+  if (H2Server* const h2 = this->h2()) {
+    h2->endStuckUpload();
+  } else if (H1Server* const h1 = this->h1()) {
+    h1->endStuckUpload();
+  }
 }
 
 void ServerConnection::wakeForRoom() {
@@ -156,29 +188,35 @@ void ServerConnection::onPeerClosed() {
 }
 
 void ServerConnection::drain() {
+  if (is_ending_) return;
   if (H2Server* const h2 = this->h2()) {
     h2->drain();
   } else if (H1Server* const h1 = this->h1()) {
     h1->drain();
     // An idle connection has no response to say "close" with.
-    if (h1->isIdle()) sock_.stopReading();
+    if (h1->isIdle()) expectBy(std::min(deadline_ns_, server_.io.nowNs() + drain_linger_ms * ns_per_ms));
   } else {
     // A client that has connected in advance and says nothing is not waited for.
     expectBy(std::min(deadline_ns_, server_.io.nowNs() + ns_per_s));
   }
 }
 
-Task<bool> ServerConnection::greet(int fd, TlsContext* tls, bool tls_by_first_byte, BufferedInput& opening, Io& io) {
-  sock_.adopt(fd);
-  sockaddr_storage address{};
-  if (sock_.peerAddress(address)) {
-    const void* binary = address.ss_family == AF_INET6
-                             ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in6&>(address).sin6_addr)
-                             : &reinterpret_cast<const sockaddr_in&>(address).sin_addr;
-    if (::inet_ntop(address.ss_family, binary, client_.address_text, sizeof(client_.address_text)) != nullptr) {
-      client_.address_size = static_cast<uint8_t>(std::strlen(client_.address_text));
-    }
-  }
+// Whichever protocol the client meant to speak in the clear, this is text that a person will see.
+void ServerConnection::answerText(const Error& why) {
+  static constexpr std::string_view text = "This is a TLS port: use https:// instead of http://.";
+  char id_text[http::RequestIds::size];
+  const std::string_view id = server_.request_ids.next(id_text);
+  http::RequestHead head;
+  head.version = http::Version::http_1_1;
+  const WrittenAnswer written({.status = 400, .text = text, .error = "http_request_error"}, head, id);
+  if (!h1::writeResponseHead(sock_.output(), written.head(), {.close = true, .date = server_.date()}) ||
+      !sock_.output().append(asBytes(written.body())))
+    return;
+  server_.counters_.requests_h1 += 1;
+  server_.handler.onRejected({client_, head, 400, server_.io.nowNs(), why, id, written.body().size()});
+}
+
+Task<bool> ServerConnection::greet(TlsContext* tls, bool tls_by_first_byte, BufferedInput& opening, Io& io) {
   const TimeNs hello_by_ns = io.nowNs() + server_.timeouts.client_header_ms * ns_per_ms;
   const auto helloBy = [&] {
     return server_.isDraining() ? std::min(hello_by_ns, io.nowNs() + ns_per_s) : hello_by_ns;
@@ -198,8 +236,8 @@ Task<bool> ServerConnection::greet(int fd, TlsContext* tls, bool tls_by_first_by
     if (const Status secured = co_await sock_.startTls(*tls, {}, hello_by_ns, io); !secured) {
       const Error& error = secured.error();
       server_.noteFault(client_, error.code == ErrorCode::connect_timeout ? error.as(Fault::handshake_timeout) : error);
-      co_await sock_.drain(io.nowNs() + 100 * ns_per_ms, io);
-      co_await sock_.close(io);
+      if (!sock_.isTls() && error.code != ErrorCode::no_memory) answerText(error);
+      co_await sayFarewell(io, refused_unread_limit);
       co_return false;
     }
     speaks_h2 = sock_.alpn() == "h2";
@@ -213,8 +251,8 @@ Task<bool> ServerConnection::greet(int fd, TlsContext* tls, bool tls_by_first_by
     co_await sock_.close(io);
     co_return false;
   }
-  // "PRI" is no method of HTTP/1.1: whoever starts with it speaks HTTP/2 with prior knowledge (RFC 9113 §3.3). Less
-  // than that can be the start of either.
+  // "PRI" is no method of HTTP/1.1: a client that starts with it speaks HTTP/2 with prior knowledge (RFC 9113 §3.3).
+  // Less than that can be the start of either.
   opening.start(**first);
   while (!speaks_h2) {
     const std::string_view start = asText(opening.bytes()).substr(0, h2::client_preface.size());

@@ -83,7 +83,7 @@ TEST_P(DrainTest, ClientsInTheListenQueueAreServedBeforeTheListenerGoes) {
   EXPECT_TRUE(world.turnUntil([&] { return world.drained; }));
 }
 
-TEST_P(DrainTest, AnIdleHttp1ConnectionIsClosedAtOnceAndABusyOneAfterItsResponse) {
+TEST_P(DrainTest, AnIdleHttp1ConnectionIsClosedSoonAndABusyOneAfterItsResponse) {
   World world(GetParam());
   RawClient idle(world);
   idle.send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -98,6 +98,18 @@ TEST_P(DrainTest, AnIdleHttp1ConnectionIsClosedAtOnceAndABusyOneAfterItsResponse
   world.handler.released = true;
   EXPECT_TRUE(busy.seesText("held"));
   EXPECT_TRUE(busy.sees([&] { return busy.is_closed; }));
+}
+
+TEST_P(DrainTest, ARequestThatWasOnItsWayOnAnIdleHttp1ConnectionIsAnsweredAndEndsIt) {
+  World world(GetParam());
+  RawClient client(world);
+  client.send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
+  ASSERT_TRUE(client.seesText("hello"));
+  world.drain();
+  client.send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_TRUE(client.sees([&] { return client.is_closed; }));
+  EXPECT_NE(client.received.find("connection: close"), std::string::npos) << client.received;
+  EXPECT_TRUE(world.turnUntil([&] { return world.drained; }));
 }
 
 TEST_P(DrainTest, AClientThatOnlyConnectedIsNotWaitedForUntilTheDeadline) {

@@ -12,6 +12,7 @@
 
 #include "plait/h2/wire_test.h"
 #include "plait/io/mailbox.h"
+#include "plait/runtime/loop_memory.h"
 #include "plait/server/server.h"
 
 namespace plait::server_test {
@@ -49,6 +50,9 @@ struct Sink final : http::BodyConsumer {
 //   /big?N       N bytes                          /hold     "held", once `released` is set
 //   /upload      reads its body, then "stored"    /closed   the same, but reads only once `released` is set
 //   /open        a head at once; the body when it is pushed into `pushed`
+//   /broken      a head, and a body that makes no sense before that has left; ?chunked one that only stops behind
+//   "some",
+//                ?length the same where "some" is all that was promised
 struct TestHandler final : Handler {
   TestHandler(BlockSlab& blocks, http::HeaderSlab& headers) : stream_blocks(blocks), header_slab(headers) {}
 
@@ -72,6 +76,21 @@ struct TestHandler final : Handler {
       exchange.sendHead(head, false);
       (void)co_await exchange.relay(pipe);
       pushed = nullptr;
+    } else if (path.starts_with("/broken")) {
+      http::Pipe pipe(stream_blocks, header_slab);
+      alignas(8) uint8_t memory[64];
+      http::ResponseHead head;
+      head.status = 200;
+      head.fields = http::FieldList(memory);
+      if (path == "/broken?length") head.content_length = 4;
+      if (path != "/broken") EXPECT_TRUE(pipe.push(asBytes("some"), false));
+      exchange.sendHead(head, false);
+      if (path == "/broken") {
+        pipe.abort(connectionError(ErrorCode::protocol_error, "a chunk without a size"));
+      } else {
+        scope.spawn(stop(pipe, io), io);
+      }
+      (void)co_await exchange.relay(pipe);
     } else if (path == "/upload" || path == "/closed") {
       Sink sink;
       sink.is_open = path == "/upload" || released;
@@ -94,6 +113,11 @@ struct TestHandler final : Handler {
     exchange.end();
   }
 
+  static Task<void> stop(http::Pipe& pipe, Io&) {
+    pipe.abort(streamError(ErrorCode::stream_reset, "the backend reset the stream"));
+    co_return;
+  }
+
   Task<void> big(Exchange& exchange, size_t size, Io&) {
     http::Pipe pipe(stream_blocks, header_slab);
     const std::string bytes(size, 'b');
@@ -109,6 +133,7 @@ struct TestHandler final : Handler {
 
   BlockSlab& stream_blocks;
   http::HeaderSlab& header_slab;
+  Scope scope;
   http::Pipe* pushed = nullptr;
   bool released = false;
   bool relay_failed = false;
@@ -121,6 +146,7 @@ inline Limits smallLimits() {
   Limits limits;
   limits.exchanges = 64;
   limits.client_connections = 16;
+  limits.upstream_connections = 16;
   limits.send_blocks = 512;
   limits.record_blocks = 16;
   limits.upload_pool_bytes = 4 << 20;
@@ -132,13 +158,9 @@ inline Limits smallLimits() {
 struct World {
   explicit World(IoKind kind, const Limits& with = smallLimits(), const ServerTimeouts& timeouts = {})
       : limits(with),
-        buffers(limits.receive_buffers, limits.receive_buffer_size),
+        memory(withHeads(limits, 16)),
         backend(std::move(*makeBackend(kind, buffers, mailbox, nullptr))),
-        io(*backend, buffers, {.frame_count = 512, .ready_count = 1024}),
-        send_blocks(limits.send_block_size, limits.send_blocks),
-        record_blocks(limits.send_block_size + 1024, limits.record_blocks),
-        stream_blocks(limits.stream_block_size, limits.streamBlocks()),
-        headers(limits.smallHeaderBlocks(), 16, 16),
+        io(*backend, buffers, {.frames = FrameCounts::evenly(512)}),
         handler(stream_blocks, headers),
         server(io, limits, timeouts, handler, send_blocks, record_blocks, stream_blocks, headers) {
     reinterpret_cast<sockaddr_in&>(address) = {
@@ -179,15 +201,22 @@ struct World {
     (void)turnUntil([] { return false; }, ms);
   }
 
+  // The same, with so many blocks for large heads.
+  static Limits withHeads(Limits limits, uint32_t count) {
+    limits.medium_header_blocks = limits.large_header_blocks = count;
+    return limits;
+  }
+
   Limits limits;
-  BufferPool buffers;
+  LoopMemory memory;
+  BufferPool& buffers = memory.buffers;
+  BlockSlab& send_blocks = memory.send_blocks;
+  BlockSlab& record_blocks = memory.record_blocks;
+  BlockSlab& stream_blocks = memory.stream_blocks;
+  http::HeaderSlab& headers = memory.headers;
   Mailbox mailbox;
   std::unique_ptr<IoBackend> backend;
   Io io;
-  BlockSlab send_blocks;
-  BlockSlab record_blocks;
-  BlockSlab stream_blocks;
-  http::HeaderSlab headers;
   TestHandler handler;
   Server server;
   Scope scope;
@@ -196,7 +225,7 @@ struct World {
   bool drained = false;
 };
 
-// One TCP connection. What it receives is collected whenever the test looks.
+// One TCP connection. The bytes that it receives are collected whenever the test looks.
 struct RawClient {
   explicit RawClient(World& served, int receive_buffer = 0)
       : world(served), fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {

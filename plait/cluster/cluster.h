@@ -1,0 +1,229 @@
+// Endpoints that can stand for each other, as one worker uses them: which one a request goes to, who waits where none
+// has room, and which are left out for a while because of what they answer. Its state is the worker's own.
+//
+//   choose()   the better of two by (requests in flight + 1) × time to a head × penalty, among those that are up, have
+//              room for this client, take what is asked, and were not tried by this request
+//   line       one for all endpoints; woken by room at any of them, and by an endpoint that may be used again
+//   outlier    one for each endpoint (outlier.h); what it decides is done by ConnectionPool::eject and a trial
+#pragma once
+
+#include <coroutine>
+#include <vector>
+
+#include "plait/client/pool.h"
+#include "plait/cluster/outlier.h"
+
+namespace plait {
+
+// The endpoints that one request has met and failed at.
+class Tried {
+ public:
+  static constexpr uint32_t most = 16;
+  bool has(EndpointId id) const {
+    for (uint32_t i = 0; i < count_; ++i) {
+      if (ids_[i] == id) return true;
+    }
+    return false;
+  }
+  void add(EndpointId id) {
+    if (count_ != most && !has(id)) ids_[count_++] = id;
+  }
+  uint32_t count() const { return count_; }
+
+ private:
+  uint32_t count_ = 0;
+  EndpointId ids_[most];
+};
+
+// The needs of a request, as far as the choice of an endpoint goes.
+struct Wish {
+  Claim claim;
+  bool is_tunnel = false;
+  // Without a body and idempotent: the failure of a trial costs its client nothing but time.
+  bool suits_trial = false;
+  bool is_repeated = false;
+  Tried tried;
+};
+
+struct Choice {
+  EndpointId endpoint;  // none: no endpoint has room
+  bool is_trial = false;
+};
+
+// Hears of what concerns all endpoints together.
+class ClusterObserver {
+ public:
+  // A panic begins or ends: fewer than half of the endpoints are up, and those that were ejected are used all the same.
+  virtual void onPanic(bool is_panic) = 0;
+
+ protected:
+  ~ClusterObserver() = default;
+};
+
+struct ClusterCounters {
+  uint64_t waits = 0;  // requests that found no endpoint with room
+  uint64_t ejections = 0;
+  uint64_t panics = 0;
+  uint64_t trial_requests = 0;
+};
+
+class Cluster final : public RoomListener, Io::Flusher {
+ public:
+  // The pool and the Io must outlive the cluster, which hears of the pool's rooms from now on.
+  Cluster(ConnectionPool& pool, std::vector<EndpointId> endpoints, const OutlierOptions& outliers, Io& io);
+  Cluster(const Cluster&) = delete;
+  Cluster& operator=(const Cluster&) = delete;
+  ~Cluster();
+
+  // A place in the line, from the first wait until the request has its endpoint or is destroyed.
+  class Spot {
+   public:
+    Spot(Cluster& cluster, const Wish& wish) : cluster_(cluster), wish_(wish) {}
+    Spot(const Spot&) = delete;
+    Spot& operator=(const Spot&) = delete;
+    ~Spot() { leave(); }
+    bool isWaiting() const { return node_.isLinked(); }
+    // Ends the wait: the request has its endpoint.
+    void leave() {
+      if (isWaiting()) leaveLine();
+    }
+
+   private:
+    friend class Cluster;
+    void leaveLine();
+    Cluster& cluster_;
+    const Wish& wish_;
+    ListNode node_;
+    std::coroutine_handle<> handle_;  // null unless a coroutine waits
+    TimeNs joined_ns_ = 0;
+    bool is_woken_ = false;
+  };
+
+  // An endpoint with room for the request. The answer is good for the turn of the loop in which it is given.
+  // `is_waiting`: the request stands in line, and so goes before newcomers. Begins dials aside where an endpoint could
+  // be better and has no connection.
+  Choice choose(const Wish& wish, bool is_waiting) {
+    // The only endpoint is up, and nobody waits: there is nothing to choose.
+    if (waiting_ == 0 && !states_changed_ && !only_.isNone()) [[likely]]
+      return {only_};
+    return chooseWithCare(wish, is_waiting);
+  }
+
+  class WaitAwaiter {
+   public:
+    WaitAwaiter(Cluster& cluster, Spot& spot, TimeNs until_ns, CancelToken* cancel, Io& io);
+    ~WaitAwaiter() { cancel_node_.node.unlink(); }
+    bool await_ready() const { return false; }
+    bool await_suspend(std::coroutine_handle<> handle);
+    Status await_resume();
+
+   private:
+    static void onTimer(void* self);
+    Cluster& cluster_;
+    Spot& spot_;
+    TimeNs until_ns_;
+    CancelToken* cancel_;
+    Io& io_;
+    Status status_;
+    CancelNode cancel_node_;
+    Timer timer_;
+  };
+  // Waits in line until an endpoint may have room. Errors: pool_exhausted at `until_ns`, with what is short as its
+  // reason, or the error of an endpoint where none can be reached; the token's.
+  WaitAwaiter wait(Spot& spot, TimeNs until_ns, CancelToken* cancel, Io& io) {
+    return WaitAwaiter(*this, spot, until_ns, cancel, io);
+  }
+
+  // True where an endpoint other than `but` can be used, takes the request, and was not tried by it.
+  bool hasOther(const Wish& wish, EndpointId but) { return !is_alone_ && hasOtherUsable(wish, but); }
+  // The end of a request at an endpoint. `is_trial` as in its Choice.
+  void onOutcome(const Choice& choice, Seen seen, bool is_overloaded, const ClientKey& client);
+  // How long a trial request may take to its head.
+  int64_t trialHeadMs() const;
+  // Why no endpoint has room or can be used, as said of the first that there is a reason for.
+  Error whyNone(const Wish& wish);
+  // Every endpoint is down for what no waiting would change: its certificate, that no TLS can be agreed on with it, or
+  // that it speaks another protocol.
+  bool isHopeless();
+
+  size_t size() const { return members_.size(); }
+  // There is one endpoint: it is compared with nobody, never ejected, and not asked for room first.
+  bool isAlone() const { return is_alone_; }
+  EndpointId endpoint(size_t n) const { return members_[n].id; }
+  const ClusterCounters& counters() const { return counters_; }
+  ConnectionPool& pool() { return pool_; }
+  // Fewer than half of the endpoints are up, and those that were ejected are used all the same.
+  bool isPanic() const { return is_panic_; }
+  size_t waiting() const { return waiting_; }
+  // For those who check the line: when the first request joined it that has not been woken although an endpoint that is
+  // up, takes it, and has not been tried has room for it; never_ns for none. Costs a look at all.
+  TimeNs owedSince();
+  // Nobody waits, and nobody has been woken.
+  bool isAtRest() const { return line_.empty() && waiting_ == 0 && woken_ == 0; }
+  // Null for none; must outlive the cluster.
+  void setObserver(ClusterObserver* observer) { observer_ = observer; }
+
+  void onRoomChanged() override;
+  void onStatesChanged() override;
+
+ private:
+  struct Member {
+    EndpointId id;
+    Outlier outlier;
+    uint32_t ejections = 0;
+    TimeNs ejected_ns = 0;
+    bool was_up = true;        // when states were counted last
+    uint32_t broken_seen = 0;  // of Endpoint::broken_connections, those that have been a strike
+  };
+
+  Member* find(EndpointId id);
+  void recount();
+  Choice chooseWithCare(const Wish& wish, bool is_waiting);
+  bool hasOtherUsable(const Wish& wish, EndpointId but);
+  bool isUsable(const Endpoint& endpoint, const Wish& wish) const;
+  bool takes(const Endpoint& endpoint, const Wish& wish) const;
+  bool needsHttp1(const Endpoint& endpoint, const Wish& wish) const;
+  bool hasRoom(Endpoint& endpoint, const Wish& wish);
+  bool canServeAlone(const Wish& wish, bool asks_for_room);
+  bool isSilent(Endpoint& endpoint) const;
+  int64_t scoreOf(Member& member, Endpoint& endpoint);
+  Choice chooseTrial(const Wish& wish);
+  void endTrialsThatRun();
+  Choice chooseAmong(const Wish& wish, bool with_silent);
+  bool couldServe(const Wish& wish);
+  void measureSiblings();
+  // False where as many are ejected as may be.
+  bool ejectIfAllowed(Member& member, const Error& cause);
+  void flush() override;
+  void look();
+  void dialFor(uint32_t unserved, const Wish& wish);
+  static void onLook(void* self);
+
+  ConnectionPool& pool_;
+  Io& io_;
+  OutlierOptions outliers_;
+  std::vector<Member> members_;
+  const bool is_alone_;
+  EndpointId only_;                  // the endpoint, where there is one, and it is up
+  std::vector<uint32_t> member_of_;  // by an endpoint's index; UINT32_MAX for none
+  List<Spot, &Spot::node_> line_;
+  size_t waiting_ = 0;
+  uint32_t woken_ = 0;
+  bool is_look_due_ = false;  // there may be room for somebody who waits
+  uint32_t up_ = 0;
+  uint32_t ejected_ = 0;
+  uint32_t trials_wanted_ = 0;
+  uint32_t trials_running_ = 0;
+  uint32_t tunnels_up_ = 0;     // endpoints that are up and take tunnels
+  bool takes_tunnels_ = false;  // some endpoint does
+  bool is_panic_ = false;
+  bool states_changed_ = true;
+  int64_t siblings_ns_ = 0;  // the median of their times to a head
+  TimeNs measured_ns_ = 0;
+  TimeNs line_since_ns_ = 0;
+  Timer look_timer_;
+  ClusterCounters counters_;
+  ClusterObserver* observer_ = nullptr;
+};
+
+}  // namespace plait

@@ -1,0 +1,136 @@
+#include "plait/proxy/failover.h"
+
+#include "plait/base/rare.h"
+#include "plait/http/field_rules.h"
+
+namespace plait {
+namespace {
+
+// The meaning of an outcome for the endpoint's health. Cancellations and one client's own doing mean nothing.
+Seen seenOf(const ProxyRequest& request, const Result<Outcome>& outcome, bool answered_others) {
+  if (outcome) {
+    switch (outcome->status) {
+      case 500:
+        return Seen::server_error;
+      case 502:
+      case 503:
+      case 504:
+        return Seen::bad_gateway;
+      default:
+        return Seen::good;
+    }
+  }
+  const Error& error = outcome.error();
+  if (request.exchange.cancelToken().isCancelled()) return Seen::neutral;
+  switch (error.code) {
+    case ErrorCode::connection_lost:
+    case ErrorCode::stalled:
+    case ErrorCode::protocol_error:
+      return error.reach == Reach::connection ? Seen::broken : Seen::neutral;
+    case ErrorCode::stream_reset:
+    case ErrorCode::malformed_message:
+    case ErrorCode::ejected:
+      return Seen::bad_gateway;
+    case ErrorCode::refused_stream:
+    case ErrorCode::goaway_unprocessed:
+      return Seen::refused;
+    case ErrorCode::deadline_exceeded:
+      return request.exchange.isHeadSent() || answered_others ? Seen::neutral : Seen::late;
+    default:
+      return Seen::neutral;
+  }
+}
+
+// Whether the request may go on to another try; counts it. An endpoint that could not be reached, and one on trial,
+// have rules of their own; the others are the pool's.
+bool mayGoOn(ProxyRequest& request, const Error& error, ConnectionPool& pool) {
+  if (request.exchange.isHeadSent() || request.exchange.cancelToken().isCancelled() || !request.canReplay())
+    return false;
+  Attempts& attempts = request.attempts;
+  // The endpoint could not be reached: nothing of the request has gone there. One that answers wrongly and is the only
+  // one would do so again.
+  if (error.reach == Reach::backend) {
+    if (error.code == ErrorCode::protocol_error && !attempts.elsewhere) return false;
+    // A connection of its own is dialled for this request alone, and not without end.
+    return !request.lease.own || attempts.retries++ < pool.limits().unprocessed_retries;
+  }
+  // A response that is too large would be so again, also from another endpoint.
+  if (error.code == ErrorCode::message_too_large) return false;
+  const Verdict allowed = verdictOn(error, request.head.method);
+  if (request.choice.is_trial && allowed != Verdict::unprocessed && http::isIdempotent(request.head.method) &&
+      !attempts.has_used_unknown) {
+    PLAIT_RARE("a trial request is repeated");
+    pool.noteTrialRepeated(attempts);
+    if (allowed == Verdict::unknown) attempts.travels_alone = true;
+    return true;
+  }
+  return pool.mayRepeat(attempts, error, request.head, request.body()) != Verdict::final;
+}
+
+}  // namespace
+
+bool Failover::choose() {
+  if (std::exchange(must_wait_, false)) return false;
+  const Choice choice = cluster_.choose(request_.wish, spot_.isWaiting());
+  const EndpointId id = choice.endpoint;
+  if (id.isNone()) return false;
+  request_.choice = choice;
+  spot_.leave();
+  request_.attempts.begun_ns = begun_ns_ = io_.nowNs();
+  request_.options.head_timeout_ms =
+      choice.is_trial ? std::min(response_head_ms_, cluster_.trialHeadMs()) : response_head_ms_;
+  // The pool does not repeat a trial, nor anything that another endpoint could take.
+  request_.attempts.elsewhere = choice.is_trial || cluster_.hasOther(request_.wish, id);
+  request_.lease.needs_http_1_1 = request_.wish.is_tunnel && cluster_.pool().find(id)->takesTunnels();
+  request_.lease.own = request_.attempts.travels_alone;
+  chooseAuthority(request_.asked_authority, options_, id, request_.head);
+  return true;
+}
+
+void Failover::judge(const Result<Outcome>& outcome) {
+  ConnectionPool& pool = cluster_.pool();
+  const EndpointId id = request_.choice.endpoint;
+  // The only endpoint is not asked for room before it is tried: that it has none was no try.
+  const bool is_full = !outcome && outcome.error().code == ErrorCode::pool_exhausted;
+  if (is_full && !request_.attempts.travels_alone && !request_.exchange.isHeadSent()) {
+    must_wait_ = true;
+    return;
+  }
+  outcome_ = outcome;
+  const Endpoint* endpoint = pool.find(id);
+  const bool answered_others = endpoint != nullptr && endpoint->answered_ns > begun_ns_;
+  cluster_.onOutcome(request_.choice, seenOf(request_, outcome, answered_others), outcome && outcome->is_overloaded,
+                     request_.wish.claim.client);
+  if (outcome) return end();
+  request_.cause_after_ns = io_.nowNs() - request_.attempts.begun_ns;
+  const bool has_other = cluster_.hasOther(request_.wish, id);
+  // A repetition that travels alone has waited at the endpoint itself.
+  if (is_full && !has_other) return end();
+  request_.attempts.elsewhere = has_other;
+  if (!mayGoOn(request_, outcome.error(), pool) || request_.wish.tried.count() == Tried::most) return end();
+  PLAIT_RARE("a request goes on to another try");
+  // An endpoint that cannot be reached does not lengthen the wait for one that can.
+  if (outcome.error().reach != Reach::backend) give_up_ns_ = never_ns;
+  request_.wish.tried.add(id);
+  request_.wish.is_repeated = true;
+  if (request_.body() != nullptr) request_.body()->rewind();
+  // The last endpoint that was left could not be reached: the request waits before it asks there again.
+  must_wait_ = !has_other && outcome.error().reach == Reach::backend;
+}
+
+Cluster::WaitAwaiter Failover::room() {
+  if (give_up_ns_ == never_ns) give_up_ns_ = io_.nowNs() + cluster_.pool().timeouts().queue_ms * ns_per_ms;
+  return cluster_.wait(spot_, give_up_ns_, request_.options.cancel, io_);
+}
+
+void Failover::waited(const Status& room) {
+  if (room) return;
+  // An error of an endpoint says more than that no other endpoint was to be had.
+  if (outcome_.error().code == ErrorCode::none) {
+    outcome_ = fail(room.error());
+    request_.cause_after_ns = io_.nowNs() - request_.exchange.startedNs();
+  }
+  end();
+}
+
+}  // namespace plait
