@@ -12,9 +12,11 @@ const allowed = {
   h2: ['base', 'http', 'h2'],
   io: ['base', 'io'],
   net: ['base', 'io', 'net'],
-  client: ['base', 'http', 'h1', 'h2', 'io', 'net', 'client'],
-  server: ['base', 'http', 'h1', 'h2', 'io', 'net', 'server'],
-  proxy: ['base', 'http', 'h1', 'h2', 'io', 'net', 'client', 'server', 'proxy'],
+  runtime: ['base', 'http', 'io', 'runtime'],
+  client: ['base', 'http', 'h1', 'h2', 'io', 'net', 'runtime', 'client'],
+  cluster: ['base', 'http', 'h1', 'h2', 'io', 'net', 'runtime', 'client', 'cluster'],
+  server: ['base', 'http', 'h1', 'h2', 'io', 'net', 'runtime', 'server'],
+  proxy: ['base', 'http', 'h1', 'h2', 'io', 'net', 'runtime', 'client', 'cluster', 'server', 'proxy'],
 };
 
 // The violations of one file: which line names what it must not.

@@ -4,7 +4,7 @@
 #include <cstdio>
 
 plait::Task<void> ask(plait::ConnectionPool& pool, bool& was_refused, plait::Io& io) {
-  auto lease = co_await pool.getOrCreate(0, io);
+  auto lease = co_await pool.getOrCreate(pool.endpoint(0), io);
   was_refused = !lease && lease.error().code == plait::ErrorCode::connect_failed;
   if (lease) pool.release(*lease, true, io);
   co_await pool.close(io);

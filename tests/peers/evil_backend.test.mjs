@@ -45,7 +45,7 @@ const cases = [
   ['wrongLength', 'malformed_message', stream],
   ['garbage', 'frame_size_error', connection],
   ['h1EndlessInterim', 'interim_flood', connection],
-  ['h1EndlessHeaders', 'protocol_error', connection],
+  ['h1EndlessHeaders', 'message_too_large', connection],
   ['h1AfterEnd', 'protocol_error', connection, true],
   ['h1Garbage', 'protocol_error', connection],
   ['h1ChunkGarbage', 'protocol_error', connection],

@@ -83,6 +83,47 @@ test('exchanges: REFUSED_STREAM and 503', async (t) => {
   await settled(plait, { connections: Infinity });
 });
 
+// A client at one of the loopback network's addresses.
+function connectH2From(t, plait, localAddress) {
+  return connectH2(t, plait.port, { createConnection: () => net.connect({ port: plait.port, host: '127.0.0.1', localAddress }) });
+}
+
+test('exchanges, all that one address may hold: others are served, and get their share', async (t) => {
+  const { backend, plait } = await start(t, 'exchanges = 128\nmedium_header_blocks = 256\n');
+  const first = connectH2From(t, plait, '127.0.0.2');
+  const greedy = hold(first, 126).concat(hold(connectH2From(t, plait, '127.0.0.2'), 20));
+  await eventually(() => backend.held.size === 126, 'one address holds all but a sixty-fourth');
+  assert.equal((await request(first, { ':path': '/echo' })).rstCode, errorCode.refused);
+  for (let i = 3; i < 6; i += 1) {
+    assert.equal((await request(connectH2From(t, plait, `127.0.0.${i}`), { ':path': '/echo' })).status, 200);
+  }
+  const http1 = await openRaw(t, plait.port);
+  http1.write(get('/echo'));
+  await http1.until(/^HTTP\/1\.1 200 /);
+  backend.release();
+  const answers = await Promise.all(greedy);
+  assert.deepEqual(count(answers, (answer) => answer.status ?? 'refused'), { 200: 126, refused: 20 });
+  await works(t, plait);
+  await settled(plait, { connections: Infinity });
+});
+
+test('exchanges over HTTP/1.1, all that one client of a trusted proxy may hold: 503 for it alone', async (t) => {
+  const { backend, plait } = await start(t, 'exchanges = 64\nmedium_header_blocks = 256\n', { rest: '[forwarding]\ntrusted_proxies = ["127.0.0.1"]\n' });
+  const from = (client, path) => `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: ${client}\r\n\r\n`;
+  const greedy = await Promise.all(Array.from({ length: 63 }, () => openRaw(t, plait.port)));
+  for (const raw of greedy) raw.write(from('203.0.113.7', '/held'));
+  await eventually(() => backend.held.size === 63, 'one client holds all but one');
+  const late = await openRaw(t, plait.port);
+  late.write(from('203.0.113.7', '/echo'));
+  await late.until(/^HTTP\/1\.1 503 /);
+  const other = await openRaw(t, plait.port);
+  other.write(from('203.0.113.8', '/echo'));
+  await other.until(/^HTTP\/1\.1 200 /);
+  backend.release();
+  for (const raw of greedy) await raw.until(/released/);
+  await settled(plait, { connections: Infinity });
+});
+
 test('client connections, all of them busy: accepting pauses and goes on', async (t) => {
   const { backend, plait } = await start(t, 'client_connections = 4\nexchanges = 32\n');
   const busy = Array.from({ length: 4 }, () => connectH2(t, plait.port));
@@ -96,6 +137,68 @@ test('client connections, all of them busy: accepting pauses and goes on', async
   busy[0].close();
   assert.equal((await waiting).status, 200);
   assert.equal(await metric(plait, 'plait_client_connections_refused_total'), 0);
+});
+
+test('client connections, all that one address may hold, and busy: others get one, and its next ones when some end', async (t) => {
+  const { backend, plait } = await start(t, 'client_connections = 64\nexchanges = 128\n');
+  const from = (last) => openRaw(t, plait.port, { localAddress: `127.0.1.${last}` });
+  const greedy = await Promise.all(Array.from({ length: 80 }, () => from(1)));
+  for (const raw of greedy) raw.write(get('/held'));
+  await eventually(() => backend.held.size === 63, 'one address holds all but a sixty-fourth');
+  // Now that there is another one its share is a half; that one's is what it can get.
+  const other = await from(2);
+  other.write(get('/echo'));
+  await other.until(/^HTTP\/1\.1 200 /);
+  other.socket.destroy();
+  for (let i = 3; i < 10; i += 1) {
+    const raw = await from(i);
+    raw.write(get('/echo'));
+    await raw.until(/^HTTP\/1\.1 200 /);
+    raw.socket.destroy();
+    await eventually(async () => (await metric(plait, 'plait_client_connections')) === 63, 'it has left');
+  }
+  assert.equal(await metric(plait, 'plait_accept_pauses_total'), 8, 'each was the last place');
+  await eventually(() => {
+    backend.release();
+    for (const raw of greedy) if (/released/.test(raw.text)) raw.socket.destroy();
+    return greedy.every((raw) => /released/.test(raw.text));
+  }, 'those that waited are served when others of their address have left');
+  assert.equal(await metric(plait, 'plait_client_connections_refused_total'), 0);
+  await settled(plait, { connections: Infinity });
+});
+
+test('client connections, most of them idle at one address: its idle ones leave for its next one, and nobody else’s', async (t) => {
+  const { plait } = await start(t, 'client_connections = 64\nexchanges = 128\n');
+  const from = async (last) => {
+    const raw = await openRaw(t, plait.port, { localAddress: `127.0.1.${last}` });
+    raw.write(get('/echo'));
+    await raw.until(/0 0/);
+    return raw;
+  };
+  const others = await Promise.all(Array.from({ length: 6 }, () => from(2)));
+  const greedy = await Promise.all(Array.from({ length: 50 }, () => from(1)));
+  assert.equal(await metric(plait, 'plait_client_connections_evicted_total'), 0);
+  // The last eighth: each further one waits until an idle one has been so for a second, and has left.
+  for (let i = 0; i < 5; i += 1) greedy.push(await from(1));
+  assert.equal(await metric(plait, 'plait_client_connection_errors_total', { reason: 'evicted' }), 5);
+  assert.equal(greedy.filter((raw) => raw.closed).length, 5);
+  assert.equal(others.filter((raw) => raw.closed).length, 0);
+  await settled(plait, { connections: Infinity });
+});
+
+test('client connections of a trusted proxy are not one address’s', async (t) => {
+  const { backend, plait } = await start(t, 'client_connections = 64\nexchanges = 128\n', { rest: '[forwarding]\ntrusted_proxies = ["127.0.1.1"]\n' });
+  const raws = await Promise.all(Array.from({ length: 63 }, () => openRaw(t, plait.port, { localAddress: '127.0.1.1' })));
+  for (const raw of raws) raw.write(get('/held'));
+  const other = await openRaw(t, plait.port, { localAddress: '127.0.1.2' });
+  other.write(get('/held'));
+  await eventually(() => backend.held.size === 64, 'all are in use');
+  for (const raw of [...raws, other]) {
+    backend.release();
+    await raw.until(/released/);
+  }
+  assert.equal(await metric(plait, 'plait_client_connections_refused_total'), 0);
+  await settled(plait, { connections: Infinity });
 });
 
 test('streams to a backend: the queue, then 503', async (t) => {
@@ -168,17 +271,17 @@ test('memory for repeating: who has none left for its body is not repeated, and 
   assert.equal(await metric(plait, 'plait_retries_total', { class: 'unprocessed' }), 1);
   refusals.left = 1;
   const refused = await request(session, { ':path': '/', ':method': 'POST' }, { body: 'x'.repeat(5000) });
-  assert.deepEqual([refused.status, refused.rstCode, refused.body], [502, 0, 'the backend could not be reached or broke off\n'], 'the refusal is told');
+  assert.deepEqual([refused.status, refused.rstCode], [undefined, errorCode.refused], 'the refusal is told, so that the client may repeat it');
   assert.equal(await metric(plait, 'plait_retries_total', { class: 'unprocessed' }), 1);
   assert.equal((await request(session, { ':path': '/', ':method': 'POST' }, { body: 'x'.repeat(5000) })).body, 'ok');
   await settled(plait, { connections: Infinity });
 });
 
-test('send blocks and stream blocks: who does not read waits, others go on', async (t) => {
-  const { plait } = await start(t, 'send_blocks = 64\nexchanges = 64\nburst_pool_bytes = 0\nclient_connections = 64\n');
+// Clients that ask for /big and read nothing of it, two responses each.
+function readNothing(t, plait, count) {
   const open = frame(frameType.settings, 0, 0, Buffer.concat([Buffer.from([0, 4]), uint32(32 << 20)]));
   const block = headerBlock([[':method', 'GET'], [':scheme', 'http'], [':path', '/big'], [':authority', 'a']]);
-  const slow = Array.from({ length: 24 }, () => {
+  return Array.from({ length: count }, () => {
     const socket = net.connect(plait.port, '127.0.0.1');
     defer(t, () => socket.destroy());
     socket.on('error', () => {});
@@ -186,8 +289,25 @@ test('send blocks and stream blocks: who does not read waits, others go on', asy
     socket.write(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), open, frame(frameType.windowUpdate, 0, 0, uint32(64 << 20)), ...[1, 3].map((id) => frame(frameType.headers, 5, id, block))]));
     return socket;
   });
+}
+
+test('stream blocks: where windows towards backends are large nobody is cut short by those who do not read', async (t) => {
+  const { plait } = await start(t, 'exchanges = 64\nburst_pool_bytes = 0\nupstream_stream_window = 1048576\n');
+  const slow = readNothing(t, plait, 12);
+  const used = () => metric(plait, 'plait_slab_used', { slab: 'stream_blocks' });
+  let seen = 0;
+  await eventually(async () => seen === (seen = await used()) && seen > 24 * 100, 'the slow ones fill their windows and stand still');
+  const answers = await Promise.all(Array.from({ length: 4 }, () => request(connectH2(t, plait.port), { ':path': '/big' })));
+  assert.deepEqual(answers.map((answer) => answer.body.length), Array(4).fill(384 << 16));
+  for (const socket of slow) socket.destroy();
+  await settled(plait, { connections: Infinity });
+});
+
+test('send blocks and stream blocks: who does not read waits, others go on', async (t) => {
+  const { plait } = await start(t, 'send_blocks = 64\nexchanges = 64\nburst_pool_bytes = 0\nclient_connections = 38\nupstream_connections = 4\n');
+  const slow = readNothing(t, plait, 24);
   const used = (slab) => metric(plait, 'plait_slab_used', { slab });
-  // The last eighth is the backends'.
+  // The last ones are the backends'.
   await eventually(async () => (await used('send_blocks')) >= 24, 'the slow ones hold a block each');
   const session = connectH2(t, plait.port);
   for (let i = 0; i < 20; i += 1) {
@@ -210,7 +330,9 @@ test('memory for uploads: their clients wait, others go on', async (t) => {
     backend.release();
     return metric(plait, 'plait_slab_used', { slab: 'exchanges_http2' }).then((used) => used === 0);
   }, 'all uploads end');
-  assert.deepEqual(count(await Promise.all(uploads), (one) => one.status), { 200: 40 });
+  const ended = await metric(plait, 'plait_client_stream_errors_total', { reason: 'stuck_upload' });
+  const statuses = count(await Promise.all(uploads), (one) => one.status);
+  assert.deepEqual({ ...statuses, 408: statuses[408] ?? 0 }, { 200: 40 - ended, 408: ended }, 'those that were stuck for a second may be ended, and no others');
   await settled(plait, { connections: Infinity });
 });
 

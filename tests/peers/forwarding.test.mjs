@@ -6,8 +6,9 @@ import test from 'node:test';
 import { startH2Backend } from './lib/backends.mjs';
 import { certificate } from './lib/certificate.mjs';
 import { connectH2, exchangeRaw, openRaw, request } from './lib/clients.mjs';
-import { runPlait, startPlait } from './lib/plait.mjs';
+import { runPlait, startConfigured, startPlait } from './lib/plait.mjs';
 import { run, temporaryDirectory, within } from './lib/process.mjs';
+import { frameType, startRawH2Backend } from './lib/raw_h2.mjs';
 
 const echo = (stream, headers) => {
   stream.respond({ ':status': 200, 'content-type': 'application/json' });
@@ -46,6 +47,55 @@ test('the backend learns who asked, and gets no field that concerns one hop only
   assert.equal(seen['x-forwarded-host'], 'example.test:99');
   assert.match(seen.via, /plait/);
   for (const name of ['connection', 'x-secret', 'keep-alive', 'te']) assert.equal(seen[name], undefined, name);
+});
+
+const claims = ['X-Forwarded-For', 'X_Forwarded_For', 'X.Forwarded.For', 'X-Forwarded-Host', 'X-Forwarded-Port', 'X-Forwarded-Prefix', 'X-Forwarded-Scheme', 'X-Forwarded-Ssl',
+  'X-Forwarded-Server', 'X-Forwarded-Client-Cert', 'Forwarded', 'X-Real-IP', 'X_Real_IP', 'True-Client-IP', 'Client-Cert', 'CF-Connecting-IP', 'cf_connecting_ip'];
+
+// Sends a head and trailers full of claims over HTTP/1.1 and HTTP/2; the backend tells which values of both arrived.
+async function arrivedClaims(t, trusted) {
+  const backend = await startH2Backend(t, (stream, headers) => {
+    stream.resume();
+    const answer = (trailers) => {
+      stream.respond({ ':status': 200 });
+      stream.end(JSON.stringify({ headers, trailers }));
+    };
+    stream.on('trailers', answer);
+    stream.on('end', () => setImmediate(() => !stream.headersSent && answer({})));
+  });
+  const plait = await startConfigured(t, `[forwarding]\nidentity_fields = ["CF-Connecting-IP"]\n${trusted ? 'trusted_proxies = ["127.0.0.1"]\n' : ''}`,
+    ['-b', backend.url, '--listen', '127.0.0.1:0']);
+  const raw = await exchangeRaw(plait.port, 'POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close, X-Forwarded-For, X-Forwarded-Proto, Via\r\nTransfer-Encoding: chunked\r\n' +
+    `${claims.map((name) => `${name}: claimed ${name}\r\n`).join('')}X-Kept: head\r\n\r\n1\r\na\r\n0\r\n${claims.map((name) => `${name}: late ${name}\r\n`).join('')}X-Kept: trailer\r\n\r\n`);
+  assert.match(raw, /^HTTP\/1\.1 200 /);
+  const client = await connectH2(t, plait.port);
+  const lower = (word) => Object.fromEntries(claims.map((name) => [name.toLowerCase(), `${word} ${name}`]));
+  const stream = client.request({ ':method': 'POST', ':path': '/', ...lower('claimed'), 'x-kept': 'head' }, { waitForTrailers: true });
+  stream.on('wantTrailers', () => stream.sendTrailers({ ...lower('late'), 'x-kept': 'trailer' }));
+  stream.end('a');
+  let text = '';
+  for await (const chunk of stream) text += chunk;
+  return [JSON.parse(raw.match(/\{.*\}/)[0]), JSON.parse(text)];
+}
+
+test('nobody but a trusted proxy can say who a client is, in a head or in trailers', async (t) => {
+  for (const seen of await arrivedClaims(t, false)) {
+    assert.doesNotMatch(JSON.stringify(seen), /claimed|late/);
+    assert.equal(seen.headers['x-forwarded-for'], '127.0.0.1');
+    assert.equal(seen.headers['x-forwarded-proto'], 'http');
+    assert.match(seen.headers.via, /plait/);
+    assert.equal(seen.headers['x-kept'], 'head');
+    assert.deepEqual(Object.entries(seen.trailers), [['x-kept', 'trailer']]);
+  }
+});
+
+test('what a trusted proxy says about its client arrives', async (t) => {
+  for (const seen of await arrivedClaims(t, true)) {
+    const heads = JSON.stringify(seen.headers);
+    for (const name of claims.filter((one) => one !== 'Forwarded')) assert.ok(heads.includes(`claimed ${name}`), `${name} in ${heads}`);
+    assert.match(seen.headers['x-forwarded-for'], /^claimed X-Forwarded-For, 127\.0\.0\.1$/);
+    assert.deepEqual(Object.entries(seen.trailers), [['x-kept', 'trailer']]);
+  }
 });
 
 // With `Forwarded` more is added than there is always room for: where its memory lies full, the head moves.
@@ -228,8 +278,8 @@ test('mistakes on the command line are named in one line, with exit code 2', asy
     [['-b', 'ftp://x:1', '-p', '0'], /--backend ftp:\/\/x:1/],
     [['-p', '0'], /no backend/],
     [['-b', '127.0.0.1:1'], /nowhere to listen/],
-    [['-b', 'no-such-name.invalid:80', '-p', '0'], /no-such-name\.invalid cannot be resolved/],
-    [['-b', '127.0.0.1:1', '-p', '0', '--tls-cert', '/nonexistent.pem', '--tls-key', '/nonexistent.pem'], /\/nonexistent\.pem/],
+    [['-b', '127.0.0.1:1', '-b', 'no such name:80', '-p', '0'], /--backend no such name:80/],
+    [['-b', '127.0.0.1:1', '-p', 'tls:0', '--tls-cert', '/nonexistent.pem', '--tls-key', '/nonexistent.pem'], /\/nonexistent\.pem/],
     [['-b', '127.0.0.1:1', '-p', '70000'], /--port/],
     [['-b', '127.0.0.1:1', '--nonsense'], /--nonsense/],
   ]) {
@@ -240,4 +290,36 @@ test('mistakes on the command line are named in one line, with exit code 2', asy
   }
   assert.match((await runPlait(['--version'])).stdout, /^plait \d/);
   assert.match((await runPlait(['--help'])).stdout, /--backend/);
+});
+
+test('what may belong to one client stays out of the table that all share on a backend’s connection', async (t) => {
+  const blocks = [];
+  const backend = await startRawH2Backend(t, {
+    frame: (connection, type, flags, stream, payload) => { if (type === frameType.headers) blocks.push(payload.toString('latin1')); },
+    request: (connection, stream) => connection.respond(stream),
+  });
+  const plait = await startConfigured(t, `[[listen]]
+address = "127.0.0.1:0"
+[[backend]]
+url = "${backend.url}"
+[forwarding]
+trusted_proxies = ["127.0.0.0/8"]
+`);
+  const own = { 'x-tenant': 'tenant-alpha', 'client-cert': ':Y2VydA==:', 'x-forwarded-client-cert': 'Hash=abc', 'x-request-id': 'id-4711' };
+  for (let i = 0; i < 3; i += 1) {
+    const answer = await request(connectH2(t, plait.port), { ':path': '/', 'user-agent': 'everybody', ...own });
+    assert.equal(answer.status, 200);
+  }
+  assert.equal(backend.opened, 1);
+  assert.equal(blocks.length, 3);
+  // Strings go to backends as they are. A literal begins with 0x00 where it is not indexed, and with 0x10 where it never
+  // may be, on no hop (RFC 7541 §6.2.2, §6.2.3); then come the name, since no table has it, and the value.
+  const text = (value) => String.fromCharCode(value.length) + value;
+  for (const block of blocks) {
+    for (const [name, value] of Object.entries(own)) {
+      const literal = String.fromCharCode(name === 'x-tenant' ? 0 : 0x10) + text(name) + text(value);
+      assert.ok(block.includes(literal), `${name} in ${JSON.stringify(block)}`);
+    }
+  }
+  assert.ok(blocks[0].includes('everybody') && !blocks[2].includes('everybody'), 'what is the same for many is indexed');
 });

@@ -4,7 +4,7 @@ import test from 'node:test';
 import { certificate } from './lib/certificate.mjs';
 import { exchangeRaw } from './lib/clients.mjs';
 import { connectGrpc, grpc, startGrpcBackend } from './lib/grpc.mjs';
-import { startProxy } from './lib/plait.mjs';
+import { metric, startProxy } from './lib/plait.mjs';
 import { eventually, freePort, within } from './lib/process.mjs';
 
 const { status } = grpc;
@@ -143,6 +143,31 @@ test('a backend that cannot be reached is UNAVAILABLE, in a response of trailers
   const text = await exchangeRaw(plait.port, 'POST /plait.test.Echo/Unary HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\n'
     + 'Content-Length: 0\r\nConnection: close\r\n\r\n');
   assert.match(text, /^HTTP\/1\.1 200 [\s\S]*grpc-status: 14\r\n/);
+});
+
+test('plait\'s own answers have the code that stands for their status', async (t) => {
+  const backend = await startGrpcBackend(t, handlers);
+  const plait = await startProxy(t, [backend], { admin: true });
+  const ask = async (line, fields) => exchangeRaw(plait.port, `${line} HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc-web+proto\r\n${fields}Content-Length: 0\r\nConnection: close\r\n\r\n`);
+  const looped = await ask('POST /x', `Via: ${Array.from({ length: 16 }, () => '2.0 plait').join(', ')}\r\n`);
+  assert.match(looped, /^HTTP\/1\.1 200 [\s\S]*content-type: application\/grpc-web\+proto\r\n[\s\S]*grpc-status: 13\r\n/, 'a loop is no reason to try again');
+  assert.match(await ask('TRACE /x', 'Max-Forwards: 0\r\n'), /grpc-status: 12\r\n/);
+  assert.equal(await metric(plait, 'plait_grpc_responses_total', { code: 'INTERNAL', from: 'plait' }), 1);
+  assert.equal(await metric(plait, 'plait_grpc_responses_total', { code: 'UNIMPLEMENTED', from: 'plait' }), 1);
+  assert.equal(await metric(plait, 'plait_grpc_responses_total', { from: 'backend' }), undefined);
+});
+
+test('codes of services are counted and logged, whether they come in trailers or in the head', async (t) => {
+  const backend = await startGrpcBackend(t, handlers);
+  const plait = await startProxy(t, [backend], { admin: true, args: ['--access-log', '-', '--log-format', 'json'] });
+  const client = connectGrpc(t, plait.port);
+  assert.equal((await call((done) => client.Unary({ text: 'x' }, done))).error, null);
+  assert.equal((await call((done) => client.Unary({ fail: true }, done))).error.code, status.FAILED_PRECONDITION);
+  const counted = (code) => metric(plait, 'plait_grpc_responses_total', { code, from: 'backend' });
+  await eventually(async () => await counted('OK') === 1 && await counted('FAILED_PRECONDITION') === 1, 'both are counted');
+  const logged = () => plait.stdout().split('\n').filter((line) => line.startsWith('{')).map((line) => JSON.parse(line).grpc_status);
+  await eventually(() => logged().length === 2, 'both are logged');
+  assert.deepEqual(logged(), ['OK', 'FAILED_PRECONDITION']);
 });
 
 test('a backend that goes away in the middle of a stream is an error, never a short stream', async (t) => {

@@ -191,7 +191,7 @@ for (const scheme of ['https', 'a bare address']) {
       raw.socket.destroy();
     }
     assert.equal((await request(connectH2(t, plait.port), { ':path': '/' })).body, 'plain answer');
-    assert.doesNotMatch(plait.stderr(), /is reached again|not reach/);
+    assert.doesNotMatch(plait.stderr(), /reached again|not reach/);
   });
 }
 
@@ -208,12 +208,12 @@ test('a client that resets its connection is noticed although it has sent anothe
   assert.notEqual(await within(10_000, ended, 'the backend hears that nobody waits'), http2.constants.NGHTTP2_NO_ERROR);
 });
 
-test('a response that nobody reads any more ends with its connection’s time, and the worker goes on', async (t) => {
+test('a response that nobody reads any more ends after stall_ms, and the worker goes on', async (t) => {
   const backend = await startH1Backend(t, (incoming, response) => {
     if (incoming.url !== '/big') return response.end('small');
     return response.end(Buffer.alloc(16 << 20, 'b'));
   });
-  const plait = await startConfigured(t, `[[listen]]\naddress = "127.0.0.1:0"\n[[backend]]\nurl = "${backend.url}"\n[timeouts]\ndrain_ms = 300\nconnection_age_ms = 1000\n`);
+  const plait = await startConfigured(t, `[[listen]]\naddress = "127.0.0.1:0"\n[[backend]]\nurl = "${backend.url}"\n[timeouts]\nstall_ms = 1000\n`);
   const stream = connectH2(t, plait.port).request({ ':path': '/big' });
   const ended = new Promise((resolve) => stream.on('close', resolve));
   stream.on('error', () => {});

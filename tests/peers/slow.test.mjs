@@ -47,7 +47,7 @@ test('a client that does not read a backend’s response over HTTP/1.1 is blamed
   await eventually(async () => (await metric(plait, 'plait_client_connection_errors_total', { reason: 'not_reading' })) === 1, 'the client is blamed', 30_000);
   await settled(plait, { connections: 0 });
   assert.equal(await metric(plait, 'plait_upstream_connection_errors_total'), 0);
-  assert.doesNotMatch(plait.stderr(), /plait: backend/);
+  assert.doesNotMatch(plait.stderr(), / backend /);
 });
 
 test('a backend that could not go on while its client did not read gets its time anew when the client does', async (t) => {
@@ -82,7 +82,7 @@ test('idle connections that take up every place make way for a client that comes
   raw.write('GET /honest HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
   assert.match(await raw.ended(), /200 OK/);
   assert.match(plait.stderr(), /evicted: /);
-  assert.ok(await metric(plait, 'plait_accept_pauses_total') > 0);
+  assert.equal(await metric(plait, 'plait_client_connections_refused_total'), 0, 'those that came too late have waited');
   await running.stop();
   await settled(plait, { connections: 1 });
 });

@@ -8,6 +8,7 @@ import net from 'node:net';
 import path from 'node:path';
 import test from 'node:test';
 import { endInOrder, startH2Backend } from './lib/backends.mjs';
+import { configuration } from './lib/attack.mjs';
 import { certificate } from './lib/certificate.mjs';
 import { connectH2, exchangeRaw, openRaw, request } from './lib/clients.mjs';
 import { startConfigured, startPlait, startProxy } from './lib/plait.mjs';
@@ -20,7 +21,7 @@ test('1,024 requests at once share at most 8 upstream connections and call mallo
   const port = await freePort();
   const nghttpd = spawn('nghttpd', ['--no-tls', '-d', dir, String(port)], { stdio: 'ignore' });
   t.after(() => nghttpd.kill());
-  const plait = await startPlait(t, ['-b', `h2c://127.0.0.1:${port}`, '--listen', '127.0.0.1:0']);
+  const plait = await startPlait(t, ['-b', `h2c://127.0.0.1:${port}`, '--listen', '127.0.0.1:0', '--verbose']);
   for (const args of [['-c', '64', '-m', '16'], ['--h1', '-c', '256']]) {
     const load = run('h2load', ['-n', '20000', ...args, `http://127.0.0.1:${plait.port}/small`]);
     const { stdout } = await within(60_000, load, 'h2load is done');
@@ -61,6 +62,35 @@ test('a backend that says GOAWAY every 100 requests loses no GET and gets no POS
   assert.equal(Math.max(...posts.values()), 1);
   assert.ok(backend.opened > 5, 'connections were replaced');
   assert.ok(failed < 750 * 0.05, `${failed} POSTs failed`);
+});
+
+test('a lone backend whose connections all say GOAWAY to the next request loses none of them', async (t) => {
+  const held = [];
+  let holds = false;
+  const backend = await startRawH2Backend(t, {
+    settings: Buffer.from([0, 3, 0, 0, 0, 4]),  // four streams at a time
+    request: (connection, stream) => {
+      if (connection.isOld) return connection.goaway(connection.answered);
+      return holds ? held.push([connection, stream]) : connection.respond(stream);
+    },
+  });
+  const plait = await startConfigured(t, configuration([backend]));
+  const client = connectH2(t, plait.port);
+  // From here on plait knows the limit.
+  assert.equal((await request(client, { ':path': '/' })).status, 200);
+  holds = true;
+  const burst = Array.from({ length: 27 }, () => request(client, { ':path': '/' }));
+  await eventually(() => held.length === 27, 'the burst is under way');
+  assert.ok(backend.connections.size >= 7, `more connections than a request has tries: ${backend.connections.size}`);
+  holds = false;
+  for (const [connection, stream] of held) {
+    Object.assign(connection, { isOld: true, answered: Math.max(connection.answered ?? 0, stream) });
+    connection.respond(stream);
+  }
+  for (const { status } of await Promise.all(burst)) assert.equal(status, 200);
+  for (const method of ['POST', 'GET', 'GET']) {
+    assert.equal((await request(client, { ':path': '/', ':method': method }, method === 'POST' ? { body: 'x' } : {})).status, 200, method);
+  }
 });
 
 test('REFUSED_STREAM is repeated elsewhere without the client noticing, POSTs too', async (t) => {

@@ -6,7 +6,7 @@ import tls from 'node:tls';
 import { errorCode, frame, frameType, headerBlock, uint32 } from './raw_h2.mjs';
 
 const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
-const seen = { connections: 0, closed: 0, goaways: {}, resets: {}, statuses: {}, bytes: 0 };
+const seen = { connections: 0, closed: 0, goaways: {}, resets: {}, answers: 0, statuses: {}, bytes: 0 };
 const count = (table, key) => { table[key] = (table[key] ?? 0) + 1; };
 let stopped = false;
 const live = new Set();
@@ -62,6 +62,7 @@ class Connection {
         if (this.buffered.length < 9 + length) return;
         const type = this.buffered[3];
         if (type === frameType.goaway) count(seen.goaways, this.buffered.readUInt32BE(13));
+        if (type === frameType.headers) seen.answers += 1;
         if (type === frameType.reset) count(seen.resets, this.buffered.readUInt32BE(9));
         if (type === frameType.settings && !(this.buffered[4] & 1) && this.acknowledges) this.socket.write(frame(frameType.settings, 1, 0));
         this.buffered = this.buffered.subarray(9 + length);

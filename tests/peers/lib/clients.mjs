@@ -41,8 +41,9 @@ export function request(session, headers, { body, trailers, streaming = false, o
 }
 
 // A connection of bytes: `text` is all that came so far, `until` waits for a pattern in it, `ended` for the peer's end.
-export async function openRaw(t, port, { ca, ALPNProtocols } = {}) {
-  const socket = ca ? tls.connect({ port, host: '127.0.0.1', servername: 'localhost', ca, ALPNProtocols }) : net.connect(port, '127.0.0.1');
+export async function openRaw(t, port, { ca, ALPNProtocols, localAddress } = {}) {
+  const at = { port, host: '127.0.0.1', localAddress };
+  const socket = ca ? tls.connect({ ...at, servername: 'localhost', ca, ALPNProtocols }) : net.connect(at);
   const raw = { socket, text: '', closed: false, error: null };
   const waiting = new Set();
   const check = () => { for (const waiter of [...waiting]) waiter(); };

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { certificate } from './certificate.mjs';
@@ -16,7 +16,9 @@ export const io = process.env.PLAIT_IO ?? 'auto';
 // plait must drain and end with 0, unless the test ended it: a crash or a hang on the way out is a failure of that test.
 // `under` is a program that becomes plait, with its arguments.
 export async function startPlait(t, args, { under = [] } = {}) {
-  const [program, ...rest] = [...under, plaitBin, ...args, '--io', io];
+  // One worker, unless the test says how many: what it counts is that one's.
+  const saysWorkers = args.includes('--workers') || (args.includes('-c') && /^workers = /m.test(readFileSync(args[args.indexOf('-c') + 1], 'utf8')));
+  const [program, ...rest] = [...under, plaitBin, ...args, ...(saysWorkers ? [] : ['--workers', '1']), '--io', io];
   const child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
   let out = '';
   let err = '';
@@ -28,6 +30,9 @@ export async function startPlait(t, args, { under = [] } = {}) {
       child.on('exit', (code, signal) => {
         ended = true;
         done(code ?? signal);
+      });
+      // All that it said has been read.
+      child.on('close', (code, signal) => {
         reject(new Error(`plait ended with ${code ?? signal}: ${err}`));
       });
     });
@@ -42,9 +47,12 @@ export async function startPlait(t, args, { under = [] } = {}) {
   });
   const listeners = [...out.matchAll(/^listening on (\S+):(\d+) \((plain|tls|auto)\)$/gm)].map(([, host, port, kind]) => ({ host, port: Number(port), kind }));
   const admin = Number(out.match(/^admin on \S+:(\d+)$/m)?.[1] ?? 0);
-  const stop = async () => {
-    if (!ended) child.kill('SIGTERM');
-    return within(45_000, exited, 'plait drains after SIGTERM');
+  // A second SIGTERM would end it at once.
+  let stopping;
+  const stop = () => {
+    if (!ended && !stopping) child.kill('SIGTERM');
+    stopping ??= within(45_000, exited, 'plait drains after SIGTERM');
+    return stopping;
   };
   defer(t, async () => {
     if (ended) return;
@@ -93,7 +101,8 @@ export function writeConfiguration(t, toml) {
 // Runs plait to its end, for invocations that are not expected to serve. One that does serve is ended, and has no code.
 export async function runPlait(args) {
   try {
-    const { stdout, stderr } = await run(plaitBin, args, { timeout: 20_000 });
+    const more = args.includes('check') || args.includes('--workers') ? [] : ['--workers', '1'];
+    const { stdout, stderr } = await run(plaitBin, [...args, ...more], { timeout: 20_000 });
     return { code: 0, stdout, stderr };
   } catch (error) {
     return { code: error.code, stdout: error.stdout, stderr: error.stderr };
@@ -130,7 +139,7 @@ export async function assertNoFault(plait) {
 
 // The memory that plait says it reserves, over all workers.
 export function reservedBytes(plait) {
-  const [, mib, workers = 1] = (plait.stdout() + plait.stderr()).match(/memory: (\d+) MiB reserved(?: for each of (\d+) worker)?/) ?? [];
+  const [, mib, workers = 1] = (plait.stdout() + plait.stderr()).match(/memory: \d+ MiB resident now, (\d+) MiB at most(?: for each of (\d+) worker)?/) ?? [];
   assert.ok(mib, 'plait prints the memory that it reserves');
   return Number(mib) * Number(workers) * (1 << 20);
 }

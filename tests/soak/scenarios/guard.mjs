@@ -7,7 +7,7 @@ import { startPlait, startProxy } from '../../peers/lib/plait.mjs';
 export default async function guard(t, size) {
   assert.equal(process.env.PLAIT_ALLOC_GUARD, 'abort');
   const demo = await startPlait(t, ['demo', '--listen', '127.0.0.1:0']);
-  const plait = await startProxy(t, [`h2c://127.0.0.1:${demo.port}`], { tls: true });
+  const plait = await startProxy(t, [`h2c://127.0.0.1:${demo.port}`], { tls: true, args: ['--verbose'] });
   const load = async (count, args, url) => {
     const { ok, stdout } = await h2load(['-n', String(count), ...args, url], { timeout: 600_000 });
     assert.equal(ok, count, stdout + plait.stderr());
