@@ -17,7 +17,7 @@ FrameCounts framesFor(const Limits& limits) {
   counts.by_class = {
       2 * clients + 3 * upstream + 16,  // Server::serve, the servers' run; dial, runConnection, UltraSock::drain
       clients + 2 * upstream + 16,      // startTls, closeGracefully; H2Connection::run
-      clients + upstream + 16,          // greet, or H1Server::serveOne; connect, or H1Connection::run
+      clients + upstream + 16,          // greet, or H1Conversation::serveOne; connect, or H1Connection::run
       2 * requests + 16,                // a handler and its attempt
       limits.exchanges / 4 + 32,        // embedders'
       upstream / 4 + 16,                // openSocket, with the addresses of a name

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "plait/io/io.h"
-#include "plait/server/h2_server.h"
+#include "plait/server/h2_conversation.h"
 
 namespace plait {
 

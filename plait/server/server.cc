@@ -23,8 +23,8 @@ Server::Server(Io& server_io, const Limits& server_limits, const ServerTimeouts&
       stream_blocks(server_stream_blocks),
       headers(server_headers),
       upload_blocks(server_limits.stream_block_size, server_limits.uploadBlocks()),
-      scratch(std::make_unique<h2::SessionScratch>(server_limits.client_connections, H2Server::sessionConfig(limits),
-                                                   headers.ofClass(2))),
+      scratch(std::make_unique<h2::SessionScratch>(server_limits.client_connections,
+                                                   H2Conversation::sessionConfig(limits), headers.ofClass(2))),
       request_ids(io.random().next()),
       h2_exchanges(server_limits.exchanges),
       h1_exchanges(server_limits.exchanges),
@@ -126,7 +126,7 @@ void Server::lookAtUploads() {
   }
   if (!uploadsAreAmple()) return watchUploads();
   forEach([](ServerConnection& one) {
-    if (H2Server* const h2 = one.h2()) h2->creditWaiting();
+    if (H2Conversation* const h2 = one.h2()) h2->creditWaiting();
   });
   noteUploadRoom();
 }

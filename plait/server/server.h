@@ -14,8 +14,8 @@
 #include "plait/io/sync.h"
 #include "plait/limits.h"
 #include "plait/server/early_answers.h"
-#include "plait/server/h1_server.h"
-#include "plait/server/h2_server.h"
+#include "plait/server/h1_conversation.h"
+#include "plait/server/h2_conversation.h"
 
 namespace plait {
 
@@ -102,8 +102,8 @@ class ServerConnection final : public UltraSock::Owner {
   void onPeerClosed() override;
   template <class Use>
   void forEachExchange(Use use) {
-    if (H2Server* const its = h2()) its->forEachExchange(use);
-    if (H1Server* const its = h1()) its->forEachExchange(use);
+    if (H2Conversation* const its = h2()) its->forEachExchange(use);
+    if (H1Conversation* const its = h1()) its->forEachExchange(use);
   }
   // Asks the client to go: two-phase GOAWAY, or "connection: close" with the next response.
   void drain();
@@ -173,8 +173,8 @@ class ServerConnection final : public UltraSock::Owner {
   // Puts its waiter where those are that hold as much.
   void sortRoomWaiter();
   // Null as long as the conversation has not begun: nothing may be said on it before its first words.
-  H2Server* h2() { return has_begun_ ? std::get_if<H2Server>(&protocol_) : nullptr; }
-  H1Server* h1() { return has_begun_ ? std::get_if<H1Server>(&protocol_) : nullptr; }
+  H2Conversation* h2() { return has_begun_ ? std::get_if<H2Conversation>(&protocol_) : nullptr; }
+  H1Conversation* h1() { return has_begun_ ? std::get_if<H1Conversation>(&protocol_) : nullptr; }
 
   Server& server_;
   // These lie in the padding at the socket's end: idle clients are many.
@@ -191,7 +191,7 @@ class ServerConnection final : public UltraSock::Owner {
   OutputWatch output_;
   TimeNs idle_since_ns_ = 0;
   RoomAwaiter* room_waiter_ = nullptr;
-  std::variant<std::monostate, H2Server, H1Server> protocol_;
+  std::variant<std::monostate, H2Conversation, H1Conversation> protocol_;
 };
 
 // How a listener has its port.
@@ -225,7 +225,7 @@ class Server {
   // How many that wait for memory for their uploads hold a receive buffer meanwhile, although there are other blocks.
   // (Over TLS some may, while buffers are not short.)
   size_t buffersOfWaiting();
-  // Of all clients (H2Server::lostCredit).
+  // Of all clients (H2Conversation::lostCredit).
   int64_t lostCredit();
   size_t connectionPeak() const { return connections_.peak(); }
   const ServerCounters& counters() const { return counters_; }

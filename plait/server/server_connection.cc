@@ -73,7 +73,7 @@ void ServerConnection::evict() {
   server_.noteFault(
       client_, connectionError(ErrorCode::idle_timeout, "idle, and every connection is in use").as(Fault::evicted));
   if (is_ending_) return;
-  if (H2Server* const h2 = this->h2()) {
+  if (H2Conversation* const h2 = this->h2()) {
     h2->endIdle();
   } else if (h1() != nullptr) {
     sock_.stopReading();
@@ -88,8 +88,8 @@ void ServerConnection::onTimer() {
   const TimeNs stall_ns = server_.timeouts.stall_ms * ns_per_ms;
   if (deadline_ns_ <= now_ns) {
     deadline_ns_ = never_ns;
-    H1Server* const h1 = this->h1();
-    if (H2Server* const h2 = this->h2()) {
+    H1Conversation* const h1 = this->h1();
+    if (H2Conversation* const h2 = this->h2()) {
       h2->onDeadline();
     } else if (h1 == nullptr || !h1->onDeadline()) {
       PLAIT_RARE("a client says nothing");
@@ -103,8 +103,8 @@ void ServerConnection::onTimer() {
     server_.counters_.stalled_connections += 1;
     abort(connectionError(ErrorCode::stalled, "no memory for request bodies became free in time").as(Fault::no_memory));
   } else {
-    if (H2Server* const h2 = this->h2()) h2->resetStalled(now_ns);
-    if (H1Server* const h1 = this->h1()) {
+    if (H2Conversation* const h2 = this->h2()) h2->resetStalled(now_ns);
+    if (H1Conversation* const h1 = this->h1()) {
       h1->checkBody(now_ns);
       h1->watchEnd();
     }
@@ -118,7 +118,7 @@ void ServerConnection::abort(const Error& error) {
   if (!sock_.isAborted()) server_.noteFault(client_, error);
   sock_.abort(error);
   wakeForRoom();
-  if (H1Server* const h1 = this->h1()) h1->onAborted(error);
+  if (H1Conversation* const h1 = this->h1()) h1->onAborted(error);
 }
 
 bool ServerConnection::RoomAwaiter::await_ready() const {
@@ -150,21 +150,21 @@ void ServerConnection::sortRoomWaiter() {
 }
 
 size_t ServerConnection::heldUpload() {
-  if (const H2Server* const h2 = this->h2()) return h2->heldUpload();
-  const H1Server* const h1 = this->h1();
+  if (const H2Conversation* const h2 = this->h2()) return h2->heldUpload();
+  const H1Conversation* const h1 = this->h1();
   return h1 == nullptr ? 0 : h1->heldUpload();
 }
 
 size_t ServerConnection::stuckUpload(TimeNs before_ns) {
-  if (H2Server* const h2 = this->h2()) return h2->stuckUpload(before_ns);
-  const H1Server* const h1 = this->h1();
+  if (H2Conversation* const h2 = this->h2()) return h2->stuckUpload(before_ns);
+  const H1Conversation* const h1 = this->h1();
   return h1 == nullptr ? 0 : h1->stuckUpload(before_ns);
 }
 
 void ServerConnection::endStuckUpload() {
-  if (H2Server* const h2 = this->h2()) {
+  if (H2Conversation* const h2 = this->h2()) {
     h2->endStuckUpload();
-  } else if (H1Server* const h1 = this->h1()) {
+  } else if (H1Conversation* const h1 = this->h1()) {
     h1->endStuckUpload();
   }
 }
@@ -176,22 +176,22 @@ void ServerConnection::wakeForRoom() {
 }
 
 void ServerConnection::onOutputDrained() {
-  if (H2Server* const h2 = this->h2()) {
+  if (H2Conversation* const h2 = this->h2()) {
     h2->onOutputDrained();
-  } else if (H1Server* const h1 = this->h1()) {
+  } else if (H1Conversation* const h1 = this->h1()) {
     h1->onOutputDrained();
   }
 }
 
 void ServerConnection::onPeerClosed() {
-  if (H1Server* const h1 = this->h1()) h1->onPeerClosed();
+  if (H1Conversation* const h1 = this->h1()) h1->onPeerClosed();
 }
 
 void ServerConnection::drain() {
   if (is_ending_) return;
-  if (H2Server* const h2 = this->h2()) {
+  if (H2Conversation* const h2 = this->h2()) {
     h2->drain();
-  } else if (H1Server* const h1 = this->h1()) {
+  } else if (H1Conversation* const h1 = this->h1()) {
     h1->drain();
     // An idle connection has no response to say "close" with.
     if (h1->isIdle()) expectBy(std::min(deadline_ns_, server_.io.nowNs() + drain_linger_ms * ns_per_ms));
@@ -268,16 +268,16 @@ Task<bool> ServerConnection::greet(TlsContext* tls, bool tls_by_first_byte, Buff
     }
   }
   if (speaks_h2) {
-    protocol_.emplace<H2Server>(*this);
+    protocol_.emplace<H2Conversation>(*this);
   } else {
-    protocol_.emplace<H1Server>(*this);
+    protocol_.emplace<H1Conversation>(*this);
   }
   co_return true;
 }
 
 Task<void> ServerConnection::converse(BufferedInput&& opening, Io& io) {
-  if (auto* const h2 = std::get_if<H2Server>(&protocol_)) return h2->run(std::move(opening), io);
-  return std::get_if<H1Server>(&protocol_)->run(std::move(opening), io);
+  if (auto* const h2 = std::get_if<H2Conversation>(&protocol_)) return h2->run(std::move(opening), io);
+  return std::get_if<H1Conversation>(&protocol_)->run(std::move(opening), io);
 }
 
 }  // namespace plait

@@ -11,10 +11,10 @@
 namespace plait {
 
 class ServerConnection;
-class H1Server;
+class H1Conversation;
 
 struct H1Exchange final : public Exchange {
-  H1Exchange(H1Server& server, ServerConnection& connection);
+  H1Exchange(H1Conversation& server, ServerConnection& connection);
 
   void onConsumed(size_t count) override;
   void onConsumerGone(const Error& error) override;
@@ -29,13 +29,13 @@ struct H1Exchange final : public Exchange {
   void end() override;
 
  private:
-  friend class H1Server;
+  friend class H1Conversation;
   // An error takes the place of a response of which nothing can have left.
   bool answerInstead();
   // Nothing more goes from a tunnel's client to its backend.
   void onRequestOver(const Error& error = {});
 
-  H1Server& server_;
+  H1Conversation& server_;
   h1::BodyWriter writer_;
   h1::HeadParse parse_;
   uint64_t head_position_ = 0;  // of the response's head in the socket's output
@@ -45,9 +45,9 @@ struct H1Exchange final : public Exchange {
   bool is_half_open_ = false;  // a tunnel whose backend has ended its direction
 };
 
-class H1Server {
+class H1Conversation {
  public:
-  explicit H1Server(ServerConnection& connection);
+  explicit H1Conversation(ServerConnection& connection);
 
   // Serves until the connection is over. `opening` has the bytes already read.
   Task<void> run(BufferedInput opening, Io& io);
@@ -69,7 +69,7 @@ class H1Server {
   void watchEnd();
   // Ends a request whose body trickles.
   void checkBody(TimeNs now_ns);
-  // As H2Server's.
+  // As H2Conversation's.
   size_t heldUpload() const;
   size_t stuckUpload(TimeNs before_ns) const;
   void endStuckUpload();

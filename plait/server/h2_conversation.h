@@ -13,10 +13,10 @@
 namespace plait {
 
 class ServerConnection;
-class H2Server;
+class H2Conversation;
 
 struct H2Exchange final : public h2::Stream, public Exchange {
-  H2Exchange(H2Server& server, ServerConnection& connection);
+  H2Exchange(H2Conversation& server, ServerConnection& connection);
 
   void onConsumed(size_t count) override;
   void onConsumerGone(const Error& error) override;
@@ -31,7 +31,7 @@ struct H2Exchange final : public h2::Stream, public Exchange {
   void end() override;
 
  private:
-  friend class H2Server;
+  friend class H2Conversation;
   friend class EarlyAnswers;
   bool writeHead(const http::ResponseHead& head, bool end_stream);
   void creditRest();
@@ -39,7 +39,7 @@ struct H2Exchange final : public h2::Stream, public Exchange {
   bool hasResponseLeft() const;
   // The response is complete and the rest of the request not needed: the exchange is over.
   void stopRequest();
-  H2Server& server_;
+  H2Conversation& server_;
   ListNode blocked_node_;
   ListNode early_node_;
   uint32_t held_ = 0;          // bytes of the request's body that the backend has not taken yet,
@@ -59,9 +59,9 @@ struct H2Exchange final : public h2::Stream, public Exchange {
   TimeNs told_by_ns_ = 0;
 };
 
-class H2Server {
+class H2Conversation {
  public:
-  explicit H2Server(ServerConnection& connection);
+  explicit H2Conversation(ServerConnection& connection);
   // Of every client's session.
   static h2::SessionConfig sessionConfig(const Limits& limits);
 

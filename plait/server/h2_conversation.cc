@@ -1,4 +1,4 @@
-#include "plait/server/h2_server.h"
+#include "plait/server/h2_conversation.h"
 
 #include <algorithm>
 
@@ -39,7 +39,7 @@ std::string_view textOf(uint16_t status) {
 
 }  // namespace
 
-h2::SessionConfig H2Server::sessionConfig(const Limits& limits) {
+h2::SessionConfig H2Conversation::sessionConfig(const Limits& limits) {
   h2::SessionConfig config;
   config.max_concurrent_streams = limits.streams_per_client;
   config.max_header_list_size = limits.header_bytes;
@@ -56,7 +56,7 @@ h2::SessionConfig H2Server::sessionConfig(const Limits& limits) {
   return config;
 }
 
-H2Exchange::H2Exchange(H2Server& server, ServerConnection& connection)
+H2Exchange::H2Exchange(H2Conversation& server, ServerConnection& connection)
     : Exchange(connection.server().io, connection.client(), connection.server().headers,
                connection.server().request_ids),
       server_(server) {}
@@ -196,14 +196,14 @@ void H2Exchange::stopRequest() {
   server_.finishIfDone(*this);
 }
 
-H2Server::H2Server(ServerConnection& connection)
+H2Conversation::H2Conversation(ServerConnection& connection)
     : connection_(connection),
       session_(h2::Role::server, connection.sock().output(), *connection.server().scratch),
       window_(h2::default_window) {
   connection.sock().setLowWater(connection.server().limits.send_queue_bytes / 2);
 }
 
-void H2Server::finishIfDone(H2Exchange& exchange) {
+void H2Conversation::finishIfDone(H2Exchange& exchange) {
   if (!exchange.handler_done_) return;
   Server& server = connection_.server();
   exchange.creditRest();
@@ -221,12 +221,12 @@ void H2Server::finishIfDone(H2Exchange& exchange) {
   if (goaway_final_) connection_.sock().stopReading();
 }
 
-void H2Server::block(H2Exchange& exchange) {
+void H2Conversation::block(H2Exchange& exchange) {
   if (!exchange.blocked_node_.isLinked()) blocked_.pushBack(exchange);
   if (connection_.sock().unsent() == 0 && session_.isQueueFull()) connection_.lookSoon();
 }
 
-void H2Server::pumpBlocked() {
+void H2Conversation::pumpBlocked() {
   BlockedList round;
   BlockedList kept;
   BlockedList had_turn;
@@ -254,7 +254,7 @@ void H2Server::pumpBlocked() {
   if (!blocked_.empty() && connection_.sock().unsent() == 0 && session_.isQueueFull()) connection_.lookSoon();
 }
 
-void H2Server::updateDeadline() {
+void H2Conversation::updateDeadline() {
   const TimeNs now_ns = connection_.server().io.nowNs();
   if (!session_.isReceivingHeaders()) {
     headers_by_ns_ = never_ns;
@@ -264,7 +264,7 @@ void H2Server::updateDeadline() {
   connection_.expectBy(std::min(headers_by_ns_, session_.streamCount() == 0 ? idle_by_ns_ : never_ns));
 }
 
-void H2Server::onDeadline() {
+void H2Conversation::onDeadline() {
   if (session_.isReceivingHeaders()) {
     PLAIT_RARE("a header block does not come to its end");
     connection_.server().counters_.header_timeouts += 1;
@@ -275,12 +275,12 @@ void H2Server::onDeadline() {
   endIdle();
 }
 
-void H2Server::endIdle() {
+void H2Conversation::endIdle() {
   draining_ = true;
   finishDraining();
 }
 
-void H2Server::stall(H2Exchange& exchange, Fault fault, const char* reason) {
+void H2Conversation::stall(H2Exchange& exchange, Fault fault, const char* reason) {
   PLAIT_RARE("a stream stalls");
   connection_.server().counters_.stalled_streams += 1;
   session_.sendReset(exchange, H2Error::cancel);
@@ -290,7 +290,7 @@ void H2Server::stall(H2Exchange& exchange, Fault fault, const char* reason) {
   exchange.clientGone(error);
 }
 
-bool H2Server::isWindowStalled(H2Exchange& exchange, TimeNs now_ns, bool is_connection_slow) {
+bool H2Conversation::isWindowStalled(H2Exchange& exchange, TimeNs now_ns, bool is_connection_slow) {
   const bool is_stream_closed = exchange.send_window.available() == 0;
   // Waiting for one's turn on a slow but moving connection is no stall.
   if (!is_stream_closed && session_.sendWindow() > 0) exchange.waits_since_ns_ = now_ns;
@@ -304,7 +304,7 @@ bool H2Server::isWindowStalled(H2Exchange& exchange, TimeNs now_ns, bool is_conn
   return is_too_slow || is_connection_slow || now_ns - exchange.waits_since_ns_ >= stall_ns;
 }
 
-bool H2Server::isBodyStalled(H2Exchange& exchange, TimeNs now_ns) {
+bool H2Conversation::isBodyStalled(H2Exchange& exchange, TimeNs now_ns) {
   // After the response's head both sides may take their time: a stream of messages is silent for as long as it likes.
   const bool client_may_send = exchange.receive_window.available() != 0 && session_.receiveWindow() > 0;
   if (!exchange.mayReceive() || exchange.head_sent_ || exchange.request_pipe_->bufferedBytes() != 0 ||
@@ -318,7 +318,7 @@ bool H2Server::isBodyStalled(H2Exchange& exchange, TimeNs now_ns) {
   return exchange.body_progress_.isTooSlow(now_ns, exchange.received_bytes_, stall_ns, server.uploadFloor(exchange));
 }
 
-void H2Server::resetStalled(TimeNs now_ns) {
+void H2Conversation::resetStalled(TimeNs now_ns) {
   const Server& server = connection_.server();
   bool is_connection_slow = false;
   if (session_.sendWindow() > 0 || blocked_.empty()) {
@@ -345,12 +345,12 @@ void H2Server::resetStalled(TimeNs now_ns) {
   }
 }
 
-void H2Server::onOutputDrained() {
+void H2Conversation::onOutputDrained() {
   if (connection_.sock().unsent() == 0) session_.outputFlushed();
   pumpBlocked();
 }
 
-void H2Server::drain() {
+void H2Conversation::drain() {
   // First a GOAWAY that refuses nothing, so that requests on their way are still served (RFC 9113 §6.8); the final one
   // when the PING behind it has come back.
   if (draining_) return;
@@ -363,7 +363,7 @@ void H2Server::drain() {
   updateDeadline();
 }
 
-void H2Server::finishDraining() {
+void H2Conversation::finishDraining() {
   if (!goaway_final_) {
     goaway_final_ = true;
     // The id tells which requests a client may safely repeat elsewhere.
@@ -374,7 +374,7 @@ void H2Server::finishDraining() {
   if (session_.streamCount() == 0) connection_.sock().stopReading();
 }
 
-void H2Server::onRequest(h2::Event& event, Io& io) {
+void H2Conversation::onRequest(h2::Event& event, Io& io) {
   Server& server = connection_.server();
   const char* const why_not = server.whyNoExchange(event.request, connection_.client());
   const bool has_room = why_not == nullptr && leavesBlocksToFragments(server.headers, event.fields.heldBytes());
@@ -405,7 +405,7 @@ void H2Server::onRequest(h2::Event& event, Io& io) {
   }
 }
 
-void H2Server::onRejected(h2::Event& event) {
+void H2Conversation::onRejected(h2::Event& event) {
   const ErrorCode code =
       event.fault == Fault::message_too_large ? ErrorCode::message_too_large : ErrorCode::malformed_message;
   const Error error = streamError(code, event.reason, static_cast<uint32_t>(event.error_code)).as(event.fault);
@@ -416,7 +416,7 @@ void H2Server::onRejected(h2::Event& event) {
 
 // Answers a request whose head is too large without troubling a handler. False where there was no room for an answer,
 // and the stream is reset.
-bool H2Server::answerTooLarge(const h2::Event& event, const Error& error) {
+bool H2Conversation::answerTooLarge(const h2::Event& event, const Error& error) {
   Server& server = connection_.server();
   // The fields that an answer depends on, of those that were kept of the head.
   alignas(8) uint8_t memory[256];
@@ -442,20 +442,20 @@ bool H2Server::answerTooLarge(const h2::Event& event, const Error& error) {
   return true;
 }
 
-void H2Server::noteStreamFault(const h2::Event& event) {
+void H2Conversation::noteStreamFault(const h2::Event& event) {
   if (event.by_peer) return;
   connection_.server().noteFault(connection_.client(),
                                  streamError(ErrorCode::malformed_message, event.reason).as(event.fault));
 }
 
-void H2Server::onEventAfterAnswer(H2Exchange& exchange, const h2::Event& event) {
+void H2Conversation::onEventAfterAnswer(H2Exchange& exchange, const h2::Event& event) {
   // The connection's part alone: what follows a complete response is not needed.
   if (event.kind == h2::Event::Kind::data) session_.credit(nullptr, event.data.size());
   if (event.kind == h2::Event::Kind::stream_error) noteStreamFault(event);
   if (exchange.isClosed()) finishIfDone(exchange);
 }
 
-void H2Server::onEvent(h2::Event& event, Io& io) {
+void H2Conversation::onEvent(h2::Event& event, Io& io) {
   auto* exchange = static_cast<H2Exchange*>(event.stream);
   if (exchange != nullptr && exchange->handler_done_) return onEventAfterAnswer(*exchange, event);
   switch (event.kind) {
@@ -510,11 +510,11 @@ void H2Server::onEvent(h2::Event& event, Io& io) {
   }
 }
 
-bool H2Server::hasHadItsTurn() const {
+bool H2Conversation::hasHadItsTurn() const {
   return share_.isUsedUp(connection_.server().limits.work_per_turn);
 }
 
-Status H2Server::feed(Bytes& input, Io& io) {
+Status H2Conversation::feed(Bytes& input, Io& io) {
   h2::Event event;
   Status status;
   uint32_t requests = 0;
@@ -546,7 +546,7 @@ Status H2Server::feed(Bytes& input, Io& io) {
   return status;
 }
 
-Task<void> H2Server::run(BufferedInput opening, Io& io) {
+Task<void> H2Conversation::run(BufferedInput opening, Io& io) {
   connection_.begin(opening);
   Bytes& first = opening.bytes();
   if (connection_.sock().isTls()) session_.copyData();

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "plait/base/rare.h"
-#include "plait/server/h2_server.h"
+#include "plait/server/h2_conversation.h"
 #include "plait/server/server.h"
 
 namespace plait {
@@ -32,7 +32,7 @@ void H2Exchange::onConsumerGone(const Error&) {
 
 // DATA has come for a backend. While memory for uploads is ample it does not count against the connection's window any
 // more: what waits on a stream that is stuck is in the way of that stream alone.
-void H2Server::onReceived(H2Exchange& exchange, uint32_t count) {
+void H2Conversation::onReceived(H2Exchange& exchange, uint32_t count) {
   Server& server = connection_.server();
   round_trip_.noteData();
   if (exchange.held_ == 0) exchange.stuck_since_ns_ = server.io.nowNs();
@@ -47,7 +47,7 @@ void H2Server::onReceived(H2Exchange& exchange, uint32_t count) {
 }
 
 // Windows are promises of memory: they grow where the round trip is what holds a client up, while most of it is free.
-void H2Server::creditConnection(size_t count) {
+void H2Conversation::creditConnection(size_t count) {
   const Server& server = connection_.server();
   const auto taken = growth_.take(count, window_, server.io.nowNs(), round_trip_.ns());
   session_.credit(nullptr, count);
@@ -62,7 +62,7 @@ void H2Server::creditConnection(size_t count) {
   session_.growConnectionWindow(window_);
 }
 
-void H2Server::onTaken(H2Exchange& exchange, size_t count) {
+void H2Conversation::onTaken(H2Exchange& exchange, size_t count) {
   Server& server = connection_.server();
   const TimeNs now_ns = server.io.nowNs();
   exchange.held_ -= static_cast<uint32_t>(count);
@@ -96,7 +96,7 @@ void H2Server::onTaken(H2Exchange& exchange, size_t count) {
   server.noteUploadRoom();
 }
 
-void H2Server::creditWaiting() {
+void H2Conversation::creditWaiting() {
   if (uncredited_ == 0) return;
   for (h2::Stream* stream = session_.streams().front(); stream != nullptr; stream = session_.streams().next(*stream))
     static_cast<H2Exchange*>(stream)->uncredited_ = 0;
@@ -104,7 +104,7 @@ void H2Server::creditWaiting() {
   connection_.sock().flushLater();
 }
 
-size_t H2Server::stuckUpload(TimeNs before_ns) {
+size_t H2Conversation::stuckUpload(TimeNs before_ns) {
   size_t stuck = 0;
   for (h2::Stream* stream = session_.streams().front(); stream != nullptr; stream = session_.streams().next(*stream)) {
     const auto& exchange = *static_cast<H2Exchange*>(stream);
@@ -113,7 +113,7 @@ size_t H2Server::stuckUpload(TimeNs before_ns) {
   return stuck;
 }
 
-void H2Server::endStuckUpload() {
+void H2Conversation::endStuckUpload() {
   H2Exchange* longest = nullptr;
   for (h2::Stream* stream = session_.streams().front(); stream != nullptr; stream = session_.streams().next(*stream)) {
     auto& exchange = *static_cast<H2Exchange*>(stream);
@@ -133,7 +133,7 @@ void H2Server::endStuckUpload() {
 }
 
 // No DATA is taken that could not be kept. A client that uploads nothing is not concerned.
-bool H2Server::mustPause() {
+bool H2Conversation::mustPause() {
   if (connection_.server().takesUpload(held_)) return false;
   for (h2::Stream* stream = session_.streams().front(); stream != nullptr; stream = session_.streams().next(*stream)) {
     const auto& exchange = *static_cast<H2Exchange*>(stream);

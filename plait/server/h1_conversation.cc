@@ -1,4 +1,4 @@
-#include "plait/server/h1_server.h"
+#include "plait/server/h1_conversation.h"
 
 #include "plait/base/rare.h"
 #include "plait/server/head_room.h"
@@ -12,7 +12,7 @@ constexpr size_t max_buffered_body = 64 * 1024;
 
 }  // namespace
 
-H1Exchange::H1Exchange(H1Server& server, ServerConnection& connection)
+H1Exchange::H1Exchange(H1Conversation& server, ServerConnection& connection)
     : Exchange(connection.server().io, connection.client(), connection.server().headers,
                connection.server().request_ids),
       server_(server) {}
@@ -179,7 +179,7 @@ void H1Exchange::end() {
   server.noteUploadRoom();
 }
 
-H1Server::H1Server(ServerConnection& connection)
+H1Conversation::H1Conversation(ServerConnection& connection)
     : connection_(connection), input_(connection.sock(), connection.server().headers.classes()) {
   const Limits& limits = connection.server().limits;
   limits_.fields_size = limits.header_bytes;
@@ -189,23 +189,23 @@ H1Server::H1Server(ServerConnection& connection)
 }
 
 // Waits until the exchange ended, its body moved on, or the connection is drained.
-struct H1Server::ChangeAwaiter {
-  H1Server& server;
-  explicit ChangeAwaiter(H1Server& waiting) : server(waiting) {}
+struct H1Conversation::ChangeAwaiter {
+  H1Conversation& server;
+  explicit ChangeAwaiter(H1Conversation& waiting) : server(waiting) {}
   bool await_ready() const { return false; }
   void await_suspend(std::coroutine_handle<> handle) { server.waiter_ = handle; }
   void await_resume() const {}
 };
 
-void H1Server::wake() {
+void H1Conversation::wake() {
   if (waiter_) connection_.server().io.ready(std::exchange(waiter_, nullptr));
 }
 
-void H1Server::onOutputDrained() {
+void H1Conversation::onOutputDrained() {
   if (exchange_ != nullptr && exchange_->relayed_ != nullptr) exchange_->relayed_->pump();
 }
 
-void H1Server::onPeerClosed() {
+void H1Conversation::onPeerClosed() {
   peer_closed_ = true;
   if (exchange_ != nullptr && !exchange_->is_tunnel_) {
     // A client that closes while it waits for an answer has gone: HTTP/1.1 has no other way to say so. It may be a
@@ -218,13 +218,13 @@ void H1Server::onPeerClosed() {
   wake();
 }
 
-void H1Server::leave() {
+void H1Conversation::leave() {
   PLAIT_RARE("a client of HTTP/1.1 has gone");
   close_after_ = true;
   exchange_->clientGone(connectionError(ErrorCode::cancelled, "the client closed its connection"));
 }
 
-Task<void> H1Server::readEnd(Io& io) {
+Task<void> H1Conversation::readEnd(Io& io) {
   const UltraSock& sock = connection_.sock();
   bool is_notified = false;
   if (sock.isTls() && input_.empty()) {
@@ -247,18 +247,19 @@ Task<void> H1Server::readEnd(Io& io) {
 
 // A request whose body nobody can read is over.
 template <class T>
-Task<T> H1Server::orAborted(Task<T> reading) {
+Task<T> H1Conversation::orAborted(Task<T> reading) {
   if (!reading) onAborted(connectionError(ErrorCode::no_memory, "no memory is left for another task"));
   return reading;
 }
 
-void H1Server::onAborted(const Error& error) {
+void H1Conversation::onAborted(const Error& error) {
   close_after_ = true;
   if (exchange_ != nullptr) exchange_->clientGone(error);
   wake();
 }
 
-size_t H1Server::refuse(uint16_t status, const http::RequestHead& request, const Error& why, std::string_view id) {
+size_t H1Conversation::refuse(uint16_t status, const http::RequestHead& request, const Error& why,
+                              std::string_view id) {
   const WrittenAnswer written(
       {.status = status, .text = why.reason, .error = status == 503 ? "proxy_internal_error" : "http_request_error"},
       request, id);
@@ -271,7 +272,7 @@ size_t H1Server::refuse(uint16_t status, const http::RequestHead& request, const
   return sock.output().append(asBytes(written.body())) ? written.body().size() : 0;
 }
 
-void H1Server::failRequest(uint16_t status, std::string_view text, const Error& error) {
+void H1Conversation::failRequest(uint16_t status, std::string_view text, const Error& error) {
   close_after_ = true;
   Server& server = connection_.server();
   server.noteFault(connection_.client(), error);
@@ -283,7 +284,7 @@ void H1Server::failRequest(uint16_t status, std::string_view text, const Error& 
   exchange.clientGone(error);
 }
 
-bool H1Server::onDeadline() {
+bool H1Conversation::onDeadline() {
   Server& server = connection_.server();
   if (reads_head_ && !input_.empty()) {
     PLAIT_RARE("a head does not come to its end");
@@ -314,12 +315,12 @@ bool H1Server::onDeadline() {
 }
 
 // Its end is all that a client has left to say once its request is whole.
-void H1Server::watchEnd() {
+void H1Conversation::watchEnd() {
   if (exchange_ != nullptr && !exchange_->is_tunnel_ && decoder_.isDone() && input_.empty())
     connection_.sock().watchEnd();
 }
 
-void H1Server::checkBody(TimeNs now_ns) {
+void H1Conversation::checkBody(TimeNs now_ns) {
   if (!waits_for_body_ || exchange_ == nullptr || exchange_->isHeadSent() ||
       exchange_->request_pipe_->bufferedBytes() != 0) {
     return body_progress_.rest();
@@ -329,24 +330,24 @@ void H1Server::checkBody(TimeNs now_ns) {
   if (body_progress_.isTooSlow(now_ns, body_bytes_, stall_ns, server.uploadFloor(*exchange_))) onDeadline();
 }
 
-void H1Server::noteUpload() {
+void H1Conversation::noteUpload() {
   Server& server = connection_.server();
   if (exchange_->request_pipe_->bufferedBytes() == 0) exchange_->stuck_since_ns_ = server.io.nowNs();
   if (!server.uploadsAreAmple()) [[unlikely]]
     server.watchUploads();
 }
 
-size_t H1Server::heldUpload() const {
+size_t H1Conversation::heldUpload() const {
   const http::Pipe* const body = exchange_ == nullptr ? nullptr : exchange_->requestBody();
   return body == nullptr ? 0 : body->bufferedBytes();
 }
 
-size_t H1Server::stuckUpload(TimeNs before_ns) const {
+size_t H1Conversation::stuckUpload(TimeNs before_ns) const {
   const size_t held = heldUpload();
   return held != 0 && exchange_->stuck_since_ns_ <= before_ns ? held : 0;
 }
 
-void H1Server::endStuckUpload() {
+void H1Conversation::endStuckUpload() {
   const Error error = stuckUploadError();
   if (exchange_->isHeadSent()) {
     // Only the end of the connection says that nothing more of the request is wanted.
@@ -358,7 +359,7 @@ void H1Server::endStuckUpload() {
   connection_.sock().stopReading();
 }
 
-Task<bool> H1Server::readBody(Io& io) {
+Task<bool> H1Conversation::readBody(Io& io) {
   alignas(8) uint8_t memory[2048];
   while (!decoder_.isDone()) {
     // No byte of a body is read for which there is no memory.
@@ -409,7 +410,7 @@ Task<bool> H1Server::readBody(Io& io) {
   co_return true;
 }
 
-Task<void> H1Server::readTunnel(Io&) {
+Task<void> H1Conversation::readTunnel(Io&) {
   while (exchange_ != nullptr) {
     http::Pipe& pipe = *exchange_->request_pipe_;
     if (!input_.empty()) {
@@ -445,7 +446,7 @@ Task<void> H1Server::readTunnel(Io&) {
   }
 }
 
-Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
+Task<H1Conversation::Outcome> H1Conversation::serveOne(Io& io) {
   Server& server = connection_.server();
   http::RequestHead head;
   size_t scanned = 0;
@@ -574,7 +575,7 @@ Task<H1Server::Outcome> H1Server::serveOne(Io& io) {
   co_return close_after_ ? Outcome::close : Outcome::next;
 }
 
-Task<void> H1Server::run(BufferedInput opening, Io& io) {
+Task<void> H1Conversation::run(BufferedInput opening, Io& io) {
   connection_.begin(opening);
   input_.start(opening.bytes());
   while (co_await serveOne(io) == Outcome::next) connection_.setIdle();
