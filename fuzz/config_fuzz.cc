@@ -1,6 +1,6 @@
 // plait.toml: any text gives a configuration or mistakes, each with a place inside the text and a sentence.
 #include "fuzz/target.h"
-#include "plait/proxy/config.h"
+#include "plait/config/config.h"
 
 using namespace plait;
 using namespace plait::fuzz;

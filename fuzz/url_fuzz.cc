@@ -1,9 +1,9 @@
 // A backend's URL and the addresses beside it: any text is refused with a sentence, or means one host and port, that
 // written again means the same.
 #include "fuzz/target.h"
+#include "plait/config/config.h"
 #include "plait/http/field_rules.h"
 #include "plait/net/address.h"
-#include "plait/proxy/config.h"
 
 using namespace plait;
 using namespace plait::fuzz;

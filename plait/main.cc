@@ -12,11 +12,11 @@
 #include <utility>
 
 #include "plait/base/alloc_guard.h"
+#include "plait/control/check.h"
+#include "plait/control/control_thread.h"
+#include "plait/control/descriptors.h"
 #include "plait/net/address.h"
 #include "plait/net/tls_arena.h"
-#include "plait/proxy/check.h"
-#include "plait/proxy/control.h"
-#include "plait/proxy/descriptors.h"
 #include "plait/proxy/worker_memory.h"
 
 namespace {

@@ -1,4 +1,5 @@
 #include "plait/base/alloc_guard.h"
+#include "plait/control/metrics.h"
 #include "plait/io/sync.h"
 #include "plait/proxy/worker_memory.h"
 #include "sim/hostile.h"

@@ -8,7 +8,7 @@
 
 #include <memory>
 
-#include "plait/proxy/access_log.h"
+#include "plait/proxy/access_ring.h"
 #include "plait/proxy/worker_core.h"
 #include "sim/client.h"
 #include "sim/kernel.h"

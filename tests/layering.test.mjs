@@ -16,7 +16,10 @@ const allowed = {
   client: ['base', 'http', 'h1', 'h2', 'io', 'net', 'runtime', 'client'],
   cluster: ['base', 'http', 'h1', 'h2', 'io', 'net', 'runtime', 'client', 'cluster'],
   server: ['base', 'http', 'h1', 'h2', 'io', 'net', 'runtime', 'server'],
-  proxy: ['base', 'http', 'h1', 'h2', 'io', 'net', 'runtime', 'client', 'cluster', 'server', 'proxy'],
+  plan: ['base', 'http', 'h1', 'h2', 'io', 'net', 'runtime', 'client', 'server', 'plan'],
+  proxy: ['base', 'http', 'h1', 'h2', 'io', 'net', 'runtime', 'client', 'cluster', 'server', 'plan', 'proxy'],
+  config: ['base', 'http', 'h1', 'h2', 'io', 'net', 'runtime', 'client', 'server', 'plan', 'config'],
+  control: ['base', 'http', 'h1', 'h2', 'io', 'net', 'runtime', 'client', 'cluster', 'server', 'plan', 'proxy', 'config', 'control'],
 };
 
 // The violations of one file: which line names what it must not.

@@ -1,5 +1,5 @@
 // Lines about backends: their texts, and an observer that gives them to a sink. The proxy's workers say theirs by
-// another way (proxy/event_log.h), which allocates nothing on their threads; the texts are the same.
+// another way (control/event_log.h), which allocates nothing on their threads; the texts are the same.
 #pragma once
 
 #include <array>

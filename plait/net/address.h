@@ -18,8 +18,8 @@ struct HostPort {
 
 // Takes "name", "name:80", "192.0.2.1:80", "[2001:db8::1]:80", "[2001:db8::1]", "2001:db8::1" or ":80" apart. Text with
 // more than one colon and no brackets is an IPv6 address without a port. Nothing is returned for a port that is no
-// number below 65536, for brackets that do not close or have no colon between them, and for empty text; otherwise the host
-// itself is not looked at.
+// number below 65536, for brackets that do not close or have no colon between them, and for empty text; otherwise the
+// host itself is not looked at.
 std::optional<HostPort> splitHostPort(std::string_view text);
 
 // An IPv4 or IPv6 address literal without brackets, an IPv6 zone ("fe80::1%eth0") included; nothing for a name.

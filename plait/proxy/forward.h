@@ -1,34 +1,12 @@
 // The changes to a message between client and backend.
 #pragma once
 
-#include <optional>
-#include <string>
-#include <vector>
-
 #include "plait/client/response.h"
-#include "plait/proxy/forward_trust.h"
-#include "plait/proxy/identity_fields.h"
+#include "plait/plan/forward_options.h"
 #include "plait/proxy/proxy_request.h"
 #include "plait/server/exchange.h"
 
 namespace plait {
-
-// The authority that a backend is asked for. SNI and verification use the backend's name all the same.
-struct BackendAuthority {
-  std::string fixed;  // sent instead of the client's; empty: the client's is
-  std::string own;    // the backend's host and port, for clients that name none (HTTP/1.0)
-};
-
-struct ForwardOptions {
-  bool x_forwarded = true;
-  bool forwarded = false;
-  bool via = true;
-  // Whether every request goes on with an x-request-id. Unset: where there is an access log, which has the same id.
-  std::optional<bool> request_id;
-  TrustedProxies trusted_proxies;             // their forwarded fields are kept and added to
-  IdentityFields identity;                    // those of anybody else are dropped
-  std::vector<BackendAuthority> authorities;  // one for each backend
-};
 
 // A response that the client has whole, and its meaning for the endpoint's health.
 struct Outcome {

@@ -4,9 +4,9 @@
 #include <span>
 
 #include "plait/cluster/cluster.h"
-#include "plait/proxy/access_log.h"
+#include "plait/proxy/access_ring.h"
+#include "plait/proxy/figures.h"
 #include "plait/proxy/forward.h"
-#include "plait/proxy/metrics.h"
 #include "plait/proxy/proxy_request.h"
 
 namespace plait {

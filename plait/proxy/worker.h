@@ -9,10 +9,10 @@
 
 #include "plait/client/pool.h"
 #include "plait/io/mailbox.h"
-#include "plait/proxy/access_log.h"
-#include "plait/proxy/event_log.h"
-#include "plait/proxy/forward.h"
-#include "plait/proxy/metrics.h"
+#include "plait/plan/forward_options.h"
+#include "plait/proxy/access_ring.h"
+#include "plait/proxy/event_ring.h"
+#include "plait/proxy/figures.h"
 #include "plait/server/server.h"
 
 namespace plait {

@@ -114,7 +114,7 @@ export const mutants = [
     find: 'if (log_ != nullptr) {', replace: 'if (log_ != nullptr && status != 504) {' },
   { name: 'what a client says about whom it speaks for is believed', file: 'plait/proxy/forward.cc',
     find: 'return !hop.is_trusted && options.identity.claims(field);', replace: 'return false;' },
-  { name: 'a claim in a spelling that has no number is believed', file: 'plait/proxy/identity_fields.h',
+  { name: 'a claim in a spelling that has no number is believed', file: 'plait/plan/identity_fields.h',
     find: 'return (hasAdded() || isCandidate(field.name)) && claimsByText(field.name);', replace: 'return false;' },
   { name: 'an answer of plait’s own does not say why', file: 'plait/server/own_answer.cc',
     find: '  head_.fields.add("proxy-status", proxy_status.text());\n', replace: '' },

@@ -1,0 +1,92 @@
+#include "plait/control/load.h"
+
+#include <gtest/gtest.h>
+
+namespace plait {
+namespace {
+
+Config twoWorkers() {
+  Config config;
+  EXPECT_TRUE(
+      parseConfig(
+          "[server]\nworkers = 2\n[[listen]]\naddress = \"127.0.0.1:0\"\n[[backend]]\nurl = \"h2c://127.0.0.1:9001\"\n",
+          "plait.toml", config)
+          .empty());
+  EXPECT_TRUE(completeConfig(config, true, "plait.toml").empty());
+  return config;
+}
+
+constexpr uint64_t mib = 1 << 20;
+
+uint64_t reservedBy(const LoadedConfig& loaded, const Config& config) {
+  return config.workers * sumOf(memoryOf(loaded.options)) + sumOf(memoryOfControl(loaded.options));
+}
+
+TEST(ConfigLoad, LimitsThatNobodyHasSetShrinkUntilThreeQuartersOfTheMemorySuffice) {
+  Resolver resolver;
+  const Config config = twoWorkers();
+  LoadedConfig ample;
+  EXPECT_TRUE(loadConfig(config, resolver, ample, {std::nullopt, 64'000 * mib}).empty());
+  EXPECT_EQ(ample.options.limits.exchanges, Limits().exchanges);
+  for (const uint64_t megabytes : {192, 256, 400, 1000, 1500, 2000}) {
+    LoadedConfig group;
+    EXPECT_TRUE(loadConfig(config, resolver, group, {megabytes * mib, 64'000 * mib}).empty());
+    EXPECT_LE(reservedBy(group, config), megabytes * mib / 4 * 3) << megabytes;
+    EXPECT_GT(reservedBy(group, config), std::min(megabytes * mib / 4 * 3, reservedBy(ample, config)) / 8 * 7);
+    EXPECT_FALSE(group.options.limits.mistake().has_value());
+    LoadedConfig machine;
+    EXPECT_TRUE(loadConfig(config, resolver, machine, {std::nullopt, megabytes * 2 * mib}).empty());
+    EXPECT_EQ(machine.options.limits.exchanges, group.options.limits.exchanges) << "half of the machine's";
+    Config said = config;
+    said.memory_bytes = megabytes * mib;
+    LoadedConfig by_key;
+    EXPECT_TRUE(loadConfig(said, resolver, by_key, {10 * mib, 10 * mib}).empty());
+    EXPECT_EQ(by_key.options.limits.exchanges, group.options.limits.exchanges) << "before what the group says";
+  }
+}
+
+TEST(ConfigLoad, LimitsThatSomebodyHasSetStayAndTheOthersFollow) {
+  Resolver resolver;
+  Config config = twoWorkers();
+  config.limits.client_connections = 3000;
+  config.limit_places["client_connections"] = {"plait.toml", 9, 22};
+  LoadedConfig loaded;
+  EXPECT_TRUE(loadConfig(config, resolver, loaded, {512 * mib, 0}).empty());
+  EXPECT_EQ(loaded.options.limits.client_connections, 3000u);
+  EXPECT_LT(loaded.options.limits.exchanges, Limits().exchanges);
+  EXPECT_GE(loaded.options.limits.clientsWithBlocks(), 3000u);
+}
+
+TEST(ConfigLoad, MoreMemoryThanThereIsRefusesTheStart) {
+  Resolver resolver;
+  Config config = twoWorkers();
+  config.limits.client_connections = 100'000;
+  config.limit_places["client_connections"] = {"plait.toml", 9, 22};
+  LoadedConfig loaded;
+  const auto errors = loadConfig(config, resolver, loaded, {256 * mib, 0});
+  ASSERT_EQ(errors.size(), 1u);
+  EXPECT_TRUE(errors[0].text().starts_with("memory: 2 worker(s) reserve ")) << errors[0].text();
+  EXPECT_NE(errors[0].text().find("more than the 192 MiB that three quarters of the control group's limit are"),
+            std::string::npos)
+      << errors[0].text();
+  config.memory_bytes = 512 * mib;
+  config.memory_place = {"plait.toml", 3, 10};
+  LoadedConfig again;
+  const auto by_key = loadConfig(config, resolver, again, {256 * mib, 0});
+  ASSERT_EQ(by_key.size(), 1u);
+  EXPECT_TRUE(by_key[0].text().starts_with("plait.toml:3:10: 2 worker(s) reserve ")) << by_key[0].text();
+}
+
+TEST(ConfigLoad, EachBackendHasTheAuthorityThatWasAskedFor) {
+  Resolver resolver;
+  Config config = twoWorkers();
+  config.backends[0].host.value = "fixed.example";
+  LoadedConfig loaded;
+  ASSERT_TRUE(loadConfig(config, resolver, loaded, {std::nullopt, 64'000 * mib}).empty());
+  ASSERT_EQ(loaded.options.forward.authorities.size(), 1u);
+  EXPECT_EQ(loaded.options.forward.authorities[0].fixed, "fixed.example");
+  EXPECT_EQ(loaded.options.forward.authorities[0].own, "127.0.0.1:9001");
+}
+
+}  // namespace
+}  // namespace plait
