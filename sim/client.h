@@ -15,6 +15,7 @@ struct ClientOptions {
   bool is_careful = false;  // no more streams than the proxy has said that it takes
   bool speaks_h2 = true;
   bool uses_tls = false;
+  bool asks_tls_port = false;  // with TLS, or in plain text where the first byte tells them apart
   uint32_t requests = 10;
   uint32_t parallel = 4;  // HTTP/2: streams at once; HTTP/1.1: pipelined requests
   TimeNs gap_ns = 0;      // between two requests, at most
