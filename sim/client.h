@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "plait/limits.h"
 #include "sim/h1_text.h"
 #include "sim/h2_peer.h"
 #include "sim/tls_stream.h"
@@ -30,6 +31,7 @@ struct ClientOptions {
   bool leaves = false;   // gives up every other request of its own, mostly before its answer
   uint32_t host = 0;     // the address that it comes from; 0: one of its own
   bool has_one = false;  // request at a time, whichever connection it is on
+  Limits limits;         // the proxy's
 };
 
 class ClientConnection;

@@ -1,11 +1,21 @@
 #include "sim/draw.h"
 
 #include <algorithm>
+#include <bit>
+
+#include "plait/proxy/config.h"
 
 namespace plait::sim {
 
-Draw::Draw(Simulation& simulation, Network& network, Names& names, Ledger& ledger, Tls& tls, bool lasts_an_hour)
-    : lasts_an_hour_(lasts_an_hour), sim_(simulation), network_(network), names_(names), ledger_(ledger), tls_(tls) {
+Draw::Draw(uint64_t seed, Simulation& simulation, Network& network, Names& names, Ledger& ledger, Tls& tls,
+           bool lasts_an_hour)
+    : random_(seed ^ 0x11317),
+      lasts_an_hour_(lasts_an_hour),
+      sim_(simulation),
+      network_(network),
+      names_(names),
+      ledger_(ledger),
+      tls_(tls) {
   network_.max_latency_us = sim_.oneIn(3) ? 40'000 : sim_.between(20, 2000);
   network_.min_capacity = 4096u << sim_.below(6);
   // Links over which nothing waits behind what is stuck.
@@ -168,7 +178,57 @@ WorkerOptions Draw::drawOptions() {
   }
   // Each connection to a backend has a send block that clients leave.
   if (!limits.allows_shortage) limits.send_blocks = std::max(limits.send_blocks, limits.upstream_connections * 8);
+  if (random_.below(5) == 0) drawLimits(limits);
+  ledger_.header_bytes = limits.header_bytes;
   return options;
+}
+
+// Any limits that a configuration may have. From a source of randomness of their own: so a run without them is the same
+// as before there were any. In a run in which requests must succeed there is enough of what they use up.
+void Draw::drawLimits(Limits& limits) {
+  // Of these traits limits are a part, and of a shortage.
+  for (const Fault trait : {Fault::client_hogs, Fault::client_crowds, Fault::uploads_stuck, Fault::long_wire}) {
+    if (has(trait)) return;
+  }
+  if (limits.allows_shortage || lasts_an_hour_) return;
+  const bool is_storm = !sim_.faults.areGraceful() && !sim_.faults.isOutage();
+  // Every order of magnitude is as likely as any other.
+  const auto draw = [this](uint32_t least, uint32_t most) {
+    const uint32_t low = std::min(most, least << random_.below(static_cast<uint32_t>(std::bit_width(most / least))));
+    return low + random_.below(std::min(most - low, low) + 1);
+  };
+  const auto powerOfTwo = [this](uint32_t least, uint32_t doublings) { return least << random_.below(doublings + 1); };
+  limits.exchanges = draw(is_storm ? 4 : 192, 1024);
+  limits.client_connections = draw(is_storm ? 4 : 64, 256);
+  if (!has(Fault::client_holds)) {
+    limits.upstream_connections = draw(is_storm ? 4 : 64, 256);
+    limits.h2_connections_per_backend = draw(1, 16);
+    limits.h1_connections_per_backend = draw(1, 64);
+    limits.streams_per_upstream_connection = draw(1, 200);
+  }
+  limits.streams_per_client = draw(1, 200);
+  limits.upstream_connection_window = draw(65'535, 16 << 20);
+  limits.upstream_stream_window = draw(4096, 128 << 10);
+  limits.client_connection_window = draw(65'535, 16 << 20);
+  limits.client_stream_window = draw(4096, 256 << 10);
+  limits.upload_pool_bytes = draw(is_storm ? 1 << 20 : 4 << 20, 16 << 20);
+  limits.burst_pool_bytes = random_.below(8) == 0 ? 0 : draw(64 << 10, 4 << 20);
+  limits.send_blocks = draw(64, 2048);
+  limits.record_blocks = draw(16, 256);
+  limits.send_queue_bytes = draw(64 << 10, 512 << 10);
+  limits.receive_buffers = powerOfTwo(16, 5);
+  limits.header_bytes = draw(6 << 10, 56 << 10);
+  limits.header_fields = draw(32, 110);  // fewer than what hostile peers say
+  limits.target_bytes = draw(256, 32 << 10);
+  limits.medium_header_blocks = draw(is_storm ? 16 : 128, 512);
+  limits.large_header_blocks = draw(is_storm ? 16 : 64, 256);
+  limits.coalesce_us = random_.below(3) == 0 ? 0 : draw(1, 10'000);
+  limits.access_ring_bytes = powerOfTwo(64 << 10, 4);
+  limits.replay_bytes_per_request = random_.below(4) == 0 ? 0 : draw(1, 64 << 10);
+  limits.replay_bytes = draw(is_storm ? 1000 : 1 << 20, 8 << 20);
+  // The others follow, as in a configuration.
+  followSaid(limits, [](std::string_view) { return false; });
+  PLAIT_ASSERT(!limits.mistake());
 }
 
 // Clients or backends are so far away that windows have to grow for what is to come fast.
@@ -309,7 +369,6 @@ void Draw::addOrigins(WorkerOptions& options) {
       origin.reaction_ns = sim_.between(5, 50) * ns_per_us;
       origin.h2.stream_window = origin.h2.connection_window = 8 << 20;
       origin.h2.consumes_late = false;
-      origin.largest_grant = std::max(origin.largest_grant, options.limits.burst_pool_bytes / 8 + (64 << 10));
     }
     if (streams_of_endpoint_ != 0) origin.h2.max_concurrent_streams = 1000;
     const bool is_probed = has(Fault::client_holds) && !sim_.faults.areGraceful() && sim_.oneIn(2);

@@ -22,7 +22,8 @@ inline sockaddr_storage secureProxyAddress() {
 class Draw {
  public:
   // Draws it all. `lasts_an_hour` as in World. What is drawn refers to `tls`.
-  Draw(Simulation& simulation, Network& network, Names& names, Ledger& ledger, Tls& tls, bool lasts_an_hour);
+  Draw(uint64_t seed, Simulation& simulation, Network& network, Names& names, Ledger& ledger, Tls& tls,
+       bool lasts_an_hour);
 
   WorkerOptions proxy;  // its options
   uint32_t workers = 1;
@@ -32,6 +33,7 @@ class Draw {
 
  private:
   WorkerOptions drawOptions();
+  void drawLimits(Limits& limits);
   void drawOutage(WorkerOptions& options);
   void drawLongWire(WorkerOptions& options);
   H2PeerOptions drawH2();
@@ -49,6 +51,7 @@ class Draw {
   void addClient(ClientOptions options);
   bool has(Fault fault) const { return sim_.faults.exists(fault); }
 
+  Random random_;
   const bool lasts_an_hour_;
   Simulation& sim_;
   Network& network_;

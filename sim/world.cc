@@ -13,7 +13,8 @@ constexpr TimeNs quiet_limit_ns = 1200 * ns_per_s;
 }  // namespace
 
 World::World(uint64_t seed, bool lasts_an_hour)
-    : lasts_an_hour_(lasts_an_hour),
+    : seed_(seed),
+      lasts_an_hour_(lasts_an_hour),
       sim_(seed, lasts_an_hour ? Weather::graceful : weatherOf(seed)),
       network_(sim_),
       names_(sim_),
@@ -29,7 +30,8 @@ World::World(uint64_t seed, bool lasts_an_hour)
 
 World::~World() = default;
 
-Client& World::addClient(const ClientOptions& options) {
+Client& World::addClient(ClientOptions options) {
+  options.limits = options_.limits;
   const auto number = static_cast<uint32_t>(clients_.size());
   const sockaddr_storage proxy = options.asks_tls_port ? secureProxyAddress() : proxyAddress();
   clients_.push_back(std::make_unique<Client>(network_, ledger_, tls_, number, proxy, options));
@@ -37,10 +39,11 @@ Client& World::addClient(const ClientOptions& options) {
 }
 
 void World::build() {
-  const Draw drawn(sim_, network_, names_, ledger_, tls_, lasts_an_hour_);
+  const Draw drawn(seed_, sim_, network_, names_, ledger_, tls_, lasts_an_hour_);
   options_ = drawn.proxy;
   tls_by_first_byte_ = drawn.tls_by_first_byte;
-  for (const OriginOptions& options : drawn.origins) {
+  for (OriginOptions options : drawn.origins) {
+    options.limits = options_.limits;
     const auto number = static_cast<uint32_t>(origins_.size());
     origins_.push_back(std::make_unique<Origin>(network_, ledger_, tls_, number, options));
   }
@@ -54,6 +57,9 @@ void World::build() {
   for (auto& client : clients_) client->start();
   ledger_.backends = static_cast<uint32_t>(origins_.size());
   ledger_.up_since = [this](uint32_t worker, uint32_t backend) { return upSince(worker, backend); };
+  ledger_.well_since = [this](uint32_t worker, uint32_t backend) {
+    return std::max(upSince(worker, backend), origins_[backend]->disturbed());
+  };
   // Other causes for plait to repeat a request, or to hide a try from backends, switch these checks off.
   ledger_.checks_repetitions = options_.response_head_ms >= 60'000 && options_.pool_timeouts.ping_ms >= 15'000;
   ledger_.checks_tried = (sim_.faults.areGraceful() || sim_.faults.isOutage()) && !has(Fault::http_1_1_required) &&
@@ -114,7 +120,7 @@ TimeNs World::upSince(uint32_t worker, uint32_t backend) {
   ConnectionPool& pool = *workers_[worker]->core().pool();
   const Endpoint* endpoint = pool.find(pool.endpoint(backend));
   if (endpoint == nullptr || endpoint->state != EndpointState::up) return never_ns;
-  return std::max(endpoint->since_ns, origins_[backend]->disturbed());
+  return endpoint->since_ns;
 }
 
 void World::comeToRest(TimeNs at_least_ns) {

@@ -121,9 +121,10 @@ class World {
   void comeToRest(TimeNs at_least_ns);
   bool probe();
   bool probeWith(ClientOptions options, bool leaves);
-  Client& addClient(const ClientOptions& options);
+  Client& addClient(ClientOptions options);
   void drain();
 
+  const uint64_t seed_;
   const bool lasts_an_hour_;
   Simulation sim_;
   Network network_;
