@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "plait/limits.h"
 #include "sim/h1_text.h"
 #include "sim/h2_peer.h"
 #include "sim/tls_stream.h"
@@ -15,6 +16,7 @@ struct ClientOptions {
   bool is_careful = false;  // no more streams than the proxy has said that it takes
   bool speaks_h2 = true;
   bool uses_tls = false;
+  bool asks_tls_port = false;  // with TLS, or in plain text where the first byte tells them apart
   uint32_t requests = 10;
   uint32_t parallel = 4;  // HTTP/2: streams at once; HTTP/1.1: pipelined requests
   TimeNs gap_ns = 0;      // between two requests, at most
@@ -29,6 +31,7 @@ struct ClientOptions {
   bool leaves = false;   // gives up every other request of its own, mostly before its answer
   uint32_t host = 0;     // the address that it comes from; 0: one of its own
   bool has_one = false;  // request at a time, whichever connection it is on
+  Limits limits;         // the proxy's
 };
 
 class ClientConnection;

@@ -57,7 +57,6 @@ class H1ClientConnection final : public ClientConnection, public Peer {
   bool is_hostile_ = false;
   bool is_tunnel_ = false;
   bool half_closes_ = false;  // behind its request, so that it must be answered
-  bool leaves_softly_ = false;
 };
 
 void H1ClientConnection::request(Entry& entry) {
@@ -103,10 +102,7 @@ void H1ClientConnection::request(Entry& entry) {
   const bool vanishes = sim.strikes(Fault::client_vanish) || sim.strikes(Fault::client_cancel) ||
                         (client_.options().leaves && sim.oneIn(2));
   if (vanishes) {
-    sim.after(sim.below(100'000) * ns_per_us, [this, is_reset = sim.oneIn(2)] {
-      leaves_softly_ = !is_reset;
-      end(is_reset, "vanishes");
-    });
+    sim.after(sim.below(100'000) * ns_per_us, [this, is_reset = sim.oneIn(2)] { end(is_reset, "vanishes"); });
   }
   if (half_closes_ && waiting_.back().is_sent) {
     sim.after(sim.below(20'000) * ns_per_us, [this] {
@@ -256,7 +252,7 @@ void H1ClientConnection::onPeerEnd() {
 void H1ClientConnection::endAll(Outcome outcome, const char* reason) {
   // A client that has said that nothing follows, or says so by close_notify, may be waiting for an answer as far as a
   // proxy knows.
-  const bool looks_half_closed = half_closes_ || (leaves_softly_ && client_.options().uses_tls);
+  const bool looks_half_closed = half_closes_ || (hasEndedSoftly() && client_.options().uses_tls);
   const bool is_untold = waiting_.size() > 1 || is_hostile_ || looks_half_closed;
   while (!waiting_.empty()) {
     Entry& entry = *waiting_.front().entry;

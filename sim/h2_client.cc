@@ -12,7 +12,10 @@ class H2ClientConnection final : public ClientConnection, public H2Peer {
     reaction_ns = client.options().reaction_ns;
     read_pause_ns = client.options().read_pause_ns;
     read_size = client.options().read_size;
-    largest_grant = 16 << 20;
+    const Limits& limits = client.options().limits;
+    first_stream_grant = limits.client_stream_window;
+    largest_connection_grant = std::min(limits.client_connection_window, limits.upload_pool_bytes / 4);
+    largest_stream_grant = std::min(largest_connection_grant, limits.uploadBlocks() / 8 * limits.streamBlockPayload());
   }
 
   void start(Stream& stream) override { Peer::start(stream); }

@@ -13,10 +13,12 @@ class H2OriginConnection final : public OriginConnection, public H2Peer {
     reaction_ns = origin.options().reaction_ns;
     read_pause_ns = origin.options().read_pause_ns;
     read_size = origin.options().read_size;
-    first_connection_grant = 16 << 20;
-    first_stream_grant = 32 << 10;
-    // An eighth of the pool for windows beside a stream's own.
-    largest_grant = origin.options().largest_grant;
+    const Limits& limits = origin.options().limits;
+    first_connection_grant = largest_connection_grant = limits.upstream_connection_window;
+    first_stream_grant = limits.upstream_stream_window;
+    // The blocks of an eighth of the pool for windows beside those of a stream's own.
+    const uint32_t payload = limits.streamBlockPayload();
+    largest_stream_grant = (limits.burstBlocks() / 8 + first_stream_grant / payload + 1) * payload - 1;
     learns_grants = true;
     if (sim.strikes(Fault::cut_at_byte)) {
       cut_after = sim.below(sim.oneIn(2) ? 200 : 20'000);
@@ -271,6 +273,7 @@ size_t H2OriginConnection::onSendBody(int32_t id, uint8_t* to, size_t room, bool
   const Plan& plan = stream.entry->plan;
   if (stream.sent >= stream.silent_at) return 0;
   if (stream.sent >= stream.breaks_at) {
+    stream.entry->is_broken_off = true;
     sim.after(0, [this, is_reset = sim.oneIn(2)] { end(is_reset, "breaks off a response"); });
     return 0;
   }

@@ -155,22 +155,22 @@ int H2Peer::onFrame(const nghttp2_frame& frame) {
 void H2Peer::checkWindows(int32_t stream_id) {
   if (is_hostile_) return;
   // A window that grows with use, after that many bytes.
-  const auto allowed = [this](uint32_t first, uint64_t sent) {
+  const auto allowed = [](uint32_t first, uint32_t largest, uint64_t sent) {
     uint64_t size = first;
-    while (sent >= size && size < largest_grant) {
+    while (sent >= size && size < largest) {
       sent -= size;
       size *= 2;
     }
-    return static_cast<int32_t>(std::min<uint64_t>(size, std::max(first, largest_grant)));
+    return static_cast<int32_t>(std::min<uint64_t>(size, std::max(first, largest)));
   };
   const int32_t whole = nghttp2_session_get_remote_window_size(session_);
-  if (whole > allowed(first_connection_grant, sent_[0])) {
-    sim.violate("credit", "%s was granted %d bytes on the connection, more than %d", actor(), whole,
-                allowed(first_connection_grant, sent_[0]));
+  const int32_t usual_whole = allowed(first_connection_grant, largest_connection_grant, sent_[0]);
+  if (whole > usual_whole) {
+    sim.violate("credit", "%s was granted %d bytes on the connection, more than %d", actor(), whole, usual_whole);
   }
   if (stream_id == 0) return;
   const int32_t window = nghttp2_session_get_stream_remote_window_size(session_, stream_id);
-  const int32_t usual = allowed(first_stream_grant, sent_[learns_grants ? 0 : stream_id]);
+  const int32_t usual = allowed(first_stream_grant, largest_stream_grant, sent_[learns_grants ? 0 : stream_id]);
   if (window > usual) {
     sim.violate("credit", "%s was granted %d bytes on stream %d, more than %d", actor(), window, stream_id, usual);
   }

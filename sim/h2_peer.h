@@ -78,7 +78,8 @@ class H2Peer : public Peer {
   // has been used.
   uint32_t first_stream_grant = 65'535;
   uint32_t first_connection_grant = 65'535;
-  uint32_t largest_grant = 65'535;
+  uint32_t largest_stream_grant = 65'535;
+  uint32_t largest_connection_grant = 65'535;
   // A stream may begin with what others of the connection have come to be granted.
   bool learns_grants = false;
 

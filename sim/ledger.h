@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "plait/base/bytes.h"
+#include "plait/limits.h"
 #include "sim/simulation.h"
 
 namespace plait::sim {
@@ -85,8 +86,9 @@ struct Entry {
   bool has_head = false;
   std::vector<Attempt> attempts;  // in the order in which they came
   TimeNs first_attempt_ns = 0;
-  TimeNs half_ns = 0;  // half of its large body has come
-  TimeNs lost_ns = 0;  // a backend broke the connection on which it owed the answer; 0: none did
+  TimeNs half_ns = 0;          // half of its large body has come
+  bool is_broken_off = false;  // a backend broke off its response behind the head
+  TimeNs lost_ns = 0;          // a backend broke the connection on which it owed the answer; 0: none did
   Outcome outcome = Outcome::open;
   uint32_t executions = 0;
   uint32_t completions = 0;  // whole requests that backends have got
@@ -115,6 +117,7 @@ class Ledger {
   // How requests are drawn in this run.
   uint32_t max_body = 60'000;
   uint32_t max_fields = 6;
+  uint32_t header_bytes = Limits().header_bytes;
   // How long a response lasts that is held, and the time between two pieces of it; at least and at most. Where such
   // responses last minutes, every one over HTTP/1.1 is a tunnel.
   std::pair<uint32_t, uint32_t> held_ms = {3000, 20'000};
@@ -139,8 +142,10 @@ class Ledger {
   bool checks_repetitions = false;
   // Every try of a request is seen by a backend.
   bool checks_tried = false;
-  // Since when the worker has the backend up without having lost a connection to it; never_ns: it has not.
+  // Since when the worker has the backend up; never_ns: it has not.
   std::function<TimeNs(uint32_t worker, uint32_t backend)> up_since;
+  // And since when without having lost a connection to it.
+  std::function<TimeNs(uint32_t worker, uint32_t backend)> well_since;
   uint32_t backends = 0;
 
   // A new request. `method` null: one is drawn.

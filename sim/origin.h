@@ -2,6 +2,7 @@
 // the faults of the run allow.
 #pragma once
 
+#include "plait/limits.h"
 #include "sim/h1_text.h"
 #include "sim/h2_peer.h"
 #include "sim/tls_stream.h"
@@ -19,7 +20,7 @@ struct OriginOptions {
   TimeNs reaction_ns = 20 * ns_per_us;
   TimeNs read_pause_ns = 0;
   uint32_t read_size = 64 << 10;
-  uint32_t largest_grant = 192 << 10;  // of a stream's window, by which the proxy's pool allows
+  Limits limits;  // the proxy's
 };
 
 class Origin;

@@ -24,6 +24,7 @@ void Peer::end(bool reset, const char* reason) {
   if (over_) return;
   over_ = true;
   const bool breaks_off = mustBreakOff();
+  is_soft_ = !breaks_off && !reset;
   sim.say(actor(), "%s the connection: %s", breaks_off ? "breaks off" : reset ? "resets" : "closes", reason);
   if (stream_ != nullptr && breaks_off) stream_->breakOff();
   if (stream_ != nullptr && !breaks_off) stream_->close(reset);

@@ -21,6 +21,8 @@ class Peer {
   // Ends the connection from this side; onEnd follows.
   void end(bool reset, const char* reason);
   bool isOver() const { return over_; }
+  // By an end in good order: with TLS, by close_notify.
+  bool hasEndedSoftly() const { return is_soft_; }
   // Hears what is said to it.
   bool isReading() const { return !over_ && !reads_no_more_ && !peer_ended_; }
   const char* actor() const { return actor_.c_str(); }
@@ -72,6 +74,7 @@ class Peer {
   bool finishing_ = false;
   bool finished_ = false;
   bool over_ = false;
+  bool is_soft_ = false;
 };
 
 }  // namespace plait::sim

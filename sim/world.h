@@ -111,34 +111,20 @@ class World {
 
  private:
   void build();
-  WorkerOptions drawOptions();
-  void addOrigins(WorkerOptions& options);
-  void addClients();
-  ClientOptions drawClient();
-  void drawOutage(WorkerOptions& options);
-  void drawLongWire(WorkerOptions& options);
-  void addFar();
-  void addHogs();
-  void addCrowd();
-  void addAskers();
-  void addRefused();
-  void addHolders();
-  void addHourOfClients();
-  void addBlockers();
   void planSickness();
   void planRemoval();
   void planEmbedder();
   TimeNs upSince(uint32_t worker, uint32_t backend);
   bool has(Fault fault) const { return sim_.faults.exists(fault); }
-  H2PeerOptions drawH2();
   bool quiet();
   // Waits until nothing is under way, and for so long more, and checks that everything is back.
   void comeToRest(TimeNs at_least_ns);
   bool probe();
-  bool probeWith(const ClientOptions& options, bool leaves);
-  Client& addClient(const ClientOptions& options);
+  bool probeWith(ClientOptions options, bool leaves);
+  Client& addClient(ClientOptions options);
   void drain();
 
+  const uint64_t seed_;
   const bool lasts_an_hour_;
   Simulation sim_;
   Network network_;
@@ -146,13 +132,7 @@ class World {
   Ledger ledger_;
   Tls tls_;
   WorkerOptions options_;
-  sockaddr_storage proxy_;
-  sockaddr_storage secure_proxy_;
   bool tls_by_first_byte_ = false;
-  bool is_crowded_ = false;
-  bool all_secure_ = false;  // every client
-  bool are_many_held_ = false;
-  uint32_t streams_of_endpoint_ = 0;  // where clients hog them
   std::vector<std::unique_ptr<Origin>> origins_;
   std::vector<std::unique_ptr<Client>> clients_;
   std::vector<std::unique_ptr<SimWorker>> workers_;

@@ -262,14 +262,10 @@ void Cluster::onOutcome(const Choice& choice, Seen seen, bool is_overloaded, con
     if (!ejectIfAllowed(*member, endpoint->cause)) pool_.endTrial(choice.endpoint);
     return;
   }
-  // Answers with 500 are held against the siblings' average share of them.
-  uint32_t errors = 0;
-  uint32_t siblings = 0;
+  Siblings500 siblings;
   if (seen == Seen::server_error) {
     for (const Member& other : members_) {
-      if (other.id == choice.endpoint) continue;
-      siblings += 1;
-      errors += other.outlier.share500(now_ns);
+      if (other.id != choice.endpoint) siblings.add(other.outlier, now_ns);
     }
   }
   if (is_overloaded) member->outlier.noteOverload(now_ns);
@@ -277,8 +273,7 @@ void Cluster::onOutcome(const Choice& choice, Seen seen, bool is_overloaded, con
   uint32_t strikes = 1;
   if (seen == Seen::broken)
     strikes = endpoint->broken_connections - std::exchange(member->broken_seen, endpoint->broken_connections);
-  const bool has_to_go =
-      member->outlier.note(seen, client, now_ns, outliers_.failures, siblings == 0 ? 0 : errors / siblings, strikes);
+  const bool has_to_go = member->outlier.note(seen, client, now_ns, outliers_.failures, siblings.percent(), strikes);
   if (!has_to_go || endpoint->state != EndpointState::up) return;
   const char* reason = seen == Seen::broken         ? "its connections break"
                        : seen == Seen::late         ? "it does not answer in time"

@@ -609,5 +609,16 @@ TEST_P(ClusterTest, Answers500CountOnlyWhereTheSiblingsDoBetter) {
   EXPECT_EQ(endpoint(0).state, EndpointState::ejected);
 }
 
+TEST_P(ClusterTest, Answers500AreNoReasonToEjectAnEndpointBesideOneThatAnswersNothing) {
+  addAll(2);
+  open();
+  warmUp();
+  for (int round = 0; round < 30; ++round) failFor(0, Seen::server_error, 3);
+  EXPECT_EQ(endpoint(0).state, EndpointState::up) << "all would go to the other, which may hang";
+  failFor(1, Seen::good, 5);
+  failFor(0, Seen::server_error, 5);
+  EXPECT_EQ(endpoint(0).state, EndpointState::ejected) << "its sibling does better";
+}
+
 }  // namespace
 }  // namespace plait

@@ -93,10 +93,22 @@ void Outlier::reset() {
   *this = {};
 }
 
+Outlier::Answers Outlier::recentAnswers(TimeNs now_ns) const {
+  if (now_ns - window_ns_ >= 2 * RecentClients::window_ns) return {};
+  return {answers_ + answers_before_, errors_ + errors_before_};
+}
+
 uint32_t Outlier::share500(TimeNs now_ns) const {
-  const bool is_old = now_ns - window_ns_ >= 2 * RecentClients::window_ns;
-  const uint32_t answers = is_old ? 0 : answers_ + answers_before_;
-  return answers < 20 ? 0 : (errors_ + errors_before_) * 100 / answers;
+  const Answers answers = recentAnswers(now_ns);
+  return answers.count < enough_answers ? 0 : static_cast<uint32_t>(uint64_t{answers.errors} * 100 / answers.count);
+}
+
+void Siblings500::add(const Outlier& sibling, TimeNs now_ns) {
+  const Outlier::Answers answers = sibling.recentAnswers(now_ns);
+  if (answers.count == 0) return;
+  const uint32_t weight = std::min(answers.count, Outlier::enough_answers);
+  errors_x100_ += static_cast<uint32_t>(uint64_t{answers.errors} * 100 * weight / answers.count);
+  weight_ += weight;
 }
 
 int64_t Outlier::penalty(TimeNs now_ns) const {

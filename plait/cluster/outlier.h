@@ -5,7 +5,7 @@
 //   broken connection, 502, 503, 504,        if the last five ended so, one after the other, for three clients of the
 //   no head in time                          last 10 s or for all that there were: one client alone proves nothing
 //   500                                      likewise, and only if its siblings do better, from 20 answers to three
-//                                            clients on
+//                                            clients on; siblings that answer nothing do not (Siblings500)
 //   refused                                  never, but less is sent there
 //   cancelled, one client's doing            never
 #pragma once
@@ -71,8 +71,15 @@ class Outlier {
             uint32_t strikes = 1);
   // Forgets everything, when the endpoint is ejected or used again.
   void reset();
-  // 500s in a hundred answers of the last 10 s or so; 0 where there were fewer than 20 answers.
+  // The answers of the last 10 s or so, and the 500s among them.
+  struct Answers {
+    uint32_t count = 0;
+    uint32_t errors = 0;
+  };
+  Answers recentAnswers(TimeNs now_ns) const;
+  // 500s in a hundred of them; 0 where there were fewer than `enough_answers`.
   uint32_t share500(TimeNs now_ns) const;
+  static constexpr uint32_t enough_answers = 20;
   // The factor of its score, from 1 to 64: an endpoint that fails fast attracts nobody.
   int64_t penalty(TimeNs now_ns) const;
   // An overload is no strike, and less is to be sent there: 429, RESOURCE_EXHAUSTED.
@@ -94,6 +101,20 @@ class Outlier {
   uint32_t answers_before_ = 0;
   uint32_t errors_ = 0;
   uint32_t errors_before_ = 0;
+};
+
+// The share of 500s that siblings of an endpoint answer with. A sibling that has answered little proves little: it
+// may hang, or have been down. So each weighs as much as it has answered, up to `Outlier::enough_answers`, and one
+// answer more is taken for a 500.
+class Siblings500 {
+ public:
+  void add(const Outlier& sibling, TimeNs now_ns);
+  // In a hundred: 100 where none has answered.
+  uint32_t percent() const { return (errors_x100_ + 100) / (weight_ + 1); }
+
+ private:
+  uint32_t errors_x100_ = 0;
+  uint32_t weight_ = 0;
 };
 
 }  // namespace plait

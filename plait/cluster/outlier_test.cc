@@ -146,6 +146,26 @@ TEST(Outlier, Answers500ThatSiblingsGiveAsWellAreNoStrikes) {
   EXPECT_EQ(at.outlier.penalty(at.now_ns), 1);
 }
 
+TEST(Outlier, SiblingsProveAsMuchAsTheyHaveAnswered) {
+  const auto answered = [](uint64_t good, uint64_t errors) {
+    Watched sibling;
+    for (uint64_t i = 0; i < good; ++i) (void)sibling.note(Seen::good, client(1 + i % 3));
+    for (uint64_t i = 0; i < errors; ++i) (void)sibling.note(Seen::server_error, client(1 + i % 3));
+    return sibling.outlier;
+  };
+  const auto percentOf = [](std::initializer_list<Outlier> outliers) {
+    Siblings500 siblings;
+    for (const Outlier& outlier : outliers) siblings.add(outlier, start_ns + ns_per_s);
+    return siblings.percent();
+  };
+  EXPECT_EQ(percentOf({}), 100u);
+  EXPECT_EQ(percentOf({answered(0, 0)}), 100u);
+  EXPECT_EQ(percentOf({answered(1, 0)}), 50u);
+  EXPECT_LE(percentOf({answered(200, 0)}), 4u);
+  EXPECT_LE(percentOf({answered(1, 0), answered(1, 0), answered(1, 0), answered(1, 0), answered(0, 0)}), 20u);
+  EXPECT_NEAR(percentOf({answered(0, 800), answered(20, 0)}), 50, 2) << "one that answers often does not speak for all";
+}
+
 TEST(Outlier, ShareOf500IsOfTheLastSecondsAlone) {
   Watched at;
   for (uint64_t i = 0; i < 20; ++i) (void)at.note(i % 2 == 0 ? Seen::server_error : Seen::good, client(1 + i % 3));
