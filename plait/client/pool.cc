@@ -135,7 +135,9 @@ inline bool ConnectionPool::mayTake(const Endpoint& endpoint, const VersionLane&
 
 bool ConnectionPool::hasRoom(Endpoint& endpoint, bool needs_http_1_1, const Claim& claim) {
   VersionLane& lane = endpoint.laneFor(needs_http_1_1);
-  return !closing_ && lane.queue.empty() && mayTake(endpoint, lane, claim) && pick(lane) != nullptr;
+  if (closing_ || !lane.queue.empty() || !mayTake(endpoint, lane, claim)) return false;
+  // Where fewer are used than there are, some connection has one free. It is looked for by the request that takes it.
+  return lane.used < lane.ready_streams || pick(lane) != nullptr;
 }
 
 bool ConnectionPool::isRoomFor(Endpoint& endpoint, bool needs_http_1_1, const Claim& claim) {

@@ -42,26 +42,31 @@ class ShareTable {
     uint32_t held;     // streams
     uint32_t members;  // of an address: connections that hold any
   };
-  // The entry that was looked up last, of connections or of addresses: requests of one client come together.
-  struct Last {
-    uint32_t endpoint = 0;
-    uint64_t number = 0;
-    uint64_t key = 0;
-    Entry* entry = nullptr;  // holds that key, or is the free place where it belongs
+  // The entries of the client that was looked up last: requests of one client come together.
+  struct Found {
+    uint32_t endpoint = UINT32_MAX;
+    ClientKey client;
+    // Each entry holds its key, or is the free place where that belongs.
+    uint64_t connection_key = 0;
+    uint64_t address_key = 0;
+    Entry* connection = nullptr;
+    Entry* address = nullptr;
   };
-  const Last& look(uint32_t endpoint, uint64_t number, bool is_address) const {
-    Last& last = is_address ? last_address_ : last_connection_;
-    // Entries move up when one goes, so the key tells whether this one is still there.
-    const bool is_same = last.number == number && last.endpoint == endpoint && last.entry != nullptr;
-    if (!is_same || last.entry->key != last.key) lookAnew(last, endpoint, number, is_address);
-    return last;
+  const Found& look(uint32_t endpoint, const ClientKey& client) const {
+    // Entries move up when one goes, so the keys tell whether these are still there.
+    const bool is_same = last_.endpoint == endpoint && last_.client == client;
+    if (!is_same || last_.connection->key != last_.connection_key || last_.address->key != last_.address_key)
+      lookAnew(endpoint, client);
+    return last_;
   }
-  void lookAnew(Last& last, uint32_t endpoint, uint64_t number, bool is_address) const;
+  void lookAnew(uint32_t endpoint, const ClientKey& client) const;
+  // The entries that last_ lacks; and those that hold nothing any more.
+  void insert(uint32_t endpoint, const ClientKey& client, uint32_t& addresses);
+  void erase(uint32_t endpoint, const ClientKey& client, uint32_t& addresses);
 
   uint64_t seed_;
   KeyedTable<Entry> table_;
-  mutable Last last_connection_;
-  mutable Last last_address_;
+  mutable Found last_;
 };
 
 }  // namespace plait

@@ -35,26 +35,41 @@ constexpr size_t classSize(size_t index) {
 }
 static_assert(classSize(class_count - 1) == TlsArena::max_block);
 
-// The smallest class for a block of `size` bytes; class_count where none is large enough.
+// A block's place among the classes as if these had no gaps: four to each doubling, the first at min_class_size.
+constexpr size_t stepOf(size_t size) {
+  static_assert(steps_per_doubling == 4);
+  const auto doubling = static_cast<size_t>(std::bit_width(size)) - 1;
+  return doubling * steps_per_doubling + (size >> (doubling - 2)) % steps_per_doubling;
+}
+
+// The smallest class for a block of `size` bytes; class_count where none is large enough. Of classes that rounding has
+// made equal it is the last, into which their blocks come back (classWithin).
 constexpr size_t classOf(size_t size) {
-  if (size <= min_class_size) return 0;
   if (size > TlsArena::max_block) return class_count;
-  const size_t doubling = std::bit_width((size - 1) / min_class_size) - 1;
-  const size_t base = min_class_size << doubling;
-  const size_t step = base / steps_per_doubling;
-  return doubling * steps_per_doubling + (size - base + step - 1) / step;
+  const size_t whole = (size + unit - 1) / unit * unit;
+  return whole <= min_class_size ? 0 : stepOf(whole - 1) + 1 - stepOf(min_class_size);
 }
 static_assert(classOf(32) == 0 && classOf(64) == steps_per_doubling && classOf(65) == steps_per_doubling + 1);
 static_assert(classSize(classOf(16'800)) >= 16'800 && classSize(classOf(16'800)) <= 20'480);
 static_assert(classOf(TlsArena::max_block) == class_count - 1);
 
-// The largest class that a block of `size` bytes can serve.
+// The largest class that a block of `size` bytes, which are whole units, can serve.
 constexpr size_t classWithin(size_t size) {
-  if (size >= TlsArena::max_block) return class_count - 1;
-  const size_t index = classOf(size);
-  return classSize(index) > size ? index - 1 : index;
+  return size >= TlsArena::max_block ? class_count - 1 : stepOf(size) - stepOf(min_class_size);
 }
-static_assert(classWithin(32) == 0 && classWithin(63) == classOf(64) - 1 && classWithin(1 << 30) == class_count - 1);
+static_assert(classWithin(32) == 0 && classWithin(80) == classOf(80) && classWithin(1 << 30) == class_count - 1);
+static_assert([] {
+  for (size_t size = min_class_size; size <= 16 * 1024; size += unit) {
+    const size_t smallest = classOf(size);
+    const size_t largest = classWithin(size);
+    if (classSize(smallest) < size || classSize(largest) > size) return false;
+    if (smallest != 0 && classSize(smallest - 1) >= size && classSize(smallest - 1) != classSize(smallest))
+      return false;
+    // A block that is freed is found by the next that asks for as much.
+    if (classWithin(classSize(smallest)) != smallest) return false;
+  }
+  return true;
+}());
 
 struct Header {
   TlsArena::Core* owner;  // null: from malloc
@@ -253,8 +268,9 @@ struct TlsArena::Core {
 
 namespace {
 
-// OpenSSL's hooks carry no context: this is the one global of the runtime (DESIGN §5).
-thread_local constinit TlsArena::Core* bound = nullptr;
+// OpenSSL's hooks carry no context: this is the one global of the runtime (DESIGN §5). They are called some twelve
+// times for each request, mostly to free nothing, so finding it must be no call.
+[[gnu::tls_model("initial-exec")]] thread_local constinit TlsArena::Core* bound = nullptr;
 
 void* allocate(size_t size, const char*, int) {
   if (size == 0) return nullptr;

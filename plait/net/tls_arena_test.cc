@@ -55,6 +55,19 @@ TEST(TlsArena, ServesOpenSslAndTakesEverythingBack) {
   });
 }
 
+TEST(TlsArena, ABlockThatWasFreedServesTheNextOfItsSize) {
+  TlsArena arena(1 << 20);
+  onWorker(arena, [&] {
+    for (size_t size = 1; size <= 20'000; size += size < 200 ? 1 : 97) {
+      void* const block = OPENSSL_malloc(size);
+      OPENSSL_free(block);
+      void* const next = OPENSSL_malloc(size);
+      EXPECT_EQ(next, block) << size;
+      OPENSSL_free(next);
+    }
+  });
+}
+
 TEST(TlsArena, KeepsWhatWasWrittenWhenABlockGrows) {
   TlsArena arena(1 << 20);
   onWorker(arena, [&] {
