@@ -310,7 +310,7 @@ void SimWorker::checkAtRest() {
   };
   expectNone("exchanges of HTTP/2", core.server().h2_exchanges.used());
   expectNone("exchanges of HTTP/1.1", core.server().h1_exchanges.used());
-  expectNone("blocks of uploads", core.server().upload_blocks.used());
+  expectNone("blocks of uploads", core.server().uploads.blocks.used());
   expectNone("blocks of responses", memory_.stream_blocks.used());
   expectNone("receive buffers", memory_.buffers.lent());
   expectNone("bytes of its clients' windows", static_cast<size_t>(core.server().lostCredit()));

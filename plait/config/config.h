@@ -16,7 +16,7 @@
 #include "plait/io/backend.h"
 #include "plait/limits.h"
 #include "plait/plan/forward_options.h"
-#include "plait/server/server.h"
+#include "plait/server/server_options.h"
 
 namespace plait {
 

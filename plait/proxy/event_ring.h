@@ -11,7 +11,7 @@
 #include "plait/client/pool.h"
 #include "plait/cluster/cluster.h"
 #include "plait/proxy/handler.h"
-#include "plait/server/server.h"
+#include "plait/server/server_options.h"
 
 namespace plait {
 

@@ -10,7 +10,7 @@
 #include "plait/client/pool.h"
 #include "plait/cluster/cluster.h"
 #include "plait/http/grpc.h"
-#include "plait/server/server.h"
+#include "plait/server/server_counters.h"
 
 namespace plait {
 

@@ -74,7 +74,7 @@ void WorkerCore::fill(WorkerSnapshot& out) const {
   slabs[ShownSlab::send_blocks] = useOf(memory_.send_blocks);
   slabs[ShownSlab::record_blocks] = useOf(memory_.record_blocks);
   slabs[ShownSlab::stream_blocks] = useOf(memory_.stream_blocks);
-  slabs[ShownSlab::upload_blocks] = useOf(server.upload_blocks);
+  slabs[ShownSlab::upload_blocks] = useOf(server.uploads.blocks);
   slabs[ShownSlab::receive_buffers] = {memory_.buffers.lent(), memory_.buffers.peak(), memory_.buffers.count()};
   slabs[ShownSlab::header_blocks_small] = useOf(memory_.headers.ofClass(0));
   slabs[ShownSlab::header_blocks_medium] = useOf(memory_.headers.ofClass(1));

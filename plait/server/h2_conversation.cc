@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "plait/base/rare.h"
-#include "plait/http/field_rules.h"
 #include "plait/server/head_room.h"
 #include "plait/server/server.h"
 
@@ -16,19 +15,6 @@ using http::FieldName;
 // So many requests are handed to their handlers before those go on, as far as they can without waiting: few enough that
 // what was written about them is still in the nearest cache.
 constexpr uint32_t requests_at_once = 4;
-
-// Fields that differ from one response to the next would only push useful entries out of the client's table.
-constexpr h2::IndexingRules indexing_rules = {
-    {h2::Indexing::repeated,
-     {FieldName::etag, FieldName::content_length, FieldName::last_modified, FieldName::location}},
-    {h2::Indexing::avoid,
-     {FieldName::set_cookie, FieldName::content_range, FieldName::x_request_id, FieldName::x_correlation_id,
-      FieldName::server_timing}}};
-
-// TE, even of "trailers", is for requests alone (RFC 9113 §8.2.2).
-[[gnu::noinline]] bool concernsOneHop(http::Field field) {
-  return field.id == FieldName::te || http::isHopByHop(field, http::ConnectionTokens());
-}
 
 // A method that is longer is not looked at.
 constexpr size_t longest_method = 32;
@@ -56,146 +42,6 @@ h2::SessionConfig H2Conversation::sessionConfig(const Limits& limits) {
   return config;
 }
 
-H2Exchange::H2Exchange(H2Conversation& server, ServerConnection& connection)
-    : Exchange(connection.server().io, connection.client(), connection.server().headers,
-               connection.server().request_ids),
-      server_(server) {}
-
-size_t H2Exchange::onBody(Bytes bytes, bool last) {
-  if (isClosed()) return 0;
-  const size_t taken = server_.session_.sendData(*this, bytes, last);
-  response_bytes_ += taken;
-  server_.connection_.sock().flushLater();
-  if (taken != 0) waits_since_ns_ = 0;
-  if (taken != bytes.size() && waits_since_ns_ == 0) waits_since_ns_ = io_.nowNs();
-  if (taken != bytes.size()) {
-    waits_for_window_ = true;
-    server_.block(*this);
-  } else if (hasSentEnd()) {
-    bodyDone();
-  }
-  return taken;
-}
-
-bool H2Exchange::onBodyEnd(const http::FieldList* trailers) {
-  if (isClosed()) return true;
-  h2::Session& session = server_.session_;
-  bool sent = false;
-  if (trailers == nullptr) {
-    sent = session.sendEnd(*this);
-  } else if (session.canSendHeaders(trailers->listSize(), trailers->count())) {
-    session.beginHeaders();
-    for (const http::Field field : *trailers) {
-      if (!http::isForbiddenInTrailers(field.id))
-        session.addField(field.name, field.value, field.id, indexing_rules.of(field));
-    }
-    session.endHeaders(*this, true);
-    sent = true;
-  }
-  if (!sent) {
-    waits_for_window_ = false;
-    server_.block(*this);
-    return false;
-  }
-  server_.connection_.sock().flushLater();
-  if (trailers != nullptr) noteGrpcStatus(*trailers);
-  bodyDone();
-  return true;
-}
-
-void H2Exchange::onBodyAborted(const Error& error) {
-  abort(error);
-  bodyDone(error);
-}
-
-bool H2Exchange::writeHead(const http::ResponseHead& head, bool end_stream) {
-  h2::Session& session = server_.session_;
-  // A status and a date come on top.
-  if (id == 0 || !maySend() || !session.canSendHeaders(head.fields.listSize() + 64, head.fields.count() + 2))
-    return false;
-  session.beginHeaders();
-  const char digits[3] = {static_cast<char>('0' + head.status / 100), static_cast<char>('0' + head.status / 10 % 10),
-                          static_cast<char>('0' + head.status % 10)};
-  session.addField(FieldName::pseudo_status, {digits, 3},
-                   head.is_status_never_indexed ? h2::Indexing::never : h2::Indexing::allow);
-  bool has_date = false;
-  for (const http::Field field : head.fields) {
-    if (http::hop_by_hop_names.contains(field.id) && concernsOneHop(field)) continue;
-    // Responses that cannot have content must not say how long it is (RFC 9110 §8.6).
-    if (field.id == FieldName::content_length && (head.status < 200 || head.status == 204)) continue;
-    has_date |= field.id == FieldName::date;
-    session.addField(field.name, field.value, field.id, indexing_rules.of(field));
-  }
-  // A response that came without a date gets that of its arrival (RFC 9110 §6.6.1).
-  if (!has_date && head.status >= 200) session.addField(FieldName::date, server_.connection_.server().date());
-  session.endHeaders(*this, end_stream);
-  server_.connection_.sock().flushLater();
-  return true;
-}
-
-bool H2Exchange::sendInterim(const http::ResponseHead& head) {
-  return !head_sent_ && writeHead(head, false);
-}
-
-bool H2Exchange::sendHead(const http::ResponseHead& head, bool end_stream) {
-  if (head_sent_ || !writeHead(head, end_stream)) return false;
-  noteHead(head.status);
-  if (end_stream) bodyDone();
-  return true;
-}
-
-bool H2Exchange::hasRoomFor(size_t bytes) const {
-  // The head takes its part of the queue before.
-  constexpr size_t most_head = 4096;
-  return server_.session_.sendable(*this) >= bytes + most_head;
-}
-
-void H2Exchange::sendShortBody(std::string_view text) {
-  if (server_.session_.sendData(*this, asBytes(text), true) != text.size()) {
-    abort(streamError(ErrorCode::no_memory, "no room for the error's text"));
-  } else {
-    response_bytes_ += text.size();
-  }
-  bodyDone();
-}
-
-void H2Exchange::abort(const Error& error) {
-  if (id == 0 || isClosed()) return;
-  const H2Error code = error.code == ErrorCode::cancelled        ? H2Error::cancel
-                       : error.code == ErrorCode::refused_stream ? H2Error::refused_stream
-                                                                 : H2Error::internal_error;
-  server_.session_.sendReset(*this, code);
-  server_.connection_.sock().flushLater();
-}
-
-void H2Exchange::end() {
-  handler_done_ = true;
-  server_.connection_.server().uncountExchange(*this);
-  if (!isClosed() && hasSentEnd()) {
-    creditRest();
-    dropRequest();
-    answered_at_ = server_.connection_.sock().position();
-    return server_.connection_.server().early_answers.add(*this);
-  }
-  if (!isClosed()) {
-    server_.session_.sendReset(*this, H2Error::internal_error);
-    server_.connection_.sock().flushLater();
-  }
-  server_.finishIfDone(*this);
-}
-
-bool H2Exchange::hasResponseLeft() const {
-  const UltraSock& sock = server_.connection_.sock();
-  // With TLS what has been encrypted has not left yet.
-  return sock.isTls() ? sock.unsent() == 0 : sock.offered() >= answered_at_;
-}
-
-void H2Exchange::stopRequest() {
-  server_.session_.sendReset(*this, H2Error::no_error);
-  server_.connection_.sock().flushLater();
-  server_.finishIfDone(*this);
-}
-
 H2Conversation::H2Conversation(ServerConnection& connection)
     : connection_(connection),
       session_(h2::Role::server, connection.sock().output(), *connection.server().scratch),
@@ -212,7 +58,7 @@ void H2Conversation::finishIfDone(H2Exchange& exchange) {
   session_.release(exchange);
   server.h2_exchanges.destroy(&exchange);
   connection_.noteUploadTaken();
-  server.noteUploadRoom();
+  server.uploads.noteFreed();
   if (session_.streamCount() != 0) return;
   connection_.setIdle();
   // A client that is idle and does not answer the PING of a drain is not waited for long.
@@ -290,43 +136,14 @@ void H2Conversation::stall(H2Exchange& exchange, Fault fault, const char* reason
   exchange.clientGone(error);
 }
 
-bool H2Conversation::isWindowStalled(H2Exchange& exchange, TimeNs now_ns, bool is_connection_slow) {
-  const bool is_stream_closed = exchange.send_window.available() == 0;
-  // Waiting for one's turn on a slow but moving connection is no stall.
-  if (!is_stream_closed && session_.sendWindow() > 0) exchange.waits_since_ns_ = now_ns;
-  // Whose own window is open is held up by the connection's, which all streams share.
-  if (!is_stream_closed) exchange.window_progress_.rest();
-  const Server& server = connection_.server();
-  const TimeNs stall_ns = server.timeouts.stall_ms * ns_per_ms;
-  const bool is_too_slow =
-      is_stream_closed && exchange.window_progress_.isTooSlow(now_ns, exchange.response_bytes_, stall_ns,
-                                                              server.limits.download_bytes_per_second);
-  return is_too_slow || is_connection_slow || now_ns - exchange.waits_since_ns_ >= stall_ns;
-}
-
-bool H2Conversation::isBodyStalled(H2Exchange& exchange, TimeNs now_ns) {
-  // After the response's head both sides may take their time: a stream of messages is silent for as long as it likes.
-  const bool client_may_send = exchange.receive_window.available() != 0 && session_.receiveWindow() > 0;
-  if (!exchange.mayReceive() || exchange.head_sent_ || exchange.request_pipe_->bufferedBytes() != 0 ||
-      !client_may_send) {
-    exchange.body_progress_.rest();
-    return false;
-  }
-  const Server& server = connection_.server();
-  const TimeNs stall_ns = server.timeouts.stall_ms * ns_per_ms;
-  if (now_ns - exchange.received_ns_ >= stall_ns) return true;
-  return exchange.body_progress_.isTooSlow(now_ns, exchange.received_bytes_, stall_ns, server.uploadFloor(exchange));
-}
-
 void H2Conversation::resetStalled(TimeNs now_ns) {
-  const Server& server = connection_.server();
+  const StallWatch watch = connection_.server().stallWatch(now_ns);
+  const bool is_open = session_.sendWindow() > 0;
   bool is_connection_slow = false;
-  if (session_.sendWindow() > 0 || blocked_.empty()) {
+  if (is_open || blocked_.empty()) {
     window_progress_.rest();
   } else {
-    is_connection_slow =
-        window_progress_.isTooSlow(now_ns, connection_.sock().bytesSent(), server.timeouts.stall_ms * ns_per_ms,
-                                   server.limits.download_bytes_per_second);
+    is_connection_slow = watch.isTakingTooLittle(window_progress_, connection_.sock().bytesSent());
   }
   h2::Stream* next = nullptr;
   for (h2::Stream* stream = session_.streams().front(); stream != nullptr; stream = next) {
@@ -335,11 +152,16 @@ void H2Conversation::resetStalled(TimeNs now_ns) {
     if (exchange.isReset() || exchange.handler_done_) continue;
     if (exchange.waits_since_ns_ == 0) {
       exchange.window_progress_.rest();
-    } else if (isWindowStalled(exchange, now_ns, is_connection_slow)) {
+    } else if (watch.isWindowStalled(exchange.send_window.available() != 0, is_open, exchange.response_bytes_,
+                                     exchange.window_progress_, exchange.waits_since_ns_) ||
+               is_connection_slow) {
       stall(exchange, Fault::window_timeout, "the client's window stayed closed, or opened by a trickle");
       continue;
     }
-    if (isBodyStalled(exchange, now_ns)) {
+    const bool may_send =
+        exchange.mayReceive() && exchange.receive_window.available() != 0 && session_.receiveWindow() > 0;
+    if (watch.isBodyStalled(exchange, may_send, exchange.received_ns_, exchange.received_bytes_,
+                            exchange.body_progress_)) {
       stall(exchange, Fault::body_timeout, "the request's body stopped, or trickled");
     }
   }
@@ -382,7 +204,7 @@ void H2Conversation::onRequest(h2::Event& event, Io& io) {
   H2Exchange* exchange = has_room ? server.h2_exchanges.create(*this, connection_) : nullptr;
   // The handler begins later in this turn, when all is ready for it.
   const bool is_begun = exchange != nullptr &&
-                        exchange->adoptRequest(event.request, event.fields, server.upload_blocks) &&
+                        exchange->adoptRequest(event.request, event.fields, server.uploads.blocks) &&
                         connection_.scope().spawn(server.handler.handle(*exchange, io), io);
   if (!is_begun) {
     if (exchange != nullptr) server.h2_exchanges.destroy(exchange);
@@ -428,7 +250,7 @@ bool H2Conversation::answerTooLarge(const h2::Event& event, const Error& error) 
   const std::string_view type = event.fields.value(FieldName::content_type);
   if (!type.empty()) (void)head.fields.add("content-type", type, FieldName::content_type);
   H2Exchange* const exchange = server.h2_exchanges.create(*this, connection_);
-  if (exchange == nullptr || !exchange->adoptRequest(head, head.fields, server.upload_blocks)) {
+  if (exchange == nullptr || !exchange->adoptRequest(head, head.fields, server.uploads.blocks)) {
     if (exchange != nullptr) server.h2_exchanges.destroy(exchange);
     session_.refuse(event.stream_id, H2Error::enhance_your_calm);
     return false;

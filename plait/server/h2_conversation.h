@@ -115,8 +115,6 @@ class H2Conversation {
   bool answerTooLarge(const h2::Event& event, const Error& error);
   void onEventAfterAnswer(H2Exchange& exchange, const h2::Event& event);
   void noteStreamFault(const h2::Event& event);
-  bool isWindowStalled(H2Exchange& exchange, TimeNs now_ns, bool is_connection_slow);
-  bool isBodyStalled(H2Exchange& exchange, TimeNs now_ns);
   void stall(H2Exchange& exchange, Fault fault, const char* reason);
 
   ServerConnection& connection_;

@@ -26,7 +26,7 @@ void H2Exchange::creditRest() {
 void H2Exchange::onConsumerGone(const Error&) {
   creditRest();
   server_.connection_.noteUploadTaken();
-  server_.connection_.server().noteUploadRoom();
+  server_.connection_.server().uploads.noteFreed();
   // The rest of the request is not wanted: what still comes is taken and dropped until the response is complete.
 }
 
@@ -38,12 +38,12 @@ void H2Conversation::onReceived(H2Exchange& exchange, uint32_t count) {
   if (exchange.held_ == 0) exchange.stuck_since_ns_ = server.io.nowNs();
   exchange.held_ += count;
   held_ += count;
-  if (server.uploadsAreAmple()) [[likely]]
+  if (server.uploads.isAmple()) [[likely]]
     return creditConnection(count);
   PLAIT_RARE("what an upload sends counts until it has left");
   exchange.uncredited_ += count;
   uncredited_ += count;
-  server.watchUploads();
+  server.uploads.watch();
 }
 
 // Windows are promises of memory: they grow where the round trip is what holds a client up, while most of it is free.
@@ -55,7 +55,7 @@ void H2Conversation::creditConnection(size_t count) {
   if (taken != h2::WindowGrowth::Taken::part && round_trip_.isDue(server.io.nowNs())) {
     session_.sendPing(round_trip_.ask(server.io.nowNs()));
   }
-  if (taken != h2::WindowGrowth::Taken::fast || !server.uploadsAreAmple()) return;
+  if (taken != h2::WindowGrowth::Taken::fast || !server.uploads.isAmple()) return;
   const Limits& limits = server.limits;
   const uint64_t most = std::min(limits.client_connection_window, limits.upload_pool_bytes / 4);
   window_ = static_cast<uint32_t>(std::clamp<uint64_t>(most, window_, uint64_t{window_} * 2));
@@ -82,10 +82,10 @@ void H2Conversation::onTaken(H2Exchange& exchange, size_t count) {
     const bool may_be_long = exchange.content_left != http::unknown_length || taken != h2::WindowGrowth::Taken::part;
     const bool exceeds = exchange.content_left > exchange.receive_window.available();
     if (may_be_long && exceeds && round_trip_.isDue(now_ns)) session_.sendPing(round_trip_.ask(now_ns));
-    if (taken == h2::WindowGrowth::Taken::fast && exceeds && server.uploadsAreAmple()) {
+    if (taken == h2::WindowGrowth::Taken::fast && exceeds && server.uploads.isAmple()) {
       exchange.credit += static_cast<uint32_t>(count);
       count = 0;
-      const size_t share = server.upload_blocks.available() / 8 * server.limits.streamBlockPayload();
+      const size_t share = server.uploads.blocks.available() / 8 * server.limits.streamBlockPayload();
       session_.growStreamWindow(exchange,
                                 static_cast<uint32_t>(std::min<size_t>({size_t{window} * 2, window_, share})));
     }
@@ -93,7 +93,7 @@ void H2Conversation::onTaken(H2Exchange& exchange, size_t count) {
   }
   connection_.sock().flushLater();
   connection_.noteUploadTaken();
-  server.noteUploadRoom();
+  server.uploads.noteFreed();
 }
 
 void H2Conversation::creditWaiting() {
@@ -134,7 +134,7 @@ void H2Conversation::endStuckUpload() {
 
 // No DATA is taken that could not be kept. A client that uploads nothing is not concerned.
 bool H2Conversation::mustPause() {
-  if (connection_.server().takesUpload(held_)) return false;
+  if (connection_.server().uploads.takes(held_)) return false;
   for (h2::Stream* stream = session_.streams().front(); stream != nullptr; stream = session_.streams().next(*stream)) {
     const auto& exchange = *static_cast<H2Exchange*>(stream);
     const http::Pipe* const body = exchange.requestBody();

@@ -22,7 +22,7 @@ Server::Server(Io& server_io, const Limits& server_limits, const ServerTimeouts&
       sock_room(server_record_blocks, server_limits.client_connections),
       stream_blocks(server_stream_blocks),
       headers(server_headers),
-      upload_blocks(server_limits.stream_block_size, server_limits.uploadBlocks()),
+      uploads(*this, server_io, limits),
       scratch(std::make_unique<h2::SessionScratch>(server_limits.client_connections,
                                                    H2Conversation::sessionConfig(limits), headers.ofClass(2))),
       request_ids(io.random().next()),
@@ -30,14 +30,12 @@ Server::Server(Io& server_io, const Limits& server_limits, const ServerTimeouts&
       h1_exchanges(server_limits.exchanges),
       early_answers(server_io, std::max<size_t>(server_limits.exchanges / 8, 4)),
       exchange_shares_(2 * size_t{server_limits.exchanges}, server_io.entropy()),
-      connection_shares_(server_limits.client_connections, server_io.entropy()),
+      places_(limits, server_io.entropy()),
       connections_(server_limits.client_connections),
       accepted_(max_accepted_waiting),
-      crowded_(max_crowded),
       accept_timer_(this, [](void* self) { static_cast<Server*>(self)->resumeAccepting(); }),
       room_timer_(this, [](void* self) { static_cast<Server*>(self)->makeRoom(); }),
-      crowd_timer_(this, [](void* self) { static_cast<Server*>(self)->lookAtCrowd(); }),
-      upload_timer_(this, [](void* self) { static_cast<Server*>(self)->lookAtUploads(); }) {
+      crowd_timer_(this, [](void* self) { static_cast<Server*>(self)->lookAtCrowd(); }) {
   PLAIT_ASSERT(!limits.mistake());
   scratch->lender = &io.buffers();
 }
@@ -49,7 +47,7 @@ Server::~Server() {
 size_t Server::connectionBytes(const Limits& limits) {
   return Slab<ServerConnection>::bytesFor(limits.client_connections) + SockRoom::bytesFor(limits.client_connections) +
          h2::SessionScratch::lentBytesFor(limits.client_connections) + sizeof(h2::SessionScratch) +
-         AddressShares::bytesFor(limits.client_connections) + (max_accepted_waiting + max_crowded) * sizeof(Accepted);
+         PlaceShares::bytesFor(limits) + max_accepted_waiting * sizeof(AcceptedClient);
 }
 
 size_t Server::exchangeBytes(const Limits& limits) {
@@ -58,38 +56,19 @@ size_t Server::exchangeBytes(const Limits& limits) {
 }
 
 void Server::prefault() {
-  upload_blocks.prefault();
+  uploads.blocks.prefault();
   h2_exchanges.prefault();
   h1_exchanges.prefault();
   exchange_shares_.prefault();
-  connection_shares_.prefault();
+  places_.prefault();
   connections_.prefault();
   sock_room.prefault();
   scratch->prefault();
 }
 
 int Server::listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte, const PortUse& use) {
-  auto listener = std::make_unique<Listener>();
-  listener->server = this;
-  listener->tls = tls;
-  listener->tls_by_first_byte = tls_by_first_byte;
-  listener->op.kind = OpKind::listen;
-  listener->op.address = &address;
-  listener->op.share_port = use.share;
-  listener->op.only_v6 = use.only_v6;
-  io.submit(listener->op);
-  if (listener->op.result < 0) return listener->op.result;
-  const int fd = listener->op.result;
-  listener->op = {};
-  listener->op.kind = OpKind::accept;
-  listener->op.fd = fd;
-  listener->op.single = limits.accepts_one_by_one;
-  listener->op.owner = listener.get();
-  listener->op.on_complete = [](void* owner, const Completion& completion) {
-    auto* self = static_cast<Listener*>(owner);
-    self->server->onAccept(*self, completion);
-  };
-  io.submit(listener->op);
+  auto listener = std::make_unique<Listener>(*this, io, ListenerTls{tls, tls_by_first_byte}, limits.accepts_one_by_one);
+  if (const int failed = listener->open(address, use); failed != 0) return failed;
   listeners_.push_back(std::move(listener));
   return 0;
 }
@@ -103,55 +82,9 @@ std::string_view Server::date() {
 }
 
 size_t Server::reservedBytes() const {
-  return upload_blocks.reservedBytes() + h2_exchanges.reservedBytes() + h1_exchanges.reservedBytes() +
-         exchange_shares_.reservedBytes() + connection_shares_.reservedBytes() + connections_.reservedBytes() +
-         sock_room.reservedBytes() + scratch->lentBytes() + (max_accepted_waiting + max_crowded) * sizeof(Accepted);
-}
-
-void Server::noteUploadRoom() {
-  // One at a time, first come first served, those that hold little first; each passes the word on.
-  if (!little_waiters_.empty()) {
-    if (takesUpload(0)) little_waiters_.front()->connection_.wakeForRoom();
-  } else if (!large_waiters_.empty()) {
-    if (takesUpload(Limits::little_upload)) large_waiters_.front()->connection_.wakeForRoom();
-  }
-}
-
-// The largest holder of stuck uploads, by address and within it by connection, loses the one that is stuck for the
-// longest.
-void Server::lookAtUploads() {
-  if (!uploadsAreAmple()) {
-    for (uint32_t i = 0; i < most_ended && !uploadsAreAmple() && endStuckUpload(); ++i) {
-    }
-  }
-  if (!uploadsAreAmple()) return watchUploads();
-  forEach([](ServerConnection& one) {
-    if (H2Conversation* const h2 = one.h2()) h2->creditWaiting();
-  });
-  noteUploadRoom();
-}
-
-bool Server::endStuckUpload() {
-  const TimeNs before_ns = io.nowNs() - timeouts.stuck_upload_ms * ns_per_ms;
-  // Addresses that fall into one place are looked at as one.
-  std::array<uint64_t, 256> stuck{};
-  const auto placeOf = [](const ServerConnection& one) {
-    return static_cast<size_t>(one.client_.key.address * 0x9e3779b97f4a7c15 >> 56);
-  };
-  forEach([&](ServerConnection& one) { stuck[placeOf(one)] += one.stuckUpload(before_ns); });
-  const auto most = static_cast<size_t>(std::ranges::max_element(stuck) - stuck.begin());
-  ServerConnection* largest = nullptr;
-  size_t held = 0;
-  forEach([&](ServerConnection& one) {
-    if (placeOf(one) != most) return;
-    const size_t own = one.stuckUpload(before_ns);
-    if (own <= held) return;
-    held = own;
-    largest = &one;
-  });
-  if (largest == nullptr) return false;
-  largest->endStuckUpload();
-  return true;
+  return uploads.blocks.reservedBytes() + h2_exchanges.reservedBytes() + h1_exchanges.reservedBytes() +
+         exchange_shares_.reservedBytes() + places_.reservedBytes() + connections_.reservedBytes() +
+         sock_room.reservedBytes() + scratch->lentBytes() + max_accepted_waiting * sizeof(AcceptedClient);
 }
 
 void Server::noteFault(const ClientInfo& client, const Error& error) {
@@ -201,11 +134,13 @@ void Server::removeExchange(Exchange& exchange) {
   });
 }
 
-uint32_t Server::uploadFloor(const Exchange& exchange) const {
+StallWatch Server::stallWatch(TimeNs now_ns) const {
   const size_t available = std::min(h2_exchanges.available(), h1_exchanges.available());
-  const bool is_ample = available >= limits.exchanges / 2;
-  const bool is_grpc = exchange.request().fields.value(http::FieldName::content_type).starts_with("application/grpc");
-  return is_grpc && is_ample ? 0 : limits.upload_bytes_per_second;
+  return StallWatch({.stall_ns = timeouts.stall_ms * ns_per_ms,
+                     .upload_bytes_per_second = limits.upload_bytes_per_second,
+                     .download_bytes_per_second = limits.download_bytes_per_second,
+                     .has_ample_exchanges = available >= limits.exchanges / 2},
+                    now_ns);
 }
 
 // A client that hoards connections without using them must not keep others out. A few are kept free, so that a client
@@ -233,11 +168,10 @@ ServerConnection* Server::idleAt(uint64_t address) {
 }
 
 ServerConnection* Server::idleToGo() {
-  if (connection_shares_.addresses() > 1) {
+  if (places_.hasSeveral()) {
     ServerConnection* one = idle_.front();
     for (size_t i = 0; i < idle_per_look && one != nullptr && isIdleForLong(*one); ++i, one = idle_.next(*one)) {
-      const uint64_t address = handler.addressOf(one->client_);
-      if (address != 0 && connection_shares_.isAbove(address, limits.client_connections)) return one;
+      if (places_.isAbove(handler.addressOf(one->client_))) return one;
     }
   }
   return idle_.front();
@@ -258,15 +192,7 @@ TimeNs Server::longestFarewell() {
 }
 
 size_t Server::buffersOfWaiting() {
-  size_t held = 0;
-  if (send_blocks.available() <= limits.blocksLeftByClients()) return held;
-  for (RoomWaiters* waiters : {&little_waiters_, &large_waiters_}) {
-    for (auto* waiter = waiters->front(); waiter != nullptr; waiter = waiters->next(*waiter)) {
-      const UltraSock& sock = waiter->connection_.sock_;
-      if (!sock.isTls() && sock.holdsBuffer()) held += 1;
-    }
-  }
-  return held;
+  return send_blocks.available() <= limits.blocksLeftByClients() ? 0 : uploads.buffersOfWaiting();
 }
 
 void Server::closeNow(int fd) {
@@ -301,94 +227,75 @@ ClientInfo Server::clientAt(int fd) {
   return client;
 }
 
-bool Server::mayTakePlace(const ClientInfo& client) {
-  // Where descriptors are short nobody can wait here. As long as all clients are at one address, the listen queue of
-  // the kernel is their line.
-  if (limits.accepts_one_by_one && connection_shares_.addresses() <= 1) return true;
-  const uint64_t address = handler.addressOf(client);
-  return address == 0 || connection_shares_.mayTake(address, limits.client_connections, connections_.available());
-}
-
-void Server::adopt(Listener& listener, int fd) {
+void Server::onAccepted(const AcceptedClient& accepted) {
   if (connections_.available() == 0) {
     // Connections that had been accepted before accepting stopped wait for their turn.
     if (accepted_.full()) {
       counters_.connections_refused += 1;
-      return closeNow(fd);
+      return closeNow(accepted.fd);
     }
     PLAIT_RARE("a client waits for a place");
-    return accepted_.push({fd, &listener});
+    return accepted_.push(accepted);
   }
-  const ClientInfo client = clientAt(fd);
-  if (!mayTakePlace(client)) return wait(listener, fd, client);
-  place(listener, fd, client);
+  const ClientInfo client = clientAt(accepted.fd);
+  if (!places_.mayTake(handler.addressOf(client), connections_.available())) return wait(accepted, client);
+  place(accepted, client);
 }
 
-void Server::wait(Listener& listener, int fd, const ClientInfo& client) {
-  if (crowded_.full() || limits.accepts_one_by_one) {
+void Server::wait(const AcceptedClient& accepted, const ClientInfo& client) {
+  if (!places_.mayWait()) {
     PLAIT_RARE("a client is refused, since its address holds its share of connections");
     counters_.connections_refused += 1;
     noteFault(client, connectionError(ErrorCode::no_memory, "the client's address has its share of connections")
                           .as(Fault::address_share));
-    return closeNow(fd);
+    return closeNow(accepted.fd);
   }
   PLAIT_RARE("a client waits for its address's share of connections");
-  crowded_.push({fd, &listener});
+  places_.push(accepted);
   if (ServerConnection* const longest = idleAt(handler.addressOf(client)); longest != nullptr) longest->evict();
   if (!crowd_timer_.isArmed()) io.arm(crowd_timer_, io.nowNs() + crowd_look_ms * ns_per_ms);
 }
 
 // Each that is looked at is admitted, or goes to the back: so none is in the way of another address's.
 void Server::lookAtCrowd() {
-  for (size_t i = std::min(crowded_.size(), crowded_per_look); i != 0 && connections_.available() != 0; --i) {
-    const Accepted next = crowded_.pop();
+  for (size_t i = std::min(places_.waiting(), crowded_per_look); i != 0 && connections_.available() != 0; --i) {
+    const AcceptedClient next = places_.pop();
     const ClientInfo client = clientAt(next.fd);
-    if (mayTakePlace(client)) {
-      place(*next.listener, next.fd, client);
+    if (places_.mayTake(handler.addressOf(client), connections_.available())) {
+      place(next, client);
       continue;
     }
-    crowded_.push(next);
-    if (leaving_ >= crowded_.size()) continue;
+    places_.push(next);
+    if (leaving_ >= places_.waiting()) continue;
     if (ServerConnection* const longest = idleAt(handler.addressOf(client)); longest != nullptr) longest->evict();
   }
-  if (!crowded_.empty() && !crowd_timer_.isArmed()) io.arm(crowd_timer_, io.nowNs() + crowd_look_ms * ns_per_ms);
+  if (places_.waiting() != 0 && !crowd_timer_.isArmed()) io.arm(crowd_timer_, io.nowNs() + crowd_look_ms * ns_per_ms);
 }
 
-void Server::place(Listener& listener, int fd, const ClientInfo& client) {
+void Server::place(const AcceptedClient& accepted, const ClientInfo& client) {
   ServerConnection* const connection = connections_.create(*this);
   counters_.connections_total += 1;
   connection->client_ = client;
   connection->client_.key.connection = counters_.connections_total;
-  if (!scope_.spawn(serve(*connection, listener, fd, io), io)) {
+  if (!scope_.spawn(serve(*connection, accepted, io), io)) {
     counters_.connections_refused += 1;
     connections_.destroy(connection);
-    return closeNow(fd);
+    return closeNow(accepted.fd);
   }
-  if (const uint64_t address = handler.addressOf(client); address != 0) connection_shares_.add(address);
+  places_.add(handler.addressOf(client));
   connection->setIdle();
   if (connections_.available() == 0) pauseAccepting();
   makeRoom();
 }
 
-void Server::onAccept(Listener& listener, const Completion& completion) {
-  if (completion.result >= 0) {
-    adopt(listener, completion.result);
-  } else if (completion.result != -ECANCELED && completion.result != -EINTR) {
-    PLAIT_RARE("accept fails");
-    // Out of descriptors or memory: asking again at once would fail again at once.
-    pauseAccepting();
-    io.arm(accept_timer_, io.nowNs() + 100 * ns_per_ms);
-    // An idle connection holds a descriptor, which may be what is short.
-    if (ServerConnection* longest = idle_.front();
-        longest != nullptr && longest->idle_since_ns_ + min_idle_ms * ns_per_ms <= io.nowNs()) {
-      longest->evict();
-    }
-  }
-  if (completion.more) return;
-  if (!draining_ && !accept_paused_) {
-    io.submit(listener.op);
-  } else {
-    changed_.notifyAll(io);
+void Server::onAcceptFailed() {
+  // Out of descriptors or memory: asking again at once would fail again at once.
+  pauseAccepting();
+  io.arm(accept_timer_, io.nowNs() + 100 * ns_per_ms);
+  // An idle connection holds a descriptor, which may be what is short.
+  if (ServerConnection* longest = idle_.front();
+      longest != nullptr && longest->idle_since_ns_ + min_idle_ms * ns_per_ms <= io.nowNs()) {
+    longest->evict();
   }
 }
 
@@ -397,34 +304,28 @@ void Server::pauseAccepting() {
   PLAIT_RARE("accepting pauses");
   accept_paused_ = true;
   counters_.accept_pauses += 1;
-  for (auto& listener : listeners_) io.cancel(listener->op);
+  for (auto& listener : listeners_) listener->pause();
 }
 
 void Server::resumeAccepting() {
   if (!accept_paused_ || draining_ || connections_.available() == 0) return;
   accept_paused_ = false;
   accept_timer_.cancel();
-  // Where the cancelled accept has not come back yet, it is armed again when it does.
-  for (auto& listener : listeners_) {
-    if (!listener->op.armed) io.submit(listener->op);
-  }
+  for (auto& listener : listeners_) listener->resume();
 }
 
 void Server::admitWaiting() {
-  while (!accepted_.empty() && connections_.available() != 0) {
-    const Accepted next = accepted_.pop();
-    adopt(*next.listener, next.fd);
-  }
+  while (!accepted_.empty() && connections_.available() != 0) onAccepted(accepted_.pop());
   if (!accepted_.empty()) return;
   resumeAccepting();
   lookAtCrowd();
 }
 
 // Memory that only the greeting needs is not held any more when the conversation has begun, except for the bytes read.
-Task<void> Server::serve(ServerConnection& connection, Listener& listener, int fd, Io& task_io) {
+Task<void> Server::serve(ServerConnection& connection, AcceptedClient accepted, Io& task_io) {
   BufferedInput opening(connection.sock(), headers.classes());
-  connection.sock().adopt(fd);
-  if (co_await connection.greet(listener.tls, listener.tls_by_first_byte, opening, task_io)) {
+  connection.sock().adopt(accepted.fd);
+  if (co_await connection.greet(accepted.tls, opening, task_io)) {
     if (scope_.spawn(connection.converse(std::move(opening), task_io), task_io)) co_return;
   }
   if (connection.sock().isOpen()) {
@@ -441,7 +342,7 @@ void Server::ended(ServerConnection& connection) {
     counters_.stalled_connections += 1;
     noteFault(connection.client_, connection.sock_.error());
   }
-  if (const uint64_t address = handler.addressOf(connection.client_); address != 0) connection_shares_.remove(address);
+  places_.remove(handler.addressOf(connection.client_));
   connections_.destroy(&connection);
   admitWaiting();
   changed_.notifyAll(io);
@@ -451,15 +352,9 @@ Task<void> Server::drain(Io& drain_io, LastFrame) {
   draining_ = true;
   accept_timer_.cancel();
   room_timer_.cancel();
-  for (auto& listener : listeners_) io.cancel(listener->op);
+  for (auto& listener : listeners_) listener->close();
   for (auto& listener : listeners_) {
-    while (listener->op.armed) co_await changed_.wait();
-    // Clients whose connection the kernel has completed have seen no refusal: they are served before the socket goes.
-    Op waiting;
-    waiting.kind = OpKind::accept_waiting;
-    waiting.fd = listener->op.fd;
-    for (io.submit(waiting); waiting.result >= 0; io.submit(waiting)) adopt(*listener, waiting.result);
-    closeNow(listener->op.fd);
+    while (!listener->isClosed()) co_await changed_.wait();
   }
   forEach([](ServerConnection& connection) { connection.drain(); });
   const TimeNs deadline_ns = drain_io.nowNs() + timeouts.drain_ms * ns_per_ms;
@@ -468,18 +363,19 @@ Task<void> Server::drain(Io& drain_io, LastFrame) {
     server->changed_.notifyAll(server->io);
   });
   drain_io.arm(deadline, deadline_ns);
-  while (!(busy_.empty() && idle_.empty() && accepted_.empty() && crowded_.empty()) && drain_io.nowNs() < deadline_ns)
+  while (!(busy_.empty() && idle_.empty() && accepted_.empty() && places_.waiting() == 0) &&
+         drain_io.nowNs() < deadline_ns)
     co_await changed_.wait();
   deadline.cancel();
   while (!accepted_.empty()) closeNow(accepted_.pop().fd);
-  while (!crowded_.empty()) closeNow(crowded_.pop().fd);
+  while (places_.waiting() != 0) closeNow(places_.pop().fd);
   crowd_timer_.cancel();
   counters_.requests_cut = requestCount();
   forEach([](ServerConnection& connection) {
     connection.abort(connectionError(ErrorCode::shutting_down, "the drain deadline has passed"));
   });
   co_await scope_.join();
-  upload_timer_.cancel();
+  uploads.stop();
 }
 
 }  // namespace plait

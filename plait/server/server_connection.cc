@@ -99,7 +99,7 @@ void ServerConnection::onTimer() {
     server_.counters_.stalled_connections += 1;
     PLAIT_RARE("a client does not read");
     abort(connectionError(ErrorCode::stalled, "the client does not read what is sent to it"));
-  } else if (room_waiter_ != nullptr && now_ns - room_waiter_->since_ns_ >= stall_ns) {
+  } else if (room_waiter_ != nullptr && now_ns - room_waiter_->sinceNs() >= stall_ns) {
     server_.counters_.stalled_connections += 1;
     abort(connectionError(ErrorCode::stalled, "no memory for request bodies became free in time").as(Fault::no_memory));
   } else {
@@ -121,32 +121,14 @@ void ServerConnection::abort(const Error& error) {
   if (H1Conversation* const h1 = this->h1()) h1->onAborted(error);
 }
 
-bool ServerConnection::RoomAwaiter::await_ready() const {
-  return connection_.server_.takesUpload(connection_.heldUpload()) || connection_.sock_.isAborted();
-}
-
-void ServerConnection::RoomAwaiter::await_suspend(std::coroutine_handle<> handle) {
-  PLAIT_ASSERT(connection_.room_waiter_ == nullptr);
-  PLAIT_RARE("an upload waits for memory");
-  handle_ = handle;
-  connection_.room_waiter_ = this;
-  since_ns_ = connection_.server_.io.nowNs();
-  connection_.server_.counters_.upload_pauses += 1;
-  connection_.sortRoomWaiter();
-  connection_.server_.watchUploads();
-}
-
-void ServerConnection::RoomAwaiter::await_resume() {
-  // There may be room for the next one too.
-  connection_.server_.noteUploadRoom();
+void ServerConnection::waitForRoom(UploadWait& waiting) {
+  PLAIT_ASSERT(room_waiter_ == nullptr);
+  room_waiter_ = &waiting;
+  sortRoomWaiter();
 }
 
 void ServerConnection::sortRoomWaiter() {
-  const bool holds_little = heldUpload() < Limits::little_upload;
-  if (room_waiter_->node.isLinked() && room_waiter_->holds_little_ == holds_little) return;
-  room_waiter_->holds_little_ = holds_little;
-  room_waiter_->node.unlink();
-  (holds_little ? server_.little_waiters_ : server_.large_waiters_).pushBack(*room_waiter_);
+  server_.uploads.sort(*room_waiter_, heldUpload());
 }
 
 size_t ServerConnection::heldUpload() {
@@ -172,7 +154,7 @@ void ServerConnection::endStuckUpload() {
 void ServerConnection::wakeForRoom() {
   if (room_waiter_ == nullptr) return;
   room_waiter_->node.unlink();
-  server_.io.ready(std::exchange(room_waiter_, nullptr)->handle_);
+  server_.io.ready(std::exchange(room_waiter_, nullptr)->handle());
 }
 
 void ServerConnection::onOutputDrained() {
@@ -216,15 +198,15 @@ void ServerConnection::answerText(const Error& why) {
   server_.handler.onRejected({client_, head, 400, server_.io.nowNs(), why, id, written.body().size()});
 }
 
-Task<bool> ServerConnection::greet(TlsContext* tls, bool tls_by_first_byte, BufferedInput& opening, Io& io) {
+Task<bool> ServerConnection::greet(ListenerTls tls, BufferedInput& opening, Io& io) {
   const TimeNs hello_by_ns = io.nowNs() + server_.timeouts.client_header_ms * ns_per_ms;
   const auto helloBy = [&] {
     return server_.isDraining() ? std::min(hello_by_ns, io.nowNs() + ns_per_s) : hello_by_ns;
   };
   bool speaks_h2 = false;
   std::optional<Result<Bytes>> first;
-  client_.is_tls = tls != nullptr;
-  if (tls != nullptr && tls_by_first_byte) {
+  client_.is_tls = tls.context != nullptr;
+  if (tls.context != nullptr && tls.by_first_byte) {
     expectBy(helloBy());
     first = co_await sock_.recv();
     expectBy(never_ns);
@@ -233,7 +215,7 @@ Task<bool> ServerConnection::greet(TlsContext* tls, bool tls_by_first_byte, Buff
   }
   if (client_.is_tls) {
     first.reset();
-    if (const Status secured = co_await sock_.startTls(*tls, {}, hello_by_ns, io); !secured) {
+    if (const Status secured = co_await sock_.startTls(*tls.context, {}, hello_by_ns, io); !secured) {
       const Error& error = secured.error();
       server_.noteFault(client_, error.code == ErrorCode::connect_timeout ? error.as(Fault::handshake_timeout) : error);
       if (!sock_.isTls() && error.code != ErrorCode::no_memory) answerText(error);

@@ -317,7 +317,7 @@ TEST_P(LimitsTest, AClientWhoseUploadIsNotReadGetsNoCreditForItsStreamAndAllForI
     return client.windows[0] > 60'000;
   }));
   EXPECT_EQ(client.windows[1], 0);
-  EXPECT_GE(world.server.upload_blocks.used() * 4096, size_t{65'535});
+  EXPECT_GE(world.server.uploads.blocks.used() * 4096, size_t{65'535});
   world.handler.released = true;
   client.upload(1, 1000, true);
   EXPECT_TRUE(client.seesEnd(1));
@@ -349,13 +349,13 @@ TEST_P(LimitsTest, UploadsThatAreNotReadKeepTheConnectionsWindowWhileMemoryIsSho
   limits.allows_shortage = true;
   World world(GetParam(), limits, patient());
   std::vector<void*> taken;
-  for (int i = 0; i < 26; ++i) taken.push_back(world.server.upload_blocks.take());
+  for (int i = 0; i < 26; ++i) taken.push_back(world.server.uploads.blocks.take());
   H2Client client(world);
   client.send(post(1, "/closed") + post(3, "/upload"));
   client.upload(1, 65'535, false);
   world.turnFor(400);
   EXPECT_EQ(client.count(FrameType::window_update), 0u);
-  for (void* block : taken) world.server.upload_blocks.give(block);
+  for (void* block : taken) world.server.uploads.blocks.give(block);
   client.upload(3, 100'000, true);
   EXPECT_TRUE(client.seesEnd(3));
   world.handler.released = true;
@@ -467,7 +467,7 @@ TEST_P(LimitsTest, WithoutMemoryForUploadsTheirClientsWaitAndNobodyElse) {
 TEST_P(LimitsTest, UploadsThatWaitForMemoryHoldNoReceiveBuffer) {
   World world(GetParam());
   std::vector<void*> taken;
-  while (void* block = world.server.upload_blocks.take()) taken.push_back(block);
+  while (void* block = world.server.uploads.blocks.take()) taken.push_back(block);
   std::vector<std::unique_ptr<RawClient>> http1;
   for (int i = 0; i < 12; ++i) {
     http1.push_back(std::make_unique<RawClient>(world));
@@ -491,8 +491,8 @@ TEST_P(LimitsTest, UploadsThatWaitForMemoryHoldNoReceiveBuffer) {
   EXPECT_EQ(world.buffers.lent(), 1u);
   for (void* block : send_blocks) world.send_blocks.give(block);
   for (void* block : large) world.headers.ofClass(2).give(block);
-  for (void* block : taken) world.server.upload_blocks.give(block);
-  world.server.noteUploadRoom();
+  for (void* block : taken) world.server.uploads.blocks.give(block);
+  world.server.uploads.noteFreed();
   for (auto& one : http1) EXPECT_TRUE(one->seesText("200 "));
   EXPECT_TRUE(last.seesText("200 "));
   EXPECT_TRUE(http2.seesEnd(1));

@@ -174,7 +174,7 @@ struct World {
     EXPECT_EQ(handler.running, 0);
     EXPECT_EQ(server.h2_exchanges.used(), 0u);
     EXPECT_EQ(server.h1_exchanges.used(), 0u);
-    EXPECT_EQ(server.upload_blocks.used(), 0u);
+    EXPECT_EQ(server.uploads.blocks.used(), 0u);
     EXPECT_EQ(stream_blocks.used(), 0u);
     EXPECT_EQ(send_blocks.used(), 0u);
     EXPECT_EQ(buffers.lent(), 0u);

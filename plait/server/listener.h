@@ -1,0 +1,65 @@
+// Listener: one listening socket. It opens, accepts, pauses and closes by itself, so that it may come and go while its
+// server runs; the clients that it has accepted keep what they need of it.
+#pragma once
+
+#include "plait/io/io.h"
+#include "plait/net/tls.h"
+#include "plait/server/server_options.h"
+
+namespace plait {
+
+// Whether a listener's clients speak TLS.
+struct ListenerTls {
+  TlsContext* context = nullptr;  // null: they do not
+  // Each client chooses: a connection that begins with a TLS handshake is TLS, any other plain.
+  bool by_first_byte = false;
+};
+
+// A client that has no connection object yet.
+struct AcceptedClient {
+  [[no_unique_address]] ListenerTls tls;  // what follows lies in its padding: many may wait
+  int fd;
+};
+static_assert(sizeof(AcceptedClient) == 16);
+
+class Listener {
+ public:
+  class Owner {
+   public:
+    virtual void onAccepted(const AcceptedClient& client) = 0;
+    // The system is out of descriptors or memory. The listener asks again at once unless it is paused.
+    virtual void onAcceptFailed() = 0;
+    virtual void onListenerClosed() = 0;
+
+   protected:
+    ~Owner() = default;
+  };
+
+  // References must outlive the listener. With `one_by_one` no client is accepted before the one before is adopted.
+  Listener(Owner& owner, Io& io, ListenerTls tls, bool one_by_one);
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  // Listens on `address`, which becomes the bound one, and accepts from now on. 0 or -errno.
+  int open(sockaddr_storage& address, const PortUse& use);
+  void pause();
+  void resume();
+  // Takes what already waits to be accepted, as its clients have seen no refusal, and then gives the socket back
+  // (Owner::onListenerClosed): at once, or when the kernel has let go of the accept under way.
+  void close();
+  bool isClosed() const { return state_ == State::closed; }
+
+ private:
+  enum class State : uint8_t { closed, accepting, paused, closing };
+  void onAccept(const Completion& completion);
+  void finish();
+
+  Owner& owner_;
+  Io& io_;
+  const ListenerTls tls_;
+  const bool one_by_one_;
+  State state_ = State::closed;
+  Op op_;
+};
+
+}  // namespace plait

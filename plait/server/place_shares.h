@@ -1,0 +1,54 @@
+// PlaceShares: who may have one of the last places for clients, by address (AddressShares), and the line of those whose
+// address holds its share.
+#pragma once
+
+#include "plait/base/address_shares.h"
+#include "plait/base/ring.h"
+#include "plait/limits.h"
+#include "plait/server/listener.h"
+
+namespace plait {
+
+class PlaceShares {
+ public:
+  // A client waits here for a connection of its address to end: as many may as a listen queue has.
+  static constexpr size_t max_waiting = 4096;
+
+  PlaceShares(const Limits& limits, uint64_t seed)
+      : limits_(limits), shares_(limits.client_connections, seed), line_(max_waiting) {}
+
+  // Of an address, as in ClientKey; 0 speaks for many clients, and has no share. `left` places are free.
+  bool mayTake(uint64_t address, size_t left) const {
+    // Where descriptors are short nobody can wait here. As long as all clients are at one address, the listen queue of
+    // the kernel is their line.
+    if (limits_.accepts_one_by_one && shares_.addresses() <= 1) return true;
+    return address == 0 || shares_.mayTake(address, limits_.client_connections, left);
+  }
+  // Whether a client that may not take a place yet may wait for one.
+  bool mayWait() const { return !line_.full() && !limits_.accepts_one_by_one; }
+  bool isAbove(uint64_t address) const { return address != 0 && shares_.isAbove(address, limits_.client_connections); }
+  bool hasSeveral() const { return shares_.addresses() > 1; }
+  void add(uint64_t address) {
+    if (address != 0) shares_.add(address);
+  }
+  void remove(uint64_t address) {
+    if (address != 0) shares_.remove(address);
+  }
+
+  void push(const AcceptedClient& client) { line_.push(client); }
+  AcceptedClient pop() { return line_.pop(); }
+  size_t waiting() const { return line_.size(); }
+
+  static size_t bytesFor(const Limits& limits) {
+    return AddressShares::bytesFor(limits.client_connections) + max_waiting * sizeof(AcceptedClient);
+  }
+  size_t reservedBytes() const { return shares_.reservedBytes() + max_waiting * sizeof(AcceptedClient); }
+  void prefault() { shares_.prefault(); }
+
+ private:
+  const Limits& limits_;
+  AddressShares shares_;
+  Ring<AcceptedClient> line_;
+};
+
+}  // namespace plait
