@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "plait/proxy/config.h"
+#include "plait/config/config.h"
 
 namespace plait::sim {
 
