@@ -24,7 +24,7 @@ foreach(layer IN LISTS PLAIT_LIBRARY_LAYERS)
   install(DIRECTORY plait/${layer} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/plait COMPONENT library
     FILES_MATCHING PATTERN "*.h" PATTERN "*_test*.h" EXCLUDE)
 endforeach()
-install(FILES plait/plait.h plait/limits.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/plait COMPONENT library)
+install(FILES plait/plait.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/plait COMPONENT library)
 install(EXPORT plaitTargets NAMESPACE plait:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/plait COMPONENT library)
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/plaitConfig.cmake.in ${PROJECT_BINARY_DIR}/plaitConfig.cmake
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/plait)

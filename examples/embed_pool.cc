@@ -46,9 +46,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   const int requests = argc > 3 ? std::atoi(argv[3]) : 100;
-  RuntimeOptions options;
-  options.limits.h2_connections_per_backend = 1;
-  auto runtime = Runtime::make(options);
+  auto runtime = Runtime::make();
   if (!runtime) {
     std::fprintf(stderr, "embed_pool: %s\n", runtime.error().reason);
     return 1;
@@ -59,7 +57,7 @@ int main(int argc, char** argv) {
                          .port = static_cast<uint16_t>(std::atoi(argv[2])),
                          .server_name = "",
                          .tls = nullptr};
-  auto pool = (*runtime)->makePool({backend});
+  auto pool = (*runtime)->makePool({backend}, {}, {.h2_connections_per_backend = 1});
   Tally tally;
   (*runtime)->run(fetchAll(*pool, requests, tally, (*runtime)->io()));
   for (const auto& [status, count] : tally.statuses) std::printf("status %d: %d\n", status, count);

@@ -9,12 +9,16 @@
 #include <cstdio>
 #include <fstream>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "plait/base/alloc_guard.h"
 #include "plait/control/check.h"
+#include "plait/control/clerk.h"
 #include "plait/control/control_thread.h"
 #include "plait/control/descriptors.h"
+#include "plait/control/explain.h"
+#include "plait/control/key_clerk.h"
 #include "plait/net/address.h"
 #include "plait/net/tls_arena.h"
 #include "plait/proxy/worker_memory.h"
@@ -73,15 +77,18 @@ void fitDescriptors(const Config& config, WorkerOptions& options, LogSink& log) 
     limit.rlim_cur = std::min<rlim_t>(limit.rlim_cur, options.descriptors);
     ::setrlimit(RLIMIT_NOFILE, &limit);
   }
-  const std::string lowered = shareDescriptors({.allowed = allowed,
-                                                .open = openDescriptors(),
-                                                .workers = config.workers,
-                                                .listeners = static_cast<uint32_t>(options.listeners.size()),
-                                                .has_backends = !options.backends.empty(),
-                                                .has_admin = !config.admin.empty(),
-                                                .has_access_log = options.has_access_log},
-                                               options.limits);
-  if (!lowered.empty()) log.say({LogLevel::warning, "plait", lowered});
+  const auto is_said = [&](const char* key) { return config.limit_places.contains(key); };
+  const DescriptorsShared shared =
+      shareDescriptors({.allowed = allowed,
+                        .open = openDescriptors(),
+                        .workers = config.workers,
+                        .listeners = static_cast<uint32_t>(options.listeners.size()),
+                        .has_backends = options.plan != nullptr,
+                        .has_admin = !config.admin.empty(),
+                        .has_access_log = options.has_access_log,
+                        .is_wish = is_said("client_connections") || is_said("upstream_connections")},
+                       options.limits);
+  if (!shared.text.empty()) log.say({shared.is_warning ? LogLevel::warning : LogLevel::info, "plait", shared.text});
 }
 
 // The system gives no more memory: to `new`, or to a slab (base/slab.h).
@@ -110,13 +117,16 @@ class SignalThread {
   }
 
   // Returns the signal that ends plait; heeds the others until it comes.
-  int waitForEnd(ControlThread& control, bool has_log) {
+  int waitForEnd(ControlThread& control, Clerk* clerk, bool has_log) {
     control_ = &control;
+    clerk_ = clerk;
     has_log_ = has_log;
     int signal_number = 0;
     while (::sigwait(&signals_, &signal_number) != 0 || !ends(signal_number)) heed(signal_number);
     return signal_number;
   }
+
+  void forgetClerk() { clerk_ = nullptr; }
 
   // Says with how many requests the drain begins, and returns when all workers have ended. A second signal to end does
   // not return.
@@ -159,7 +169,10 @@ class SignalThread {
                  "SIGUSR2: this version cannot hand over to another program yet; it goes on as it is");
     }
     std::string text = std::string(nameOf(signal_number)) + ": ";
-    if (signal_number == SIGHUP) text += "this version does not read its configuration anew; ";
+    if (signal_number == SIGHUP && clerk_ != nullptr) {
+      text += "the configuration is read anew; ";
+      clerk_->requestReload();
+    }
     text += has_log_ ? "the access log is opened anew" : "there is no access log to be opened anew";
     say(LogLevel::info, std::move(text));
     if (has_log_) control_->reopenLog();
@@ -167,6 +180,7 @@ class SignalThread {
 
   LogSink& log_;
   ControlThread* control_ = nullptr;
+  Clerk* clerk_ = nullptr;  // null where there is nothing to be read anew, or no more
   bool has_log_ = false;
   sigset_t signals_;
 };
@@ -183,6 +197,9 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
   fitDescriptors(config, options, log);
 
   SignalThread signals(log);
+  // It has to outlive the workers, whose handshakes wait for it.
+  std::optional<KeyClerk> key_clerk;
+  if (loaded.sites != nullptr) key_clerk.emplace(*loaded.sites->certificates(), log);
   std::vector<std::unique_ptr<Worker>> workers;
   std::vector<ListenOptions> listeners = options.listeners;
   IoKind io = IoKind::epoll;
@@ -223,9 +240,14 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
   control_options.admin_port.share = config.share_port;
   control_options.access_log = config.access_log.file.value;
   control_options.log_format = config.access_log.format;
-  for (const BackendOptions& backend : options.backends) control_options.backends.push_back(backend.name);
+  EndpointNames names(loaded.compiled.plan ? endpointNames(*loaded.compiled.plan) : EndpointNames::Names());
+  control_options.names = &names;
+  ReloadFigures figures;
+  control_options.reloads = &figures;
+  CertificateDates certificate_dates(loaded.certificate_ends);
+  control_options.certificate_dates = &certificate_dates;
   ControlThread control(control_options, workers);
-  const bool has_control = control_options.admin || options.has_access_log || !options.backends.empty();
+  const bool has_control = control_options.admin || options.has_access_log || options.plan != nullptr;
   if (has_control) {
     const ControlStarted started = control.start();
     if (started.failed != ControlStarted::Part::none) {
@@ -239,12 +261,32 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
     }
     if (control_options.admin) fmt::print("admin on {}\n", addressText(started.admin));
   }
+  std::optional<Reloader> reloader;
+  std::optional<Clerk> clerk;
+  if (options.plan != nullptr) {
+    reloader.emplace(flags, file, config, loaded, listeners, workers, resolver, names, certificate_dates, figures, log);
+    // The workers have it, and the reloader holds it while they do. Held here it would keep the numbers of all that it
+    // names.
+    options.plan = nullptr;
+    clerk.emplace(*reloader, log);
+    if (const std::string wrong = clerk->start({.socket = config.admin_socket.value, .watches = config.watch});
+        !wrong.empty()) {
+      for (auto& worker : workers) worker->stop();
+      for (auto& worker : workers) worker->join();
+      if (has_control) control.stop();
+      return refuse(
+          std::vector<ConfigError>{{config.admin_socket.empty() ? Place{"plait"} : config.admin_socket.place, wrong}});
+    }
+    if (!config.admin_socket.empty()) fmt::print("commands at {}\n", config.admin_socket.value);
+  }
   fmt::print("ready\n");
   std::fflush(stdout);
   log.say({LogLevel::info, "plait",
            fmt::format("{} has started: process {}, {} worker(s), {}", version, ::getpid(), config.workers, io_name)});
-  const int signal_number = signals.waitForEnd(control, options.has_access_log);
+  const int signal_number = signals.waitForEnd(control, clerk ? &*clerk : nullptr, options.has_access_log);
   control.setDraining();
+  signals.forgetClerk();
+  if (clerk) clerk->stop();
   for (auto& worker : workers) worker->stop();
   signals.whileDraining(signal_number, workers, config.server_timeouts.drain_ms);
   for (auto& worker : workers) worker->join();
@@ -267,6 +309,25 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
                peak >> 10, tlsArenaBytes(options) >> 10);
   }
   return 0;
+}
+
+// Gives a running plait a command, and prints its answer. Returns the exit code.
+int askRunning(std::string socket, const std::string& file, std::string_view command) {
+  if (socket.empty() && !file.empty()) {
+    Config config;
+    std::ifstream in(file, std::ios::binary);
+    const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+    if (!in) return refuse(fmt::format("{}: the file cannot be read", file));
+    // Mistakes in it are for the running plait to tell.
+    (void)parseConfig(text, file, config);
+    socket = config.admin_socket.value;
+  }
+  if (socket.empty()) return refuse("which plait? Name its socket with --socket, or its configuration with -c");
+  const auto answer = ControlSocket::ask(socket, command);
+  if (!answer) return refuse(answer.error());
+  const bool is_good = answer->starts_with("generation ");
+  fmt::print(is_good ? stdout : stderr, "{}", *answer);
+  return is_good ? 0 : 1;
 }
 
 // A guess at the argument or command that was meant by one that plait does not know, as a sentence.
@@ -347,6 +408,24 @@ int main(int argc, char** argv) {
   checker->fallthrough();
   checker->footer("The flags of plait are looked at as well, as in: plait check -b api-1:9001 -p 8080");
   checker->add_option("file", checked_file, "The configuration; -c names it as well");
+  std::string socket;
+  CLI::App* reloader =
+      app.add_subcommand("reload", "Let a running plait read its configuration anew, and say what changed");
+  CLI::App* status =
+      app.add_subcommand("status", "Say what a running plait serves: listeners, clusters, endpoints and their states");
+  for (CLI::App* command : {reloader, status}) {
+    command->fallthrough();
+    command->add_option("--socket", socket,
+                        "The running plait's [admin] socket; else that of the configuration that -c names");
+  }
+  CLI::App* explainer = app.add_subcommand("explain", "Say what happens to one request, without opening a port");
+  explainer->fallthrough();
+  explainer->footer("As in: plait explain plait.toml 'GET https://shop.example/api/x' -H 'x-canary: yes'");
+  Question question;
+  explainer->add_option("file", checked_file, "The configuration")->required();
+  explainer->add_option("request", question.request, "METHOD URL, or a URL alone for GET")->required();
+  addRepeatable(*explainer, "-H", question.fields, "A field of the request, as in 'x-canary: yes'; repeatable");
+  explainer->add_option("--client", question.client, "The client's address (192.0.2.1)");
   app.allow_extras();
   demo->allow_extras();
   try {
@@ -356,6 +435,8 @@ int main(int argc, char** argv) {
     return refuse(std::string(error.what()) + " (see plait --help)");
   }
   if (const auto unknown = app.remaining(true); !unknown.empty()) return refuse(unknownArgument(unknown.front(), app));
+  if (reloader->parsed() || status->parsed()) return askRunning(socket, file, reloader->parsed() ? "reload" : "status");
+  if (explainer->parsed()) return explain(flags, checked_file, question);
   if (!checker->parsed()) return serve(flags, file, demo->parsed(), is_verbose);
   if (!checked_file.empty() && !file.empty()) {
     return refuse(fmt::format("two configurations are named, {} and {}: check looks at one", file, checked_file));

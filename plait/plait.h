@@ -21,9 +21,11 @@
 namespace plait {
 
 // A server on the runtime's loop and memory; `runtime` and `handler` must outlive it. Every request becomes a call of
-// handler.handle(). Listen with Server::listen; Server::drain must have returned before it is destroyed.
-inline std::unique_ptr<Server> makeServer(Runtime& runtime, Handler& handler, const ServerTimeouts& timeouts = {}) {
-  return std::make_unique<Server>(runtime.io(), runtime.limits(), timeouts, handler, runtime.sendBlocks(),
+// handler.handle(). `limits` must be without a mistake. Listen with Server::listen; Server::drain must have returned
+// before it is destroyed.
+inline std::unique_ptr<Server> makeServer(Runtime& runtime, Handler& handler, const ServerTimeouts& timeouts = {},
+                                          const ServerLimits& limits = {}) {
+  return std::make_unique<Server>(runtime.io(), runtime.limits(), limits, timeouts, handler, runtime.sendBlocks(),
                                   runtime.recordBlocks(), runtime.streamBlocks(), runtime.headers());
 }
 

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "plait/config/config.h"
+#include "plait/plan/identities.h"
 
 namespace plait::sim {
 
@@ -26,6 +27,9 @@ Draw::Draw(uint64_t seed, Simulation& simulation, Network& network, Names& names
   if (sim_.oneIn(10)) ledger_.max_body = 400'000;
   tls_by_first_byte = sim_.oneIn(3);
   addOrigins(proxy);
+  std::vector<BackendAuthority> authorities;
+  for (const BackendOptions& backend : backends) authorities.push_back({"", backend.host + ":9000"});
+  proxy.plan = planOf(backends, std::move(authorities), proxy.pool_timeouts, proxy.server_timeouts, response_head_ms);
   // Half of so few places are soon held by requests for tunnels, whether or not any comes about: the next one is a 503.
   if (proxy.limits.upstream_connections <= 8) ledger_.has_calm_tunnels = false;
   // Where there is little memory for uploads, little is kept for repeating.
@@ -56,7 +60,7 @@ WorkerOptions Draw::drawOptions() {
   const bool is_storm = !calm && !sim_.faults.isOutage();
   if (is_storm && sim_.oneIn(3)) {
     // So little of something that it runs out.
-    limits.allows_shortage = true;
+    has_shortage_ = true;
     switch (sim_.below(12)) {
       case 0:
         limits.exchanges = sim_.between(4, 8);
@@ -88,6 +92,7 @@ WorkerOptions Draw::drawOptions() {
         break;
       case 8:
         limits.record_blocks = sim_.between(1, 2);
+        limits.tls_handshakes = limits.record_blocks;
         all_secure_ = true;
         break;
       case 9:
@@ -122,7 +127,7 @@ WorkerOptions Draw::drawOptions() {
   // However often a request is refused, it is to succeed in the end.
   if (calm) limits.unprocessed_retries = 100;
   if (is_storm && sim_.oneIn(3)) {
-    options.response_head_ms = sim_.between(3000, 10'000);
+    response_head_ms = sim_.between(3000, 10'000);
     options.pool_timeouts.queue_ms = sim_.between(5000, 20'000);
     // A record of TLS takes five times there and back over the slowest link, and is nothing before it is whole.
     options.pool_timeouts.stream_idle_ms = sim_.between(600, 2000);
@@ -177,7 +182,7 @@ WorkerOptions Draw::drawOptions() {
     limits.upstream_connections = 512;
   }
   // Each connection to a backend has a send block that clients leave.
-  if (!limits.allows_shortage) limits.send_blocks = std::max(limits.send_blocks, limits.upstream_connections * 8);
+  if (!has_shortage_) limits.send_blocks = std::max(limits.send_blocks, limits.upstream_connections * 8);
   if (random_.below(5) == 0) drawLimits(limits);
   ledger_.header_bytes = limits.header_bytes;
   return options;
@@ -190,7 +195,7 @@ void Draw::drawLimits(Limits& limits) {
   for (const Fault trait : {Fault::client_hogs, Fault::client_crowds, Fault::uploads_stuck, Fault::long_wire}) {
     if (has(trait)) return;
   }
-  if (limits.allows_shortage || lasts_an_hour_) return;
+  if (has_shortage_ || lasts_an_hour_) return;
   const bool is_storm = !sim_.faults.areGraceful() && !sim_.faults.isOutage();
   // Every order of magnitude is as likely as any other.
   const auto draw = [this](uint32_t least, uint32_t most) {
@@ -198,7 +203,7 @@ void Draw::drawLimits(Limits& limits) {
     return low + random_.below(std::min(most - low, low) + 1);
   };
   const auto powerOfTwo = [this](uint32_t least, uint32_t doublings) { return least << random_.below(doublings + 1); };
-  limits.exchanges = draw(is_storm ? 4 : 192, 1024);
+  limits.exchanges = draw(is_storm ? 8 : 192, 1024);
   limits.client_connections = draw(is_storm ? 4 : 64, 256);
   if (!has(Fault::client_holds)) {
     limits.upstream_connections = draw(is_storm ? 4 : 64, 256);
@@ -217,7 +222,7 @@ void Draw::drawLimits(Limits& limits) {
   limits.record_blocks = draw(16, 256);
   limits.send_queue_bytes = draw(64 << 10, 512 << 10);
   limits.receive_buffers = powerOfTwo(16, 5);
-  limits.header_bytes = draw(6 << 10, 56 << 10);
+  limits.header_bytes = draw(6 << 10, 36 << 10);
   limits.header_fields = draw(32, 110);  // fewer than what hostile peers say
   limits.target_bytes = draw(256, 32 << 10);
   limits.medium_header_blocks = draw(is_storm ? 16 : 128, 512);
@@ -273,7 +278,7 @@ void Draw::drawOutage(WorkerOptions& options) {
   Limits& limits = options.limits;
   ledger_.demands_success = !has(Fault::all_refuse) && !has(Fault::client_asks_for_failures);
   if (has(Fault::backend_never_answers) || has(Fault::backend_is_stopped) || has(Fault::backend_says_nothing)) {
-    options.response_head_ms = sim_.between(3000, 8000);
+    response_head_ms = sim_.between(3000, 8000);
     // No request waits so long behind the uploads of others on its way to a backend that is well.
     network_.min_capacity = std::max(network_.min_capacity, 64u << 10);
     if (sim_.oneIn(2)) {
@@ -336,11 +341,12 @@ H2PeerOptions Draw::drawH2() {
 void Draw::addOrigins(WorkerOptions& options) {
   const bool is_outage = sim_.faults.isOutage();
   const bool are_sick = is_outage && streams_of_endpoint_ == 0 && !has(Fault::all_refuse) && !has(Fault::client_crowds);
-  const uint32_t count = are_sick                                             ? sim_.between(2, 4)
-                         : lasts_an_hour_                                     ? 3
-                         : are_many_held_                                     ? 1
-                         : is_outage && !has(Fault::client_asks_for_failures) ? sim_.between(1, 2)
-                                                                              : sim_.between(1, 4);
+  const uint32_t count = are_sick         ? sim_.between(2, 4)
+                         : lasts_an_hour_ ? 3
+                         : are_many_held_ ? 1
+                         : is_outage && !has(Fault::client_asks_for_failures)
+                             ? sim_.between(1, 2)
+                             : sim_.between(has(Fault::reloads) ? 3 : 1, 4);
   for (uint32_t i = 0; i < count; ++i) {
     OriginOptions origin;
     origin.host = 0x0a020001 + i;
@@ -389,13 +395,15 @@ void Draw::addOrigins(WorkerOptions& options) {
       case 4:
         backend.protocol = BackendProtocol::probe;
         origin.speaks_h1 = !is_probed && sim_.oneIn(2);
-        origin.may_change_protocol = origin.h2.may_meet_http1 = true;
+        origin.may_change_protocol = !has(Fault::reloads);
+        origin.h2.may_meet_http1 = true;
         break;
       case 5:
         backend.protocol = BackendProtocol::probe;
         origin.speaks_h2 = false;
         origin.speaks_h1 = true;
-        origin.may_change_protocol = origin.h2.may_meet_http1 = true;
+        origin.may_change_protocol = !has(Fault::reloads);
+        origin.h2.may_meet_http1 = true;
         break;
       default:
         backend.protocol = BackendProtocol::https;
@@ -407,8 +415,8 @@ void Draw::addOrigins(WorkerOptions& options) {
     // A name with two addresses, of which the first leads nowhere.
     if (!sim_.faults.areGraceful() && !is_outage && sim_.oneIn(5)) names_.add(backend.host, 0x0a0300fe);
     names_.add(backend.host, origin.host);
-    options.backends.push_back(backend);
-    options.forward.authorities.push_back({"", backend.host + ":9000"});
+    options.has_tls_backends = options.has_tls_backends || backend.tls != nullptr;
+    backends.push_back(backend);
     origins.push_back(origin);
   }
 }

@@ -26,10 +26,12 @@ class Draw {
        bool lasts_an_hour);
 
   WorkerOptions proxy;  // its options
+  int64_t response_head_ms = 60'000;
   uint32_t workers = 1;
   bool tls_by_first_byte = false;
   std::vector<OriginOptions> origins;
   std::vector<ClientOptions> clients;
+  std::vector<BackendOptions> backends;  // by their number
 
  private:
   WorkerOptions drawOptions();
@@ -50,6 +52,8 @@ class Draw {
   void addBlockers();
   void addClient(ClientOptions options);
   bool has(Fault fault) const { return sim_.faults.exists(fault); }
+
+  bool has_shortage_ = false;  // there is so little of something that it runs out
 
   Random random_;
   const bool lasts_an_hour_;

@@ -67,6 +67,8 @@ const char* nameOf(Fault fault) {
       "uploads_stuck",
       "long_wire",
       "client_crowds",
+      "no_frames",
+      "reloads",
   };
   static_assert(std::size(names) == fault_count);
   return names[static_cast<size_t>(fault)];
@@ -118,10 +120,12 @@ void Faults::drawForRun(uint64_t seed) {
     return static_cast<Fault>(first + random.below(static_cast<uint32_t>(last_sickness) - first + 1));
   };
   const auto oneIn = [&random](uint32_t n) { return random.below(n) == 0; };
+  const bool has_reloads = Random(seed ^ 0x4e10ad).below(4) == 0;
   switch (weather_) {
     case Weather::calm:
       if (oneIn(4)) return has(Fault::uploads_stuck);
-      if (Random(seed ^ 0x10e6).below(3) == 0) has(Fault::long_wire);
+      if (Random(seed ^ 0x10e6).below(3) == 0) return has(Fault::long_wire);
+      if (has_reloads) has(Fault::reloads);
       return;
     case Weather::outage:
       if (Random(seed ^ 0xc401d).below(8) == 0) return has(Fault::client_crowds);
@@ -141,6 +145,7 @@ void Faults::drawForRun(uint64_t seed) {
       if (oneIn(3)) has(Fault::client_leaves);
       if (oneIn(3)) has(Fault::backend_leaves_politely);
       if (oneIn(3)) has(Fault::backend_removed);
+      if (has_reloads) has(Fault::reloads);
       return;
     case Weather::storm:
       if (oneIn(4)) has(sickness());
@@ -148,6 +153,8 @@ void Faults::drawForRun(uint64_t seed) {
       if (oneIn(6)) has(Fault::client_leaves);
       if (oneIn(4)) has(Fault::backend_removed);
       if (oneIn(4)) has(Fault::embedder);
+      if (Random(seed ^ 0xf4a3e).below(8) == 0) has(Fault::no_frames);
+      if (has_reloads) has(Fault::reloads);
   }
 }
 

@@ -82,6 +82,8 @@ enum class Fault : uint8_t {
   uploads_stuck,  // backends take nothing of some uploads, and all of others
   long_wire,      // clients or backends are far away, and large bodies have to fill the way there
   client_crowds,  // one address holds as many connections, or requests, as it can get
+  no_frames,      // now and then a worker has no coroutine frame left for a while
+  reloads,        // routes, clusters and endpoints change while requests run (operator.h)
   count,
 };
 

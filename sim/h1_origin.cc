@@ -43,7 +43,8 @@ class H1OriginConnection final : public OriginConnection, public Peer {
   }
   void onEnd(const char*) override {
     origin_.noteDisturbed();
-    if (entry_ != nullptr && !is_answering_ && !isEndedByPeer()) origin_.ledger.onLost(*entry_);
+    if (entry_ != nullptr) entry_->is_broken_off = is_answering_;
+    if (entry_ != nullptr && !is_answering_ && isOwnEnd()) origin_.ledger.onLost(*entry_);
     entry_ = nullptr;
   }
   bool isFrozen() const override {
@@ -304,10 +305,7 @@ void H1OriginConnection::produce() {
   if (framing_ != Framing::none && plan.response_bytes != 0) {
     if (sent_ >= silent_at_) return;
     // Where closing would end the body, it takes more to say that it is not whole.
-    if (sent_ >= breaks_at_) {
-      entry_->is_broken_off = true;
-      return end(sim.oneIn(2), "breaks off a response");
-    }
+    if (sent_ >= breaks_at_) return end(sim.oneIn(2), "breaks off a response");
     if (!plan.is_bulk && isPaused()) return;
     size_t size = std::min<size_t>(plan.response_bytes - sent_, sim.between(1, 16'384));
     for (const uint64_t stop : {silent_at_, breaks_at_})

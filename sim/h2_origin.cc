@@ -83,7 +83,8 @@ class H2OriginConnection final : public OriginConnection, public H2Peer {
   void onEnd(const char*) override {
     origin_.noteDisturbed();
     for (const auto& [id, stream] : streams_) {
-      if (!stream.is_answered && !isEndedByPeer() && !isHostile()) origin_.ledger.onLost(*stream.entry);
+      stream.entry->is_broken_off = stream.is_answered;
+      if (!stream.is_answered && isOwnEnd() && !isHostile()) origin_.ledger.onLost(*stream.entry);
     }
     streams_.clear();
   }
@@ -273,7 +274,6 @@ size_t H2OriginConnection::onSendBody(int32_t id, uint8_t* to, size_t room, bool
   const Plan& plan = stream.entry->plan;
   if (stream.sent >= stream.silent_at) return 0;
   if (stream.sent >= stream.breaks_at) {
-    stream.entry->is_broken_off = true;
     sim.after(0, [this, is_reset = sim.oneIn(2)] { end(is_reset, "breaks off a response"); });
     return 0;
   }

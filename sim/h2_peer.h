@@ -97,6 +97,7 @@ class H2Peer : public Peer {
   Role role_;
   bool is_hostile_ = false;  // it has broken rules: what it gets for that is no surprise
   bool is_mute_ = false;
+  bool owes_reset_ = false;  // RST_STREAM waits to be sent
   int32_t closed_id_ = 0;
   bool goaway_received_ = false;
   bool goaway_sent_ = false;

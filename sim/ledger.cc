@@ -133,6 +133,7 @@ Plan& Ledger::draw(bool is_calm, Taste taste, bool speaks_h2) {
   entry.issued_ns = sim.now();
   Plan& plan = entry.plan;
   plan.id = static_cast<uint32_t>(entries_.size()) - 1;
+  if (sites != 0) plan.site = 1 + site_random_.below(sites);
   static constexpr const char* methods[] = {"GET", "GET",  "GET",    "POST",    "POST",
                                             "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH"};
   plan.method = methods[sim.below(std::size(methods))];
@@ -202,9 +203,13 @@ Plan& Ledger::draw(bool is_calm, Taste taste, bool speaks_h2) {
   if (taste == Taste::any && sim.oneIn(40)) {
     plan.asks_too_much = sim.oneIn(2) && (speaks_h2 || !is_calm);
     plan.answers_too_much = !plan.asks_too_much;
-    (plan.asks_too_much ? plan.request_fields : plan.response_fields)
-        .emplace_back("x-huge",
-                      std::string(sim.between(header_bytes + 232, header_bytes + 7232), sim.oneIn(2) ? 'x' : '~'));
+    Fields& fields = plan.asks_too_much ? plan.request_fields : plan.response_fields;
+    // More than 64 KiB in all, of HTTP/2, end its connection.
+    size_t most = 60'000;
+    for (const auto& [name, value] : fields) most -= std::min(most, value.size());
+    const char letter = sim.oneIn(2) ? 'x' : '~';
+    const size_t drawn = sim.between(header_bytes + 232, header_bytes + 7232);
+    fields.emplace_back("x-huge", std::string(std::max<size_t>(std::min(drawn, most), header_bytes + 232), letter));
   }
   planFor(plan, taste, speaks_h2);
   if (!plan.hasResponseBody()) plan.response_bytes = 0;
@@ -220,9 +225,9 @@ Plan& Ledger::draw(bool is_calm, Taste taste, bool speaks_h2) {
 
 Entry* Ledger::findByPath(std::string_view path, const char* actor) {
   uint32_t id = 0;
-  if (path.starts_with("/r/")) {
-    const auto [end, error] = std::from_chars(path.data() + 3, path.data() + path.size(), id);
-    if (error == std::errc() && end == path.data() + path.size() && id < entries_.size()) return &entries_[id];
+  if (const size_t at = path.find("/r/"); at != path.npos) {
+    (void)std::from_chars(path.data() + at + 3, path.data() + path.size(), id);
+    if (id < entries_.size() && entries_[id].plan.path() == path) return &entries_[id];
   }
   if (path == hostile_path) return nullptr;
   sim.violate("request", "%s was asked for %.*s, which nobody asked for", actor, static_cast<int>(path.size()),
@@ -262,6 +267,7 @@ void Ledger::onAttempt(Entry& entry, const char* actor, Attempt attempt, TimeNs 
     sim.violate("repetition", "request %u came to %s on a connection from before its first one was lost", entry.plan.id,
                 actor);
   }
+  if (check_attempt) check_attempt(entry, actor, attempt);
   entry.attempts.push_back(attempt);
 }
 
@@ -411,12 +417,15 @@ void Ledger::onHead(Entry& entry, const char* actor, Answer& answer) {
     const bool known = answer.status == 502 || answer.status == 503 || answer.status == 504 ||
                        (answer.status == 408 && (plan.has_request_body || sim.faults.exists(Fault::worker_pause))) ||
                        (plan.asks_too_much && answer.status == 431) ||
+                       (answer.status == 404 && may_lack_route && may_lack_route(entry)) ||
+                       (answer.status == 403 && may_be_denied && may_be_denied(entry)) ||
                        (plan.is_grpc && answer.status == 200 && valueOf(answer.fields, "grpc-status"));
     if (!valueOf(answer.fields, "proxy-status") || !valueOf(answer.fields, "x-request-id")) {
       sim.violate("own answer", "request %u got %u without a cause or an id at %s", plan.id, answer.status, actor);
     }
     const bool is_due = plan.isTooLarge() && (answer.status == (plan.asks_too_much ? 431 : 502) || plan.is_grpc);
-    if (!known || (entry.is_calm && !is_due)) {
+    const bool has_gone = may_lack_cluster && may_lack_cluster(entry);
+    if (!known || (entry.is_calm && !is_due && !has_gone)) {
       sim.violate("answer", "request %u got %u of the proxy's own at %s", plan.id, answer.status, actor);
     }
     return;
@@ -490,7 +499,8 @@ void Ledger::onOutcome(Entry& entry, const char* actor, Outcome outcome, const c
     sim.violate("one outcome", "request %u ends a second time at %s: %s", entry.plan.id, actor, reason);
     return;
   }
-  if (entry.is_calm && outcome != (entry.plan.isTooLarge() ? Outcome::error : Outcome::complete)) {
+  const bool has_gone = outcome == Outcome::error && may_lack_cluster && may_lack_cluster(entry);
+  if (entry.is_calm && !has_gone && outcome != (entry.plan.isTooLarge() ? Outcome::error : Outcome::complete)) {
     sim.violate("answer", "request %u failed at %s although nothing could go wrong: %s", entry.plan.id, actor, reason);
   }
   // A head that was forwarded need not have come: where closing would end the body a reset says that it is not whole,

@@ -47,6 +47,7 @@ struct Plan {
   bool asks_too_much = false;     // the request's head is too large for the proxy
   bool answers_too_much = false;  // the response's is
   bool is_bulk = false;           // its body has to fill the way that it takes
+  uint32_t site = 0;              // the part of all paths that it belongs to; 0: there are no such parts
   bool is_stuck = false;          // backends take nothing of its body for a while (Fault::uploads_stuck)
   Fields request_fields;
   Fields changed_fields;  // sent as well, and not forwarded as they are
@@ -56,7 +57,9 @@ struct Plan {
   bool isHead() const { return method == std::string_view("HEAD"); }
   bool isIdempotent() const { return method != std::string_view("POST") && method != std::string_view("PATCH"); }
   bool hasResponseBody() const { return !isHead() && status != 204 && status != 304; }
-  std::string path() const { return "/r/" + std::to_string(id); }
+  std::string path() const {
+    return (site == 0 ? std::string() : "/s" + std::to_string(site)) + "/r/" + std::to_string(id);
+  }
   std::string authority() const { return "site-" + std::to_string(id % 7) + ".test"; }
 };
 
@@ -128,6 +131,13 @@ class Ledger {
   bool has_calm_tunnels = true;
   // Where hung requests keep the little memory for uploads, a reset behind an upload is not read for long.
   bool resets_may_wait = false;
+  // Paths belong to one of so many sites, each with a route of its own; 0: there are no routes.
+  uint32_t sites = 0;
+  // With routes: whether it was right to send the request to that backend, and which answers of plait's own are.
+  std::function<void(const Entry& entry, const char* actor, Attempt attempt)> check_attempt;
+  std::function<bool(const Entry& entry)> may_lack_route;
+  std::function<bool(const Entry& entry)> may_be_denied;
+  std::function<bool(const Entry& entry)> may_lack_cluster;
   // Requests that can be repeated must succeed: somebody well is there.
   bool demands_success = false;
   // Of them those of modest clients alone.
@@ -204,6 +214,7 @@ class Ledger {
   std::deque<Entry> entries_;
   size_t open_ = 0;
   size_t counts_[5] = {};
+  Random site_random_{0x517e5};
 };
 
 // The field by which an answer is known that a sick backend gives to everybody.

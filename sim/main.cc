@@ -86,7 +86,14 @@ void report(uint64_t seed, const RunResult& result, const Options& options) {
              options.lasts_an_hour ? " --hour" : "");
 }
 
+// OpenSSL's keys draw random bytes for what they keep at their first use, in whichever run that comes.
+void useKeysOnce(const Options& options) {
+  static bool are_used = false;
+  if (tls_is_real && !std::exchange(are_used, true)) (void)runSeed(1, options, false, 0, nullptr);
+}
+
 bool check(uint64_t seed, const Options& options, bool twice, Totals& totals) {
+  useKeysOnce(options);
   const RunResult result = runSeed(seed, options, false, 0, nullptr);
   totals.seeds += 1;
   totals.requests += result.requests;

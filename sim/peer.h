@@ -47,8 +47,9 @@ class Peer {
   virtual bool mustBreakOff() const { return false; }
   // Its process does not run. The code that lets it run again wakes the peer.
   virtual bool isFrozen() const { return false; }
-  // The connection ended because the other side has gone.
-  bool isEndedByPeer() const { return ended_by_peer_; }
+  // The connection ended from this side, and the other side had no reason to give it up before: it may have gone, or
+  // have found that nobody reads.
+  bool isOwnEnd() const { return !ended_by_peer_ && !reads_no_more_; }
   // Everything has left and nothing more is to come: half-closes.
   void finishOutput() { finishing_ = true; }
   // Reads no more, and after so long at most it goes.

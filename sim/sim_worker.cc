@@ -27,8 +27,12 @@ SimWorker::SimWorker(Network& network, Names& names, const WorkerOptions& option
   }
   // Which costs more than all the rest of a run.
   if (sim.oneIn(100)) core_.prefault();
-  snapshot_.backends.resize(options.backends.size());
+  // Where plans are replaced any place may get an endpoint.
+  snapshot_.backends.resize(sim.faults.exists(Fault::reloads) ? options.limits.endpoints
+                                                              : options.plan->authorities.size());
   core_.drainOn(stop_op_);
+  order_op_.owner = this;
+  order_op_.on_complete = [](void* self, const Completion&) { static_cast<SimWorker*>(self)->carryOut(); };
   control();
   wake(sim.now());
 }
@@ -53,6 +57,7 @@ void SimWorker::control() {
   }
   if (core_.server().longestFarewell() > farewell_limit_ns_)
     sim.violate("farewell", "%s says its last words to a client that does not take them", actor_.c_str());
+  lookAtLeaving();
   AllocGuard::enter(AllocGuard::Phase::serving);
   if (!spins_ && sim.oneIn(200) && !is_told_to_stop_) {
     spins_ = true;
@@ -135,7 +140,8 @@ void SimWorker::turn() {
     sim.violate("memory", "%s allocated while it serves", actor_.c_str());
   }
   lookAtTurn();
-  if (core_.isDrained()) return;
+  lookAfterCommit();
+  if (core_.isDrained()) return carryOut();
   lookAtBuffers();
   lookAtLine();
   // A turn takes its time; one that found nothing to do ends in sleep.
@@ -170,7 +176,7 @@ void SimWorker::lookAtLine() {
   undialled_turns_ = core_.pool()->owesDial() ? undialled_turns_ + 1 : 0;
   if (undialled_turns_ > 8)
     sim.violate("waiting", "%s lets a request wait for a connection that nobody makes", actor_.c_str());
-  const TimeNs joined_ns = core_.cluster()->owedSince();
+  const TimeNs joined_ns = core_.store()->clusters().owedSince();
   if (joined_ns != owed_joined_ns_ || joined_ns == never_ns) {
     owed_joined_ns_ = joined_ns;
     owed_from_ns_ = sim.now();
@@ -186,10 +192,10 @@ void SimWorker::lookAtLine() {
 
 void SimWorker::replaceBackend(size_t n) {
   ConnectionPool& pool = *core_.pool();
-  const EndpointId id = pool.endpoint(n);
+  const EndpointId id = endpoint(n);
   if (core_.isDrained() || pool.find(id) == nullptr) return;
   sim.say(actor_.c_str(), "knows backend %zu no more", n);
-  BackendOptions next = pool.find(id)->options;
+  BackendOptions next = *pool.find(id)->options;
   next.name += "-next";
   pool.remove(id);
   if (pool.find(id) != nullptr || pool.remove(id))
@@ -209,10 +215,21 @@ Task<void> SimWorker::askInVain(SimWorker& worker, EndpointId id, Io& io) {
   if (lease) worker.core_.pool()->release(*lease, true, io);
 }
 
+void SimWorker::starve(size_t left, TimeNs for_ns) {
+  if (core_.isDrained() || frame_hog_) return;
+  sim.say(actor_.c_str(), "has no coroutine frames but %zu for %lld ms", left,
+          static_cast<long long>(for_ns / ns_per_ms));
+  frame_hog_.emplace(core_.io(), left);
+  sim.after(for_ns, [this] {
+    sim.say(actor_.c_str(), "has coroutine frames again");
+    frame_hog_.reset();
+  });
+}
+
 void SimWorker::embed(size_t backend, int64_t keeps_ms, bool requests) {
   if (core_.isDrained()) return;
   AllocGuard::enter(AllocGuard::Phase::serving);
-  spin_scope_.spawn(useLease(*this, core_.pool()->endpoint(backend), keeps_ms, requests, core_.io()), core_.io());
+  spin_scope_.spawn(useLease(*this, endpoint(backend), keeps_ms, requests, core_.io()), core_.io());
   AllocGuard::enter(AllocGuard::Phase::init);
   wake(sim.now());
 }
@@ -228,6 +245,16 @@ Task<void> SimWorker::useLease(SimWorker& worker, EndpointId id, int64_t keeps_m
     is_well = response || !response.error().reachesConnection();
   }
   pool.release(*lease, is_well, io);
+}
+
+// An endpoint that leaves keeps its place for as long as a lookup or a dial may take, whatever runs on its connections.
+void SimWorker::lookAtLeaving() {
+  if (!sim.faults.areGraceful()) return;
+  forEachEndpoint([this](const Endpoint& endpoint) {
+    if (endpoint.state != EndpointState::leaving || sim.now() - endpoint.since_ns < 15 * ns_per_s) return;
+    sim.violate("places", "%s does not get the place of backend %u back, which has left", actor_.c_str(),
+                endpoint.id.index);
+  });
 }
 
 // Nobody has so much to do in one turn.
@@ -264,8 +291,165 @@ bool SimWorker::isAtRest() {
   return requests + memory_.send_blocks.used() == 0 && areEndpointsAtRest();
 }
 
-List<Endpoint, &Endpoint::node>& SimWorker::endpoints() {
-  return const_cast<EndpointTable&>(core_.pool()->endpoints()).all();
+List<Endpoint, &Endpoint::node>& SimWorker::endpoints() const {
+  auto& core = const_cast<WorkerCore&>(core_);
+  return const_cast<EndpointTable&>(core.pool()->endpoints()).all();
+}
+
+void SimWorker::forEachEndpoint(const std::function<void(Endpoint&)>& use) const {
+  auto& all = endpoints();
+  for (Endpoint* endpoint = all.front(); endpoint != nullptr; endpoint = all.next(*endpoint)) use(*endpoint);
+}
+
+// -- generations of the plan
+
+void SimWorker::order(std::function<void()> call) {
+  if (core_.isDrained()) return call();
+  orders_.push_back(std::move(call));
+  if (is_ordered_) return;
+  is_ordered_ = true;
+  if (!order_op_.armed) core_.io().submit(order_op_);
+  kernel_.post(order_op_, 0);
+}
+
+void SimWorker::carryOut() {
+  const AllocGuard::Pause pause;
+  is_ordered_ = false;
+  while (!orders_.empty()) {
+    const auto call = std::move(orders_.front());
+    orders_.erase(orders_.begin());
+    call();
+  }
+}
+
+// Nothing is allocated or freed by what a worker does with a plan.
+template <class Call>
+auto SimWorker::serving(Call call) {
+  const uint64_t allocations = AllocGuard::servingAllocations();
+  const uint64_t frees = AllocGuard::servingFrees();
+  AllocGuard::enter(AllocGuard::Phase::serving);
+  auto result = call();
+  AllocGuard::enter(AllocGuard::Phase::init);
+  if (AllocGuard::servingAllocations() != allocations || AllocGuard::servingFrees() != frees)
+    sim.violate("memory", "%s allocates or frees for a generation", actor_.c_str());
+  return result;
+}
+
+Status SimWorker::prepare(const plait::Plan& next) {
+  if (core_.isDrained()) return fail(backendError(ErrorCode::shutting_down, "the worker has ended"));
+  sim.say(actor_.c_str(), "prepares generation %llu", static_cast<unsigned long long>(next.generation));
+  const plait::Plan& before = core_.store()->current();
+  const Status prepared = serving([&] { return core_.store()->prepare(next); });
+  if (!prepared) checkPlan(before);
+  return prepared;
+}
+
+void SimWorker::undo() {
+  if (core_.isDrained()) return;
+  serving([&] {
+    core_.store()->undo();
+    return 0;
+  });
+  checkPlan(core_.store()->current());
+}
+
+void SimWorker::commit(const plait::Plan& next, route::RouteScratch* scratch) {
+  if (core_.isDrained()) return;
+  sim.say(actor_.c_str(), "takes generation %llu", static_cast<unsigned long long>(next.generation));
+  struct Known {
+    std::string cluster;
+    std::string host;
+    EndpointId id;
+    uint32_t ready;
+    uint32_t dialling;
+    bool is_idle;
+  };
+  const auto nowOf = [this](const plait::Plan& plan) {
+    std::vector<Known> known;
+    for (const auto& cluster : plan.clusters) {
+      if (cluster == nullptr) continue;
+      for (const EndpointSpec& spec : cluster->endpoints) {
+        const EndpointId id = core_.store()->clusters().endpoint(spec.options->number);
+        const Endpoint* endpoint = core_.pool()->find(id);
+        if (endpoint == nullptr) continue;
+        const uint32_t dialling = endpoint->h2.dialling + endpoint->h1.dialling + endpoint->own_dialling;
+        known.push_back({cluster->identity->name, spec.options->host, id, endpoint->readyConnections(), dialling,
+                         endpoint->in_flight == 0 && dialling == 0});
+      }
+    }
+    return known;
+  };
+  const std::vector<Known> before = nowOf(core_.store()->current());
+  serving([&] {
+    core_.store()->commit(next, scratch, core_.server().timeouts);
+    return 0;
+  });
+  const std::vector<Known> after = nowOf(next);
+  untouched_.clear();
+  const bool nobody_waits = core_.store()->clusters().waiting() == 0;
+  for (const Known& was : before) {
+    for (const Known& is : after) {
+      if (was.cluster != is.cluster || was.host != is.host) continue;
+      if (is.id != was.id || is.ready != was.ready || is.dialling != was.dialling)
+        sim.violate("connections stay", "%s has %u connections of %s, which did not change, and had %u", actor_.c_str(),
+                    is.ready, is.host.c_str(), was.ready);
+      // With a second connection one of them may be superfluous.
+      if (is.is_idle && is.ready == 1 && nobody_waits && sim.faults.isCalm()) untouched_.push_back({is.id, is.ready});
+    }
+  }
+  checkPlan(next);
+}
+
+// Nor does what follows from a commit in its turn.
+void SimWorker::lookAfterCommit() {
+  for (const Untouched& one : untouched_) {
+    const Endpoint* endpoint = core_.pool()->find(one.id);
+    if (endpoint == nullptr || endpoint->in_flight != 0 || core_.isDrained() || is_told_to_stop_) continue;
+    if (endpoint->readyConnections() != one.ready || endpoint->h2.dialling + endpoint->h1.dialling != 0)
+      sim.violate("connections stay", "%s dials or closes at backend %u because of a generation", actor_.c_str(),
+                  one.id.index);
+  }
+  untouched_.clear();
+}
+
+void SimWorker::checkPlan(const plait::Plan& plan) {
+  if (core_.store()->current().generation != plan.generation)
+    sim.violate("all or none", "%s has generation %llu instead of %llu", actor_.c_str(),
+                static_cast<unsigned long long>(core_.store()->current().generation),
+                static_cast<unsigned long long>(plan.generation));
+  size_t named = 0;
+  for (const auto& cluster : plan.clusters) {
+    if (cluster == nullptr) continue;
+    for (const EndpointSpec& spec : cluster->endpoints) {
+      named += 1;
+      const Endpoint* endpoint = core_.pool()->find(core_.store()->clusters().endpoint(spec.options->number));
+      if (endpoint == nullptr || endpoint->options != spec.options)
+        sim.violate("all or none", "%s does not have %s as its plan names it", actor_.c_str(),
+                    spec.options->name.c_str());
+    }
+  }
+  size_t there = 0;
+  forEachEndpoint([&](const Endpoint& endpoint) { there += endpoint.state == EndpointState::leaving ? 0 : 1; });
+  if (there != named + crowd_.size())
+    sim.violate("all or none", "%s has %zu endpoints, and its plan names %zu", actor_.c_str(), there, named);
+}
+
+void SimWorker::crowd(size_t left) {
+  if (core_.isDrained()) return;
+  sim.say(actor_.c_str(), "has no places for endpoints but %zu", left);
+  BackendOptions options;
+  options.name = options.host = "crowd.example.test";
+  options.number = static_cast<uint32_t>(core_.store()->clusters().endpointCapacity()) - 1;
+  const auto held = std::make_shared<const BackendOptions>(options);
+  while (const auto id = core_.pool()->add(held)) crowd_.push_back(*id);
+  for (; left != 0 && !crowd_.empty(); --left) {
+    core_.pool()->remove(crowd_.back());
+    crowd_.pop_back();
+  }
+}
+
+void SimWorker::uncrowd() {
+  for (const EndpointId id : std::exchange(crowd_, {})) core_.pool()->remove(id);
 }
 
 bool SimWorker::areEndpointsAtRest() {
@@ -276,7 +460,7 @@ bool SimWorker::areEndpointsAtRest() {
         endpoint->in_flight != 0 || has_queue)
       return false;
   }
-  return core_.cluster()->isAtRest();
+  return core_.store()->clusters().isAtRest();
 }
 
 // The counts of an endpoint are 0 when nothing is under way.
@@ -300,7 +484,7 @@ void SimWorker::checkEndpoints() {
     expectNone("requests without a head", endpoint->awaiting.empty() ? 0 : 1);
   }
   if (core_.pool()->places().tunnels != 0) sim.violate("places", "%s counts tunnels at rest", actor_.c_str());
-  if (!core_.cluster()->isAtRest()) sim.violate("places", "%s has requests in line at rest", actor_.c_str());
+  if (!core_.store()->clusters().isAtRest()) sim.violate("places", "%s has requests in line at rest", actor_.c_str());
 }
 
 void SimWorker::checkAtRest() {

@@ -133,6 +133,19 @@ std::expected<std::unique_ptr<TlsContext>, std::string> TlsContext::makeServer(c
   return made;
 }
 
+std::expected<std::unique_ptr<TlsContext>, std::vector<net::SiteMistake>> TlsContext::makeSites(
+    const TlsSitesOptions& options) {
+  auto made = makeServer({.cert_file = options.sites.front().cert_file, .alpn = options.alpn});
+  if (!made) return std::unexpected(std::vector<net::SiteMistake>{{0, made.error()}});
+  return std::move(*made);
+}
+
+void TlsContext::goOnFrom(TlsContext&) {}
+
+bool TlsContext::isMisdirected(const TlsSession&, std::string_view) const {
+  return false;
+}
+
 std::expected<std::unique_ptr<TlsContext>, std::string> TlsContext::makeClient(const TlsClientOptions& options) {
   std::unique_ptr<TlsContext> made(new TlsContext(false));
   made->verifies_ = options.verify;
@@ -187,6 +200,7 @@ Result<TlsSession::Step> TlsSession::handshake() {
     if (type != hello) return refuse(10, "unexpected message");
     if (context_.is_server_ && ssl_->state == State::start) {
       const std::string_view theirs = std::string_view(content).substr(0, content.find('\0'));
+      ssl_->server_name = content.substr(std::min(theirs.size() + 1, content.size()));
       ssl_->chosen = choose(ssl_->offer, theirs);
       if (!theirs.empty() && !ssl_->offer.empty() && ssl_->chosen.empty())
         return refuse(no_application_protocol, "no application protocol");
@@ -267,6 +281,14 @@ std::string_view TlsSession::alpn() const {
 
 bool TlsSession::isResumed() const {
   return false;
+}
+
+std::string_view TlsSession::serverName() const {
+  return ssl_->server_name;
+}
+
+net::ClientCertificate TlsSession::clientCertificate() const {
+  return net::ClientCertificate();
 }
 
 const char* TlsSession::version() const {

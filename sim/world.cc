@@ -24,6 +24,7 @@ World::World(uint64_t seed, bool lasts_an_hour)
   if (!lasts_an_hour) return;
   for (const Fault trait : {Fault::client_holds, Fault::client_leaves, Fault::backend_leaves_politely})
     sim_.faults.add(trait);
+  if (seed % 2 == 0) sim_.faults.add(Fault::reloads);
   ledger_.held_ms = {3'300'000, 3'600'000};
   ledger_.tick_us = {5'000'000, 20'000'000};
 }
@@ -41,6 +42,11 @@ Client& World::addClient(ClientOptions options) {
 void World::build() {
   const Draw drawn(seed_, sim_, network_, names_, ledger_, tls_, lasts_an_hour_);
   options_ = drawn.proxy;
+  if (has(Fault::reloads)) {
+    operator_ =
+        std::make_unique<Operator>(sim_, seed_, options_, drawn.backends, drawn.response_head_ms, lasts_an_hour_);
+    ledger_.sites = operator_->sites();
+  }
   tls_by_first_byte_ = drawn.tls_by_first_byte;
   for (OriginOptions options : drawn.origins) {
     options.limits = options_.limits;
@@ -61,13 +67,29 @@ void World::build() {
     return std::max(upSince(worker, backend), origins_[backend]->disturbed());
   };
   // Other causes for plait to repeat a request, or to hide a try from backends, switch these checks off.
-  ledger_.checks_repetitions = options_.response_head_ms >= 60'000 && options_.pool_timeouts.ping_ms >= 15'000;
+  ledger_.checks_repetitions = drawn.response_head_ms >= 60'000 && options_.pool_timeouts.ping_ms >= 15'000;
   ledger_.checks_tried = (sim_.faults.areGraceful() || sim_.faults.isOutage()) && !has(Fault::http_1_1_required) &&
                          !has(Fault::settings_change);
   ledger_.resets_may_wait = options_.limits.upload_pool_bytes < 1 << 20 && has(Fault::backend_hang);
   planSickness();
   planRemoval();
   planEmbedder();
+  planStarvation();
+  if (operator_ != nullptr) planReloads();
+}
+
+void World::planReloads() {
+  operator_->start(workers_);
+  // Held here the first plan would keep the numbers of all that it names.
+  options_.plan = nullptr;
+  ledger_.check_attempt = [this](const Entry& entry, const char* actor, Attempt attempt) {
+    operator_->checkAttempt(entry, actor, attempt);
+  };
+  ledger_.may_lack_route = [this](const Entry& entry) { return operator_->mayLackRoute(entry); };
+  ledger_.may_be_denied = [this](const Entry& entry) { return operator_->mayBeDenied(entry); };
+  ledger_.may_lack_cluster = [this](const Entry& entry) { return operator_->mayLackCluster(entry); };
+  // Other backends may be no choice for a request's path.
+  ledger_.checks_tried = false;
 }
 
 void World::planSickness() {
@@ -93,7 +115,7 @@ void World::planSickness() {
 
 // One of several backends is taken out of use by each worker, at about the same time.
 void World::planRemoval() {
-  if (!has(Fault::backend_removed) || origins_.size() < 2) return;
+  if (!has(Fault::backend_removed) || origins_.size() < 2 || operator_ != nullptr) return;
   const TimeNs when_ns = sim_.between(100, 6000) * ns_per_ms;
   const size_t backend = sim_.below(static_cast<uint32_t>(origins_.size()));
   for (auto& worker : workers_) {
@@ -116,21 +138,37 @@ void World::planEmbedder() {
   }
 }
 
+void World::planStarvation() {
+  if (!has(Fault::no_frames)) return;
+  for (auto& worker : workers_) {
+    for (uint32_t i = sim_.between(1, 6); i != 0; --i) {
+      const size_t left = sim_.below(5);
+      const TimeNs for_ns = sim_.between(1, 800) * ns_per_ms;
+      sim_.after(sim_.below(8000) * ns_per_ms, [this, &worker, left, for_ns] {
+        if (!sim_.faults.areOver()) worker->starve(left, for_ns);
+      });
+    }
+  }
+}
+
 TimeNs World::upSince(uint32_t worker, uint32_t backend) {
+  if (operator_ != nullptr) return operator_->upSince(worker, backend);
   ConnectionPool& pool = *workers_[worker]->core().pool();
-  const Endpoint* endpoint = pool.find(pool.endpoint(backend));
+  const Endpoint* endpoint = pool.find(workers_[worker]->endpoint(backend));
   if (endpoint == nullptr || endpoint->state != EndpointState::up) return never_ns;
   return endpoint->since_ns;
 }
 
 void World::comeToRest(TimeNs at_least_ns) {
+  if (operator_ != nullptr) operator_->pause();
   const auto are_at_rest = [this] {
-    return std::ranges::all_of(workers_, [](const auto& worker) { return worker->isAtRest(); });
+    return isOperatorIdle() && std::ranges::all_of(workers_, [](const auto& worker) { return worker->isAtRest(); });
   };
   sim_.runUntil(are_at_rest, sim_.now() + quiet_limit_ns);
   sim_.runUntil([] { return false; }, sim_.now() + at_least_ns);
   sim_.runUntil(are_at_rest, sim_.now() + quiet_limit_ns);
   for (auto& worker : workers_) worker->checkAtRest();
+  if (operator_ != nullptr && !sim_.isViolated()) operator_->checkAtRest();
 }
 
 // The faults end, and everything that is under way must come to its end.
@@ -176,6 +214,13 @@ bool World::probeWith(ClientOptions options, bool leaves) {
 // After the storm the proxy must serve as if nothing had been.
 bool World::probe() {
   sim_.say("WORLD", "probes");
+  if (operator_ != nullptr) {
+    operator_->resume();
+    if (!sim_.runUntil([this] { return operator_->isSettled(); }, sim_.now() + 60 * ns_per_s)) {
+      sim_.violate("reload", "no generation was taken within a minute after the faults");
+      return false;
+    }
+  }
   // Where connections are few, those that are done make room.
   const bool may_stay = options_.limits.client_connections >= 16;
   // A backend that speaks another version since its restart is found out by requests that may fail, at each worker.
@@ -223,6 +268,7 @@ void World::drain() {
     workers_[0]->embed(0, 0, true);
     sim_.runUntil([] { return false; }, sim_.now() + ns_per_s);
   }
+  if (operator_ != nullptr) operator_->hurry();
   for (auto& worker : workers_) worker->stop();
   const auto is_drained = [&] {
     return std::ranges::all_of(workers_, [](const auto& worker) { return worker->isDrained(); });
@@ -257,6 +303,17 @@ RunResult World::run() {
 std::string World::describe() const {
   std::string text = std::to_string(workers_.size()) + " workers, " + std::to_string(origins_.size()) + " backends, " +
                      std::to_string(clients_.size()) + " clients; ";
+  const Limits& limits = options_.limits;
+  for (const auto& [name, value] :
+       {std::pair("exchanges", limits.exchanges), std::pair("client_connections", limits.client_connections),
+        std::pair("upstream_connections", limits.upstream_connections),
+        std::pair("h2_connections", limits.h2_connections_per_backend),
+        std::pair("h1_connections", limits.h1_connections_per_backend),
+        std::pair("upstream_streams", limits.streams_per_upstream_connection),
+        std::pair("client_streams", limits.streams_per_client), std::pair("send_blocks", limits.send_blocks),
+        std::pair("receive_buffers", limits.receive_buffers), std::pair("header_bytes", limits.header_bytes)}) {
+    text += std::string(name) + " " + std::to_string(value) + ", ";
+  }
   if (sim_.faults.isCalm() && !has(Fault::uploads_stuck) && !has(Fault::long_wire)) return text + "no faults";
   text += "faults:";
   char part[64];

@@ -7,11 +7,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
+#include "plait/io/frame_hog_test.h"
 #include "plait/proxy/access_ring.h"
 #include "plait/proxy/worker_core.h"
 #include "sim/client.h"
 #include "sim/kernel.h"
+#include "sim/operator.h"
 #include "sim/origin.h"
 
 namespace plait::sim {
@@ -31,15 +34,37 @@ class SimWorker final : public PoolObserver, public ServerObserver {
   void checkAtRest();
   void checkDrained();
   WorkerCore& core() { return core_; }
+  // The endpoint with that number; none where it has been taken out.
+  EndpointId endpoint(size_t number) { return core_.store()->clusters().endpoint(static_cast<uint32_t>(number)); }
   // Takes the backend out of use and adds another endpoint, of which nobody knows, in its place.
   void replaceBackend(size_t n);
   // An embedder beside the proxy takes a lease, keeps it for so long, and may use it for a request of its own.
   void embed(size_t backend, int64_t keeps_ms, bool requests);
+  // For so long it has no coroutine frames but `left`.
+  void starve(size_t left, TimeNs for_ns);
   // Hears of backends that are ejected, by their number among all.
   std::function<void(uint32_t backend)> on_ejected;
   const ProxyCounters& counters() const { return counters_; }
 
+  // -- generations of the plan
+  // Is called in a turn of the worker's; at once where it has ended.
+  void order(std::function<void()> call);
+  // See PlanStore. A worker that has ended takes nothing.
+  Status prepare(const plait::Plan& next);
+  void undo();
+  void commit(const plait::Plan& next, route::RouteScratch* scratch);
+  // Takes all places for endpoints that are free but `left`, and gives them back.
+  void crowd(size_t left);
+  void uncrowd();
+  bool isTold() const { return is_told_to_stop_; }
+  // Oracle: it has that generation, and the endpoints that it names.
+  void checkPlan(const plait::Plan& plan);
+  void forEachEndpoint(const std::function<void(Endpoint&)>& use) const;
+
  private:
+  void carryOut();
+  template <class Call>
+  auto serving(Call call);
   void wake(TimeNs when_ns);
   void turn();
   // The calls that the control thread makes to a worker every now and then.
@@ -50,9 +75,11 @@ class SimWorker final : public PoolObserver, public ServerObserver {
   void onEndpointFault(EndpointId endpoint, const Error& error, Bytes, TimeNs) override;
   void lookAtTurn();
   void lookAtLine();
+  void lookAtLeaving();
   void checkEndpoints();
   bool areEndpointsAtRest();
-  List<Endpoint, &Endpoint::node>& endpoints();
+  List<Endpoint, &Endpoint::node>& endpoints() const;
+  void lookAfterCommit();
   static Task<void> useLease(SimWorker& worker, EndpointId id, int64_t keeps_ms, bool requests, Io& io);
   // As an embedder might who has kept an id for too long.
   static Task<void> askInVain(SimWorker& worker, EndpointId id, Io& io);
@@ -70,6 +97,16 @@ class SimWorker final : public PoolObserver, public ServerObserver {
   Kernel kernel_;
   WorkerCore core_;
   Op stop_op_;
+  Op order_op_;
+  std::vector<std::function<void()>> orders_;
+  bool is_ordered_ = false;
+  std::vector<EndpointId> crowd_;
+  // Of an endpoint that the last commit has not changed, while nothing runs there and nobody waits.
+  struct Untouched {
+    EndpointId id;
+    uint32_t ready = 0;
+  };
+  std::vector<Untouched> untouched_;
   TimeNs wakes_at_ns_ = never_ns;
   TimeNs paused_until_ns_ = 0;
   uint64_t wake_number_ = 0;
@@ -84,6 +121,7 @@ class SimWorker final : public PoolObserver, public ServerObserver {
   size_t replay_bytes_ = 0;
   TimeNs farewell_limit_ns_;
   Scope spin_scope_;
+  std::optional<io_test::FrameHog> frame_hog_;
   bool spins_ = false;
   bool is_told_to_stop_ = false;
 };
@@ -114,6 +152,9 @@ class World {
   void planSickness();
   void planRemoval();
   void planEmbedder();
+  void planStarvation();
+  void planReloads();
+  bool isOperatorIdle() const { return operator_ == nullptr || operator_->isIdle(); }
   TimeNs upSince(uint32_t worker, uint32_t backend);
   bool has(Fault fault) const { return sim_.faults.exists(fault); }
   bool quiet();
@@ -133,6 +174,8 @@ class World {
   Tls tls_;
   WorkerOptions options_;
   bool tls_by_first_byte_ = false;
+  // Its plans are the workers'.
+  std::unique_ptr<Operator> operator_;
   std::vector<std::unique_ptr<Origin>> origins_;
   std::vector<std::unique_ptr<Client>> clients_;
   std::vector<std::unique_ptr<SimWorker>> workers_;

@@ -134,9 +134,10 @@ int main(int argc, char** argv) {
   RuntimeOptions options;
   options.limits.exchanges = 1024;
   options.limits.client_connections = 1024;
-  options.limits.client_stream_window = 32 << 20;
-  options.limits.client_connection_window = 256 << 20;
-  options.limits.upload_pool_bytes = 1 << 30;
+  ServerLimits limits;
+  limits.client_stream_window = 32 << 20;
+  limits.client_connection_window = 256 << 20;
+  limits.upload_pool_bytes = 1 << 30;
   auto runtime = Runtime::make(options);
   if (!runtime) {
     std::fprintf(stderr, "plait_wire_origin: %s\n", runtime.error().reason);
@@ -144,7 +145,7 @@ int main(int argc, char** argv) {
   }
   Runtime* loop = runtime->get();
   WireHandler handler(loop);
-  auto server = makeServer(*loop, handler);
+  auto server = makeServer(*loop, handler, {}, limits);
   sockaddr_storage address{};
   auto& v4 = reinterpret_cast<sockaddr_in&>(address);
   v4.sin_family = AF_INET;

@@ -25,6 +25,8 @@ class AddressShares {
   // Holds more than its share while others hold some, so that it is the first to give way.
   bool isAbove(uint64_t address, size_t limit) const;
   size_t addresses() const { return table_.used(); }
+  // For another table of the same owner.
+  uint64_t seed() const { return seed_; }
 
   static size_t bytesFor(size_t holders) { return KeyedTable<Entry>::bytesFor(holders); }
   size_t reservedBytes() const { return table_.reservedBytes(); }

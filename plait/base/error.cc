@@ -20,6 +20,16 @@ const char* errorCodeName(ErrorCode code) {
       return "not_served";
     case ErrorCode::forwarding_loop:
       return "forwarding_loop";
+    case ErrorCode::bad_target:
+      return "bad_target";
+    case ErrorCode::misdirected:
+      return "misdirected";
+    case ErrorCode::no_route:
+      return "no_route";
+    case ErrorCode::access_denied:
+      return "access_denied";
+    case ErrorCode::body_too_large:
+      return "body_too_large";
     case ErrorCode::refused_stream:
       return "refused_stream";
     case ErrorCode::goaway_unprocessed:
@@ -146,6 +156,10 @@ const char* faultName(Fault fault) {
       return "evicted";
     case Fault::address_share:
       return "address_share";
+    case Fault::proxy_header:
+      return "proxy_header";
+    case Fault::proxy_untrusted:
+      return "proxy_untrusted";
   }
   return "unknown";
 }

@@ -18,6 +18,11 @@ enum class ErrorCode : uint8_t {
   body_aborted,       // the side that produces the body gave up before its end
   not_served,         // a method that plait does not serve
   forwarding_loop,    // it comes round to plait again and again
+  bad_target,         // its host or path has no meaning here, or several
+  no_route,           // no route matches it
+  misdirected,        // it came over a connection for another site, which asks its clients for something else
+  access_denied,      // its route is not open to its client
+  body_too_large,     // for its route
   // The stream, proven unprocessed: safe to repeat with any method (RFC 9113 §8.7).
   refused_stream,
   goaway_unprocessed,  // our stream id is above the last one the peer's GOAWAY covers
@@ -75,11 +80,13 @@ enum class Fault : uint8_t {
   ping_timeout,
   // The rest.
   tls_failed,
-  no_memory,      // for this peer: what it may hold is used up
-  evicted,        // idle while every connection was in use: no fault, but worth knowing
-  address_share,  // its address holds its share of the connections
+  no_memory,        // for this peer: what it may hold is used up
+  evicted,          // idle while every connection was in use: no fault, but worth knowing
+  address_share,    // its address holds its share of the connections
+  proxy_header,     // in front of its connection: none, or one that is malformed
+  proxy_untrusted,  // nobody from whom such a header is taken
 };
-inline constexpr size_t fault_count = static_cast<size_t>(Fault::address_share) + 1;
+inline constexpr size_t fault_count = static_cast<size_t>(Fault::proxy_untrusted) + 1;
 
 struct [[nodiscard]] Error {
   ErrorCode code = ErrorCode::none;

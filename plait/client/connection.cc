@@ -13,18 +13,19 @@ Connection::Connection(ConnectionPool& pool, Endpoint& endpoint, UltraSock& sock
       endpoint_(&endpoint),
       endpoint_id_(endpoint.id),
       is_http1_(is_http1),
-      timer_(this, [](void* self) { static_cast<Connection*>(self)->onTimer(); }) {
+      timer_(this, [](void* self) { static_cast<Connection*>(self)->onTimer(); }),
+      options_(endpoint.options),
+      timeouts_(&pool.timeoutsOf(*options_)) {
   Io& io = pool.io();
   idle_since_ns_ = io.nowNs();
-  idle_ms_ = pool.timeouts().idle_ms;
+  idle_ms_ = timeouts().idle_ms;
   // A tenth more or less, so that connections that were opened together do not end together.
-  const int64_t age_ms = pool.timeouts().max_age_ms;
+  const int64_t age_ms = timeouts().max_age_ms;
   const auto jitter_ms =
       static_cast<int64_t>(io.random().below(static_cast<uint32_t>(std::min<int64_t>(age_ms / 5 + 1, 1 << 30))));
   expires_ns_ = io.nowNs() + (age_ms - age_ms / 10 + jitter_ms) * ns_per_ms;
   sock.setOwner(this);
-  armTimer(
-      std::min(expires_ns_, io.nowNs() + std::min(pool.timeouts().idle_ms, pool.timeouts().shrink_ms) * ns_per_ms));
+  armTimer(std::min(expires_ns_, io.nowNs() + std::min(timeouts().idle_ms, timeouts().shrink_ms) * ns_per_ms));
 }
 
 bool Connection::isStalled() const {
@@ -195,7 +196,7 @@ void Connection::onTimer() {
   }
   if (sock_.isAborted()) return;
   if (isReady()) {
-    armTimer(std::min(expires_ns_ > now_ns ? expires_ns_ : never_ns, now_ns + pool_.timeouts().shrink_ms * ns_per_ms));
+    armTimer(std::min(expires_ns_ > now_ns ? expires_ns_ : never_ns, now_ns + timeouts().shrink_ms * ns_per_ms));
   }
   armTimer(drained_by_ns_);
   if (std::exchange(is_starved_, false)) {

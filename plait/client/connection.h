@@ -8,6 +8,9 @@
 // ready it is the pool's. A ready connection that is passed over is given requests only where no other has room.
 #pragma once
 
+#include <memory>
+
+#include "plait/client/pool_options.h"
 #include "plait/client/upstream_stream.h"
 #include "plait/io/scope.h"
 #include "plait/net/ultra_sock.h"
@@ -121,6 +124,9 @@ class Connection : public UltraSock::Owner {
   ConnectionPool& pool_;
   UltraSock& sock_;
   // Null once the endpoint leaves: the connection then is the pool's alone.
+  // Its backend's own, else the pool's.
+  const PoolTimeouts& timeouts() const { return *timeouts_; }
+
   Endpoint* endpoint_;
   EndpointId endpoint_id_;
   uint32_t active_ = 0;
@@ -158,6 +164,8 @@ class Connection : public UltraSock::Owner {
   Timer timer_;
   std::coroutine_handle<> released_waiter_;
   TimeNs idle_since_ns_;
+  std::shared_ptr<const BackendOptions> options_;  // which outlive the endpoint
+  const PoolTimeouts* timeouts_;
   int64_t idle_ms_;     // how long it may be idle
   TimeNs made_ns_ = 0;  // when its dial began
   TimeNs expires_ns_;

@@ -13,6 +13,8 @@
 // ConnectionPool::become is the one function that changes the state.
 #pragma once
 
+#include <memory>
+
 #include "plait/client/connection.h"
 #include "plait/client/head_time.h"
 #include "plait/client/pool_options.h"
@@ -46,17 +48,17 @@ inline constexpr uint32_t many_retired = 32;
 struct Endpoint {
   using State = EndpointState;
 
-  Endpoint(const BackendOptions& backend, Timer::Fire on_trial_due)
-      : options(backend), trial_timer(this, on_trial_due) {
+  Endpoint(std::shared_ptr<const BackendOptions> backend, Timer::Fire on_trial_due)
+      : options(std::move(backend)), trial_timer(this, on_trial_due) {
     h1.is_http1 = true;
-    speaks_http1 = backend.protocol == BackendProtocol::h1;
+    speaks_http1 = options->protocol == BackendProtocol::h1;
   }
 
   VersionLane& laneFor(bool needs_http_1_1) { return speaks_http1 || needs_http_1_1 ? h1 : h2; }
   VersionLane& laneOf(const Connection& connection) { return connection.isHttp1() ? h1 : h2; }
   uint32_t readyConnections() const { return h2.ready_count + h1.ready_count; }
   // A tunnel is possible: over HTTP/1.1, unless the endpoint was configured as h2c or has refused that version.
-  bool takesTunnels() const { return options.protocol != BackendProtocol::h2c && !refuses_http1; }
+  bool takesTunnels() const { return options->protocol != BackendProtocol::h2c && !refuses_http1; }
   // The trial of an ejected endpoint is under way: its dial, or its request.
   bool isTrialRunning() const { return state == State::trial && left_by_answers && !wants_request; }
   // The time since which the endpoint owes a head and has sent no byte; never_ns where it owes none.
@@ -65,7 +67,8 @@ struct Endpoint {
     return oldest == nullptr ? never_ns : oldest->sent_ns > heard_ns ? oldest->sent_ns : heard_ns;
   }
 
-  const BackendOptions options;
+  // Its identity, and settings that may change (ConnectionPool::update).
+  std::shared_ptr<const BackendOptions> options;
   EndpointId id;
   ListNode node;  // in the pool's list of all
   State state = State::up;

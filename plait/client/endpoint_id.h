@@ -11,6 +11,7 @@ namespace plait {
 struct EndpointId {
   uint32_t index = UINT32_MAX;
   uint32_t generation = 0;
+  uint32_t number = UINT32_MAX;  // BackendOptions::number: the same in every worker
 
   bool operator==(const EndpointId&) const = default;
   bool isNone() const { return index == UINT32_MAX; }

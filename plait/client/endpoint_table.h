@@ -11,10 +11,11 @@ class EndpointTable {
   explicit EndpointTable(size_t places) : slab_(places) {}
 
   // Null where every place is taken.
-  Endpoint* add(const BackendOptions& options, Timer::Fire on_trial_due) {
-    Endpoint* endpoint = slab_.create(options, on_trial_due);
+  Endpoint* add(std::shared_ptr<const BackendOptions> options, Timer::Fire on_trial_due) {
+    const uint32_t number = options->number;
+    Endpoint* endpoint = slab_.create(std::move(options), on_trial_due);
     if (endpoint == nullptr) return nullptr;
-    endpoint->id = {slab_.indexOf(endpoint), slab_.generation(endpoint)};
+    endpoint->id = {slab_.indexOf(endpoint), slab_.generation(endpoint), number};
     all_.pushBack(*endpoint);
     return endpoint;
   }
@@ -23,8 +24,6 @@ class EndpointTable {
     Endpoint* endpoint = slab_.at(id.index, id.generation);
     return endpoint == nullptr || endpoint->state == Endpoint::State::leaving ? nullptr : endpoint;
   }
-  // The endpoint with the same identity: protocol, host, port and TLS identity (name and context); null for none.
-  const Endpoint* findByKey(const BackendOptions& options) const;
   void remove(Endpoint& endpoint) {
     endpoint.node.unlink();
     slab_.destroy(&endpoint);
@@ -43,15 +42,5 @@ class EndpointTable {
   Slab<Endpoint> slab_;
   List<Endpoint, &Endpoint::node> all_;
 };
-
-inline const Endpoint* EndpointTable::findByKey(const BackendOptions& options) const {
-  for (const Endpoint* endpoint = all_.front(); endpoint != nullptr; endpoint = all_.next(*endpoint)) {
-    const BackendOptions& has = endpoint->options;
-    if (has.protocol == options.protocol && has.host == options.host && has.port == options.port &&
-        has.server_name == options.server_name && has.tls == options.tls && endpoint->state != Endpoint::State::leaving)
-      return endpoint;
-  }
-  return nullptr;
-}
 
 }  // namespace plait

@@ -14,6 +14,7 @@
 #include "plait/client/pool.h"
 #include "plait/io/mailbox.h"
 #include "plait/io/sync.h"
+#include "plait/limits.h"
 #include "plait/net/resolver.h"
 
 namespace plait {
@@ -100,12 +101,18 @@ class FakeBackend {
     world.io->submit(accept_);
   }
   ~FakeBackend() {
-    world_.io->cancel(accept_);
     hangUp();
-    EXPECT_TRUE(world_.runUntil([&] { return !accept_.armed && scope_.running() == 0; }));
+    stopListening();
+    EXPECT_TRUE(world_.runUntil([&] { return scope_.running() == 0; }));
+  }
+  // New connections are refused from now on; those that there are stay.
+  void stopListening() {
+    if (accept_.fd < 0) return;
+    world_.io->cancel(accept_);
+    EXPECT_TRUE(world_.runUntil([&] { return !accept_.armed; }));
     Op close;
     close.kind = OpKind::close;
-    close.fd = accept_.fd;
+    close.fd = std::exchange(accept_.fd, -1);
     world_.io->submit(close);
   }
 

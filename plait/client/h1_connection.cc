@@ -56,7 +56,7 @@ size_t H1UpstreamStream::onBody(Bytes bytes, bool last) {
   if (connection_ == nullptr) return 0;
   H1Connection& connection = *connection_;
   ByteQueue& output = connection.sock_.output();
-  const size_t limit = pool_.limits().send_queue_bytes;
+  const size_t limit = pool_.loopLimits().send_queue_bytes;
   if (output.size() >= limit) return 0;
   auto taken = connection.writer_.write(output, bytes, limit - output.size());
   if (!taken) {
@@ -117,9 +117,9 @@ void H1UpstreamStream::abandon(const Error& error) {
 
 H1Connection::H1Connection(ConnectionPool& pool, Endpoint& endpoint, UltraSock& sock)
     : Connection(pool, endpoint, sock, true), input_(sock, pool.memory().headers.classes()) {
-  limits_.fields_size = pool.limits().header_bytes;
-  limits_.field_count = pool.limits().header_fields;
-  sock.setLowWater(pool.limits().send_queue_bytes / 2);
+  limits_.fields_size = pool.loopLimits().header_bytes;
+  limits_.field_count = pool.loopLimits().header_fields;
+  sock.setLowWater(pool.loopLimits().send_queue_bytes / 2);
 }
 
 void H1Connection::request(RequestOp& op) {
@@ -152,6 +152,7 @@ void H1Connection::request(RequestOp& op) {
   stream->op = &op;
   stream->client = op.options->claim.client;
   stream->deadline_ns = op.deadline_ns;
+  stream->idle_ms = static_cast<uint32_t>(op.options->idle_ms);
   op.stream = stream;
   phase_ = Phase::head;
   scanned_ = 0;
@@ -273,7 +274,9 @@ Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head
   stream.borrowed = true;
   phase_ = is_tunnel ? Phase::tunnel : Phase::body;
   noteAnswered(op, head.status);
-  silence_ms_ = is_tunnel ? pool_.timeouts().tunnel_idle_ms : pool_.timeouts().stream_idle_ms;
+  silence_ms_ = is_tunnel             ? timeouts().tunnel_idle_ms
+                : stream.idle_ms != 0 ? stream.idle_ms
+                                      : timeouts().stream_idle_ms;
   showLife();
   armTimer(stream.deadline_ns);
   if (is_tunnel) {
@@ -421,7 +424,8 @@ Status H1Connection::feed() {
 // As many bytes may wait for a client as each exchange has blocks for; one whole read must fit as well.
 bool H1Connection::isReaderPaused() const {
   return stream_ != nullptr && (phase_ == Phase::body || phase_ == Phase::tunnel) &&
-         stream_->response_pipe.bufferedBytes() + pool_.limits().receive_buffer_size > pool_.limits().responseBytes();
+         stream_->response_pipe.bufferedBytes() + pool_.loopLimits().receive_buffer_size >
+             pool_.loopLimits().responseBytes();
 }
 
 void H1Connection::onBrokenOff() {
@@ -434,7 +438,7 @@ void H1Connection::wakeReader() {
 
 // With one end closed, the other is not kept open for as long as a silent tunnel may be.
 void H1Connection::onHalfClosed() {
-  silence_ms_ = pool_.timeouts().stream_idle_ms;
+  silence_ms_ = timeouts().stream_idle_ms;
   showLife();
   armTimer(stream_->deadline_ns);
 }
@@ -505,7 +509,7 @@ Task<void> H1Connection::run(Bytes first, Io& io) {
         hasRun();
         finishStream();
         // The client's last bytes still leave.
-        co_await sock_.closeGracefully({.stall_ms = pool_.timeouts().stream_idle_ms, .linger_ms = 0}, io);
+        co_await sock_.closeGracefully({.stall_ms = timeouts().stream_idle_ms, .linger_ms = 0}, io);
         stopTimer();
         co_return;
       }

@@ -81,16 +81,24 @@ H2UpstreamStream::H2UpstreamStream(ConnectionPool& pool, H2Connection& connectio
 }
 
 H2UpstreamStream::~H2UpstreamStream() {
-  pool_.windows().shrink(0, lent_blocks_);
+  if (lent_blocks != 0) pool_.windows().shrink(0, lent_blocks);
+}
+
+inline void H2Connection::onTaken(H2UpstreamStream& stream, size_t count) {
+  if (pool_.io().nowNs() >= learns_from_ns_ || stream.lent_blocks != 0) [[unlikely]]
+    return learn(stream, count);
+  session_.creditStream(stream, count);
+  sock_.flushLater();
 }
 
 void H2UpstreamStream::onConsumed(size_t count) {
-  if (!mayReceive() || connection_ == nullptr) giveWindowBack();
+  const bool may_receive = mayReceive();
+  if (!may_receive || connection_ == nullptr) giveWindowBack();
   // The connection's credit went back on receipt: one slow reader must not hold up the others.
   if (id == 0 || connection_ == nullptr) return;
-  if (mayReceive()) connection_->onTaken(*this, count);
+  if (may_receive) connection_->onTaken(*this, count);
   // The backend could not go on while the client did not read: its time begins anew.
-  if (head_received) deadline_ns = connection_->silenceEnd();
+  if (head_received) deadline_ns = connection_->silenceEnd(*this);
 }
 
 void H2UpstreamStream::onConsumerGone(const Error&) {
@@ -105,7 +113,7 @@ size_t H2UpstreamStream::onBody(Bytes bytes, bool last) {
   if (taken != 0) {
     // A backend that still takes the request's body is not late with its answer.
     if (head_received) {
-      deadline_ns = connection.silenceEnd();
+      deadline_ns = connection.silenceEnd(*this);
     } else if (op != nullptr) {
       deadline_ns = op->options->deadlineAfterProgress(pool_.io().nowNs(), deadline_ns);
     }
@@ -165,15 +173,15 @@ void H2UpstreamStream::destroyIfDone() {
   if (closed && !borrowed && op == nullptr) pool_.h2Streams().destroy(this);
 }
 
-h2::SessionConfig H2Connection::sessionConfig(const Limits& limits) {
+h2::SessionConfig H2Connection::sessionConfig(const LoopLimits& loop_limits, const PoolLimits& limits) {
   h2::SessionConfig config;
-  config.max_header_list_size = limits.header_bytes;
-  config.max_fields = limits.header_fields;
-  config.stream_window = limits.upstream_stream_window;
+  config.max_header_list_size = loop_limits.header_bytes;
+  config.max_fields = loop_limits.header_fields;
+  config.stream_window = loop_limits.upstream_stream_window;
   config.connection_window = limits.upstream_connection_window;
-  config.send_queue_limit = limits.send_queue_bytes;
-  config.idle_frame_burst = limits.idle_frame_burst;
-  config.idle_frames_per_second = limits.idle_frames_per_second;
+  config.send_queue_limit = loop_limits.send_queue_bytes;
+  config.idle_frame_burst = loop_limits.idle_frame_burst;
+  config.idle_frames_per_second = loop_limits.idle_frames_per_second;
   return config;
 }
 
@@ -182,7 +190,7 @@ H2Connection::H2Connection(ConnectionPool& pool, Endpoint& endpoint, UltraSock& 
       session_(h2::Role::client, sock.output(), pool.scratch()),
       heard_ns_(pool.io().nowNs()),
       resets_(resets_at_once, resets_per_second, heard_ns_) {
-  sock.setLowWater(pool.limits().send_queue_bytes / 2);
+  sock.setLowWater(pool.loopLimits().send_queue_bytes / 2);
   if (pool.windows().capacity() == 0) learns_from_ns_ = never_ns;
   // Until SETTINGS come the limit is the remembered one.
   allowStreams(endpoint.remembered_streams);
@@ -192,7 +200,7 @@ H2Connection::H2Connection(ConnectionPool& pool, Endpoint& endpoint, UltraSock& 
 }
 
 void H2Connection::onEstablished() {
-  settings_by_ns_ = pool_.io().nowNs() + pool_.timeouts().connect_ms * ns_per_ms;
+  settings_by_ns_ = pool_.io().nowNs() + timeouts().connect_ms * ns_per_ms;
   armTimer(settings_by_ns_);
 }
 
@@ -224,6 +232,7 @@ void H2Connection::request(RequestOp& op) {
   stream->op = &op;
   stream->client = op.options->claim.client;
   stream->deadline_ns = op.deadline_ns;
+  stream->idle_ms = static_cast<uint32_t>(op.options->idle_ms);
   stream->start_position = sock_.position();
   stream->wanted[0] = {reinterpret_cast<const uint8_t*>(&op), sizeof(op) + op_surroundings};
   stream->wanted[1] = op.options->wanted_with_head;
@@ -302,10 +311,10 @@ void H2Connection::onOutputDrained() {
 // A connection that says nothing while streams wait on it, or was silent for long when a request is sent on it, must
 // show that it is alive. Returns when to look again.
 TimeNs H2Connection::checkPing(TimeNs now_ns) {
-  const PoolTimeouts& timeouts = pool_.timeouts();
-  if (timeouts.ping_ms == 0 || active_ == 0) return never_ns;
-  if (pinged_ns_ != never_ns) return pinged_ns_ + timeouts.ping_answer_ms * ns_per_ms;
-  const TimeNs silent_until_ns = std::max(heard_ns_ + timeouts.ping_ms * ns_per_ms, ping_after_ns_);
+  const PoolTimeouts& limits = timeouts();
+  if (limits.ping_ms == 0 || active_ == 0) return never_ns;
+  if (pinged_ns_ != never_ns) return pinged_ns_ + limits.ping_answer_ms * ns_per_ms;
+  const TimeNs silent_until_ns = std::max(heard_ns_ + limits.ping_ms * ns_per_ms, ping_after_ns_);
   if (silent_until_ns > now_ns) return silent_until_ns;
   // A lack of receive buffers before the PING leaves says nothing about its answer: it is forgotten here.
   excuseSilence(now_ns);
@@ -313,7 +322,7 @@ TimeNs H2Connection::checkPing(TimeNs now_ns) {
   ping_after_ns_ = now_ns + repeated_ping_ms * ns_per_ms;
   session_.sendPing(static_cast<uint64_t>(now_ns));
   sock_.flushLater();
-  return pinged_ns_ + timeouts.ping_answer_ms * ns_per_ms;
+  return pinged_ns_ + limits.ping_answer_ms * ns_per_ms;
 }
 
 // The backend's answer may have come and found no receive buffer: its time starts again when there is one.
@@ -321,12 +330,12 @@ void H2Connection::excuseSilence(TimeNs now_ns) {
   if (!sock_.tookNoBuffer()) return;
   PLAIT_RARE("a backend is not heard for want of a buffer");
   if (pinged_ns_ != never_ns) pinged_ns_ = now_ns;
-  if (settings_by_ns_ != never_ns) settings_by_ns_ = now_ns + pool_.timeouts().connect_ms * ns_per_ms;
+  if (settings_by_ns_ != never_ns) settings_by_ns_ = now_ns + timeouts().connect_ms * ns_per_ms;
 }
 
 TimeNs H2Connection::checkStreams(TimeNs now_ns) {
   excuseSilence(now_ns);
-  if (pinged_ns_ != never_ns && pinged_ns_ + pool_.timeouts().ping_answer_ms * ns_per_ms <= now_ns) {
+  if (pinged_ns_ != never_ns && pinged_ns_ + timeouts().ping_answer_ms * ns_per_ms <= now_ns) {
     PLAIT_RARE("a PING is not answered");
     pool_.onUnanswered(
         *this, pinged_ns_,
@@ -335,7 +344,7 @@ TimeNs H2Connection::checkStreams(TimeNs now_ns) {
   }
   if (settings_by_ns_ <= now_ns) {
     PLAIT_RARE("no SETTINGS come");
-    const TimeNs since_ns = std::exchange(settings_by_ns_, never_ns) - pool_.timeouts().connect_ms * ns_per_ms;
+    const TimeNs since_ns = std::exchange(settings_by_ns_, never_ns) - timeouts().connect_ms * ns_per_ms;
     pool_.onUnanswered(*this, since_ns,
                        connectionError(ErrorCode::stalled,
                                        "the backend sent no SETTINGS, or did not answer the first "
@@ -344,7 +353,6 @@ TimeNs H2Connection::checkStreams(TimeNs now_ns) {
     return never_ns;
   }
   TimeNs next_ns = std::min(checkPing(now_ns), settings_by_ns_);
-  const int64_t silence_ns = pool_.timeouts().stream_idle_ms * ns_per_ms;
   h2::Stream* item = session_.streams().front();
   while (item != nullptr) {
     h2::Stream* following = session_.streams().next(*item);
@@ -366,7 +374,7 @@ TimeNs H2Connection::checkStreams(TimeNs now_ns) {
         continue;
       }
       PLAIT_RARE("a client does not read its response");
-      stream.deadline_ns = now_ns + silence_ns;
+      stream.deadline_ns = silenceEnd(stream);
     }
     next_ns = std::min(next_ns, stream.deadline_ns);
   }
@@ -429,9 +437,9 @@ void H2Connection::runOut(H2UpstreamStream& stream, const char* reason) {
   failStream(stream, error);
 }
 
-// Takes the stream out of the session when it is over on the wire, and out of the slab when nobody borrows it any more.
-void H2Connection::finishIfDone(H2UpstreamStream& stream) {
-  if (!stream.closed && stream.isClosed()) {
+// The stream is over on the wire, and leaves the session; and the slab when nobody borrows it any more.
+void H2Connection::finish(H2UpstreamStream& stream) {
+  if (!stream.closed) {
     stream.closed = true;
     stream.blocked_node.unlink();
     stream.connection_ = nullptr;
@@ -464,7 +472,7 @@ void H2Connection::onResponse(H2UpstreamStream& stream, h2::Event& event) {
   stream.op = nullptr;
   stream.borrowed = true;
   noteAnswered(*op, stream.head.status);
-  stream.deadline_ns = silenceEnd();
+  stream.deadline_ns = silenceEnd(stream);
   armTimer(stream.deadline_ns);
   if (event.end_stream) (void)stream.response_pipe.push({}, true);
   finishIfDone(stream);
@@ -486,7 +494,7 @@ void H2Connection::onEvent(h2::Event& event) {
     case h2::Event::Kind::data:
       session_.credit(nullptr, event.data.size());
       round_trip_.noteData();
-      stream->deadline_ns = silenceEnd();
+      stream->deadline_ns = silenceEnd(*stream);
       if (!stream->response_pipe.push(event.data, event.end_stream)) {
         reset(*stream, H2Error::cancel);
         return runOut(*stream, "no block is left for the response's body");
@@ -560,7 +568,7 @@ void H2Connection::onEvent(h2::Event& event) {
 }
 
 bool H2Connection::hasHadItsTurn() const {
-  return share_.isUsedUp(pool_.limits().work_per_turn);
+  return share_.isUsedUp(pool_.loopLimits().work_per_turn);
 }
 
 Status H2Connection::feed(Bytes& input, Io& io) {
@@ -651,8 +659,8 @@ bool H2Connection::sayEnd() {
   return true;
 }
 
-TimeNs H2Connection::silenceEnd() const {
-  return pool_.io().nowNs() + pool_.timeouts().stream_idle_ms * ns_per_ms;
+TimeNs H2Connection::silenceEnd(const UpstreamStream& stream) const {
+  return pool_.io().nowNs() + (stream.idle_ms != 0 ? stream.idle_ms : timeouts().stream_idle_ms) * ns_per_ms;
 }
 
 }  // namespace plait

@@ -8,10 +8,10 @@
 
 #include "plait/base/token_bucket.h"
 #include "plait/client/connection.h"
+#include "plait/client/pool_limits.h"
 #include "plait/h2/session.h"
 #include "plait/h2/window_growth.h"
 #include "plait/io/turn_share.h"
-#include "plait/limits.h"
 
 namespace plait {
 
@@ -40,7 +40,6 @@ struct H2UpstreamStream final : public h2::Stream, public UpstreamStream {
   void giveWindowBack();
   H2Connection* connection_;  // null once closed
   h2::WindowGrowth growth_;
-  uint32_t lent_blocks_ = 0;  // of ConnectionPool::windows()
 };
 
 class H2Connection final : public Connection {
@@ -48,7 +47,7 @@ class H2Connection final : public Connection {
   // Queues the preface and SETTINGS, which come before any request.
   H2Connection(ConnectionPool& pool, Endpoint& endpoint, UltraSock& sock);
   // Of every backend's session.
-  static h2::SessionConfig sessionConfig(const Limits& limits);
+  static h2::SessionConfig sessionConfig(const LoopLimits& loop_limits, const PoolLimits& limits);
   ~H2Connection() override = default;
 
   size_t promisedBlocks() override;
@@ -70,20 +69,25 @@ class H2Connection final : public Connection {
   void excuseSilence(TimeNs now_ns);
   // When a stream that shows no sign of life from now on is given up.
   bool sayEnd() override;
-  TimeNs silenceEnd() const;
+  TimeNs silenceEnd(const UpstreamStream& stream) const;
   void onEvent(h2::Event& event);
   void onResponse(H2UpstreamStream& stream, h2::Event& event);
   void runOut(H2UpstreamStream& stream, const char* reason);
   void failStream(H2UpstreamStream& stream, const Error& error);
   // `is_flushed`: output that is still queued will be sent.
   void failAll(const Error& error, bool is_flushed);
-  void finishIfDone(H2UpstreamStream& stream);
+  void finishIfDone(H2UpstreamStream& stream) {
+    if (stream.isClosed()) finish(stream);
+  }
+  void finish(H2UpstreamStream& stream);
   void reset(H2UpstreamStream& stream, h2::H2Error code);
   void spendReset();
   void pumpBlocked();
   void block(H2UpstreamStream& stream);
   // The client's side has taken `count` bytes of a response that goes on.
   void onTaken(H2UpstreamStream& stream, size_t count);
+  // The same where windows may have to grow.
+  void learn(H2UpstreamStream& stream, size_t count);
   // The answer to a PING. False where it is none that measures.
   bool takeRoundTrip(uint64_t opaque);
   void beginWithLearntWindow(H2UpstreamStream& stream);

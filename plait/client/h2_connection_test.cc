@@ -34,7 +34,7 @@ class SilenceTest : public testing::TestWithParam<IoKind> {
  protected:
   void open(BackendProtocol protocol = BackendProtocol::h2c) {
     backend.behaviour.answers = false;
-    pool.emplace(*world.io, world.limits, world.timeouts, std::vector{backend.options(protocol)},
+    pool.emplace(*world.io, world.limits, world.limits, world.timeouts, std::vector{backend.options(protocol)},
                  UpstreamMemory{world.stream_blocks, world.headers}, world.send_blocks, world.record_blocks);
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, both_), 0);
     hog_.kind = OpKind::recv;

@@ -23,10 +23,10 @@ bool exceedsWindow(const h2::Stream& stream) {
 }  // namespace
 
 void H2UpstreamStream::giveWindowBack() {
-  if (lent_blocks_ == 0) return;
+  if (lent_blocks == 0) return;
   // The rest of what is being delivered at this moment is not in the pipe yet.
-  const size_t most = response_pipe.bufferedBytes() + pool_.limits().receive_buffer_size;
-  pool_.windows().shrink(static_cast<uint32_t>(most), lent_blocks_);
+  const size_t most = response_pipe.bufferedBytes() + pool_.loopLimits().receive_buffer_size;
+  pool_.windows().shrink(static_cast<uint32_t>(most), lent_blocks);
 }
 
 void H2Connection::beginWithLearntWindow(H2UpstreamStream& stream) {
@@ -35,15 +35,11 @@ void H2Connection::beginWithLearntWindow(H2UpstreamStream& stream) {
   growWindow(stream, std::min(learnt_window_, largest_first_window));
 }
 
-void H2Connection::onTaken(H2UpstreamStream& stream, size_t count) {
+void H2Connection::learn(H2UpstreamStream& stream, size_t count) {
   const TimeNs now_ns = pool_.io().nowNs();
-  if (now_ns < learns_from_ns_ && stream.lent_blocks_ == 0) [[likely]] {
-    session_.creditStream(stream, count);
-    return sock_.flushLater();
-  }
   const uint32_t window = stream.receive_window_size;
   const auto taken = stream.growth_.take(count, window, now_ns, round_trip_.ns());
-  if (stream.lent_blocks_ != 0 && pool_.windows().isScarce()) count -= withheld(stream, count);
+  if (stream.lent_blocks != 0 && pool_.windows().isScarce()) count -= withheld(stream, count);
   // Where the rest fits into the window there is nothing to learn. Without Content-Length nobody knows, before a whole
   // window has been taken.
   const bool may_be_long = stream.content_left != http::unknown_length || taken != h2::WindowGrowth::Taken::part;
@@ -62,7 +58,7 @@ void H2Connection::onTaken(H2UpstreamStream& stream, size_t count) {
 bool H2Connection::takeRoundTrip(uint64_t opaque) {
   const TimeNs now_ns = pool_.io().nowNs();
   if (!round_trip_.take(opaque, now_ns)) return false;
-  const uint32_t own = pool_.limits().upstream_stream_window;
+  const uint32_t own = pool_.loopLimits().upstream_stream_window;
   if (mostOf(own) == own) learns_from_ns_ = now_ns + h2::RoundTrip::pause_ns;
   return true;
 }
@@ -87,7 +83,7 @@ size_t H2Connection::promisedBlocks() {
 }
 
 void H2Connection::growWindow(H2UpstreamStream& stream, uint32_t wanted) {
-  const uint32_t size = pool_.windows().grow(stream.receive_window_size, wanted, stream.lent_blocks_);
+  const uint32_t size = pool_.windows().grow(stream.receive_window_size, wanted, stream.lent_blocks);
   if (size == stream.receive_window_size) return;
   session_.growStreamWindow(stream, size);
   if (isLong()) learnt_window_ = std::max(learnt_window_, size);
@@ -96,10 +92,10 @@ void H2Connection::growWindow(H2UpstreamStream& stream, uint32_t wanted) {
 // A window that was granted cannot be taken back, but what is taken of it need not be given anew.
 size_t H2Connection::withheld(H2UpstreamStream& stream, size_t count) {
   if (!stream.growth_.isSlow(pool_.io().nowNs(), round_trip_.ns())) return 0;
-  const uint32_t least = pool_.limits().upstream_stream_window;
+  const uint32_t least = pool_.loopLimits().upstream_stream_window;
   const size_t less = std::min<size_t>(count, stream.receive_window_size - least);
   stream.receive_window_size -= static_cast<uint32_t>(less);
-  pool_.windows().shrink(stream.receive_window_size, stream.lent_blocks_);
+  pool_.windows().shrink(stream.receive_window_size, stream.lent_blocks);
   return less;
 }
 

@@ -11,18 +11,13 @@ namespace plait {
 bool LeaseAwaiter::await_ready() {
   Endpoint* endpoint = pool_.endpoints_.find(endpoint_);
   if (endpoint == nullptr) {
-    PLAIT_RARE("a lease is asked of an endpoint that has gone");
-    result_ = fail(backendError(ErrorCode::invalid_argument, "the backend has been taken out of the configuration"));
+    result_ = fail(ConnectionPool::goneError());
     return true;
   }
   if (options_.own) return false;
   Connection* connection = pool_.reserveNow(*endpoint, endpoint->laneFor(options_.needs_http_1_1), options_.claim);
-  if (connection != nullptr) {
-    result_ = connection;
-    return true;
-  }
-  if (options_.waits) return false;
-  result_ = fail(backendError(ErrorCode::pool_exhausted, "no stream is free"));
+  if (connection == nullptr) return false;
+  result_ = connection;
   return true;
 }
 
@@ -107,7 +102,7 @@ Lease::PlainRequestAwaiter::PlainRequestAwaiter(Lease& lease, std::string_view m
                                                 std::string_view host, http::Pipe* body, Io& io)
     : options_{.body = body}, awaiter_(lease, head_, options_, io) {
   const Endpoint* endpoint = lease.pool_->find(lease.endpoint_);
-  const bool is_tls = endpoint != nullptr && endpoint->options.protocol == BackendProtocol::https;
+  const bool is_tls = endpoint != nullptr && endpoint->options->protocol == BackendProtocol::https;
   head_.method = method;
   head_.scheme = is_tls ? "https" : "http";
   head_.authority = host;
@@ -126,9 +121,9 @@ bool Lease::RequestAwaiter::await_suspend(std::coroutine_handle<> handle) {
   // A repetition at another endpoint is the same request, and was counted before.
   if (!std::exchange(op_.attempts->is_counted, true)) {
     pool.counters_.requests += 1;
-    pool.retry_budget_.onRequest();
+    pool.budgetOf(*op_.attempts).onRequest();
   }
-  pool.retry_budget_.onTry(io_.nowNs());
+  pool.budgetOf(*op_.attempts).onTry(io_.nowNs());
   op_.attempts->begun_ns = io_.nowNs();
   Connection* connection = std::exchange(lease_.connection_, nullptr);
   PLAIT_ASSERT(connection != nullptr);

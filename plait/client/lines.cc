@@ -50,7 +50,7 @@ PoolLines::PoolLines(LogSink& sink, ConnectionPool& pool) : sink_(sink), pool_(p
 
 std::string PoolLines::nameOf(EndpointId endpoint) const {
   const Endpoint* found = pool_.find(endpoint);
-  return found == nullptr ? "backend" : "backend " + found->options.name;
+  return found == nullptr ? "backend" : "backend " + found->options->name;
 }
 
 void PoolLines::onEndpointState(EndpointId endpoint, EndpointState state, const Error& cause) {

@@ -15,31 +15,34 @@ constexpr uint32_t longest_run = 32;
 
 }  // namespace
 
-ConnectionPool::ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts& timeouts,
-                               std::vector<BackendOptions> backends, const UpstreamMemory& memory,
-                               BlockSlab& send_blocks, BlockSlab& record_blocks)
+ConnectionPool::ConnectionPool(Io& io, const LoopLimits& loop_limits, const PoolLimits& limits,
+                               const PoolTimeouts& timeouts, std::vector<BackendOptions> backends,
+                               const UpstreamMemory& memory, BlockSlab& send_blocks, BlockSlab& record_blocks)
     : io_(io),
+      loop_limits_(loop_limits),
       limits_(limits),
       timeouts_(timeouts),
       memory_(memory),
       send_blocks_(send_blocks),
-      sock_room_(record_blocks, limits.upstream_connections),
-      socks_(limits.upstream_connections),
-      h2_connections_(limits.upstream_connections),
-      h1_connections_(limits.upstream_connections),
-      h2_streams_(limits.exchanges),
-      h1_streams_(limits.exchanges),
-      scratch_(std::make_unique<h2::SessionScratch>(limits.upstream_connections, H2Connection::sessionConfig(limits),
+      sock_room_(record_blocks, loop_limits.upstream_connections),
+      socks_(loop_limits.upstream_connections),
+      h2_connections_(loop_limits.upstream_connections),
+      h1_connections_(loop_limits.upstream_connections),
+      h2_streams_(loop_limits.exchanges),
+      h1_streams_(loop_limits.exchanges),
+      scratch_(std::make_unique<h2::SessionScratch>(loop_limits.upstream_connections,
+                                                    H2Connection::sessionConfig(loop_limits, limits),
                                                     memory.headers.ofClass(2))),
       endpoints_(limits.endpoints),
-      shares_(limits.exchanges, io.entropy()),
+      shares_(loop_limits.exchanges, io.entropy()),
       replay_budget_{limits.replay_bytes},
-      windows_(limits.burstBlocks(), limits.streamBlockPayload(), limits.upstream_stream_window),
-      retry_budget_(limits.unknown_retry_percent, limits.unknown_retry_burst, io.nowNs()) {
-  static_assert(Limits::block_header == ByteQueue::block_header);
-  PLAIT_ASSERT(!limits_.mistake());
+      windows_(loop_limits.burstBlocks(), loop_limits.streamBlockPayload(), loop_limits.upstream_stream_window),
+      retry_budget_(makeRetryBudget()) {
+  static_assert(LoopLimits::block_header == ByteQueue::block_header);
+  PLAIT_ASSERT(!loop_limits_.defect() && !limits_.mistake());
   scratch_->lender = &io_.buffers();
-  for (const BackendOptions& options : backends) {
+  for (BackendOptions& options : backends) {
+    options.number = static_cast<uint32_t>(first_ids_.size());
     const auto id = add(options);
     PLAIT_ASSERT(id.has_value());  // the configuration names no more than there are places
     first_ids_.push_back(*id);
@@ -51,17 +54,18 @@ ConnectionPool::~ConnectionPool() {
   while (Endpoint* endpoint = endpoints_.all().front()) endpoints_.remove(*endpoint);
 }
 
-size_t ConnectionPool::connectionBytes(const Limits& limits) {
-  return Slab<UltraSock>::bytesFor(limits.upstream_connections) + SockRoom::bytesFor(limits.upstream_connections) +
-         Slab<H2Connection>::bytesFor(limits.upstream_connections) +
-         Slab<H1Connection>::bytesFor(limits.upstream_connections) +
-         h2::SessionScratch::lentBytesFor(limits.upstream_connections) + sizeof(h2::SessionScratch) +
+size_t ConnectionPool::connectionBytes(const LoopLimits& loop_limits, const PoolLimits& limits) {
+  return Slab<UltraSock>::bytesFor(loop_limits.upstream_connections) +
+         SockRoom::bytesFor(loop_limits.upstream_connections) +
+         Slab<H2Connection>::bytesFor(loop_limits.upstream_connections) +
+         Slab<H1Connection>::bytesFor(loop_limits.upstream_connections) +
+         h2::SessionScratch::lentBytesFor(loop_limits.upstream_connections) + sizeof(h2::SessionScratch) +
          EndpointTable::bytesFor(limits.endpoints);
 }
 
-size_t ConnectionPool::streamBytes(const Limits& limits) {
-  return Slab<H2UpstreamStream>::bytesFor(limits.exchanges) + Slab<H1UpstreamStream>::bytesFor(limits.exchanges) +
-         ShareTable::bytesFor(limits.exchanges);
+size_t ConnectionPool::streamBytes(const LoopLimits& loop_limits) {
+  return Slab<H2UpstreamStream>::bytesFor(loop_limits.exchanges) +
+         Slab<H1UpstreamStream>::bytesFor(loop_limits.exchanges) + ShareTable::bytesFor(loop_limits.exchanges);
 }
 
 size_t ConnectionPool::reservedBytes() const {
@@ -162,16 +166,27 @@ Connection* ConnectionPool::reserveNow(Endpoint& endpoint, VersionLane& lane, co
   return connection;
 }
 
+Result<Lease> ConnectionPool::leaseNow(EndpointId id, bool needs_http_1_1, const Claim& claim) {
+  Endpoint* endpoint = endpoints_.find(id);
+  if (endpoint == nullptr) [[unlikely]]
+    return fail(goneError());
+  Connection* connection = reserveNow(*endpoint, endpoint->laneFor(needs_http_1_1), claim);
+  if (connection == nullptr) return fail(backendError(ErrorCode::pool_exhausted, "no stream is free"));
+  return Lease(*this, *connection, id);
+}
+
 void ConnectionPool::acquire(RequestOp& op) {
   Endpoint* endpoint = endpoints_.find(op.endpoint);
-  if (endpoint == nullptr) {
-    return op.on_leased(
-        op, fail(backendError(ErrorCode::invalid_argument, "the backend has been taken out of the configuration")));
-  }
+  if (endpoint == nullptr) return op.on_leased(op, fail(goneError()));
   Connection* connection =
       op.needs_own ? nullptr : reserveNow(*endpoint, endpoint->laneFor(op.needs_http_1_1), op.options->claim);
   if (connection == nullptr) return waitInLine(*endpoint, op);
   op.on_leased(op, connection);
+}
+
+Error ConnectionPool::goneError() {
+  PLAIT_RARE("a lease is asked of an endpoint that has gone");
+  return backendError(ErrorCode::invalid_argument, "the backend has been taken out of the configuration");
 }
 
 // No connection is there or on its way, and none will be made for a while.
@@ -234,7 +249,7 @@ void ConnectionPool::serveWaiting() {
       if (!lane->queue.empty()) serve(*endpoint, *lane);
     }
   }
-  if (is_waited_outside_) tellRoomChanged();
+  tellRoomChanged();
 }
 
 void ConnectionPool::failQueue(List<RequestOp, &RequestOp::queue_node>& queue, const Error& error) {
@@ -315,9 +330,11 @@ void ConnectionPool::onRetired(Connection& connection) {
   lane.used -= connection.load();
   if (lane.run.connection == &connection) lane.run = {};
   recountCapacity(*endpoint, lane);
-  if (is_waited_outside_) tellRoomChanged();
-  if (lane.queue.empty()) return;
-  dialIfNeeded(*endpoint, lane);
+  tellRoomChanged();
+  // Without a connection the endpoint has a right to a place that it had not before, for either version.
+  for (VersionLane* each : {&endpoint->h2, &endpoint->h1}) {
+    if (!each->queue.empty()) dialIfNeeded(*endpoint, *each);
+  }
 }
 
 void ConnectionPool::onRoom(Connection& connection) {
@@ -325,8 +342,9 @@ void ConnectionPool::onRoom(Connection& connection) {
     VersionLane& lane = endpoint->laneOf(connection);
     if (!lane.queue.empty()) serve(*endpoint, lane);
   }
-  if (socks_.available() == 0 && connection.load() == 0) return serveWaiting();
-  if (is_waited_outside_) tellRoomChanged();
+  // Others may wait for its place, if only the places are left that are kept (hasPlace).
+  if (socks_.available() <= socks_.capacity() / 4 && connection.load() == 0) return serveWaiting();
+  tellRoomChanged();
 }
 
 void ConnectionPool::onUnanswered(Connection& connection, TimeNs since_ns, const Error& error) {
@@ -337,7 +355,7 @@ void ConnectionPool::onUnanswered(Connection& connection, TimeNs since_ns, const
     PLAIT_RARE("an endpoint has fallen silent");
     Error cause = error;
     cause.reach = Reach::backend;
-    endpoint->not_before_ns = io_.nowNs() + timeouts_.backoff_min_ms * ns_per_ms;
+    endpoint->not_before_ns = io_.nowNs() + timeoutsOf(*endpoint->options).backoff_min_ms * ns_per_ms;
     if (endpoint->state == EndpointState::up || endpoint->state == EndpointState::trial) goDown(*endpoint, cause);
   }
   connection.breakOff(error);
@@ -382,7 +400,7 @@ void ConnectionPool::recountCapacity(Endpoint& endpoint, VersionLane& lane) {
     ready += connection->limit();
   const uint32_t each =
       lane.is_http1 ? 1 : std::min(endpoint.remembered_streams, limits_.streams_per_upstream_connection);
-  const uint32_t most = std::min(connectionLimit(lane), limits_.upstream_connections);
+  const uint32_t most = std::min(connectionLimit(endpoint, lane), loop_limits_.upstream_connections);
   lane.ready_streams = ready;
   lane.capacity = ready + (most > lane.ready_count ? most - lane.ready_count : 0) * each;
   lane.nearly_full = std::max(1u, (lane.capacity * 3 + 3) / 4);
@@ -393,7 +411,7 @@ void ConnectionPool::recountCapacity(Endpoint& endpoint, VersionLane& lane) {
 
 Verdict ConnectionPool::mayRepeat(Attempts& attempts, const Error& error, const http::RequestHead& head,
                                   const http::Pipe* body) {
-  if (closing_ || attempts.retries >= limits_.unprocessed_retries) return Verdict::final;
+  if (closing_ || attempts.retries >= mostRetries(attempts)) return Verdict::final;
   if (body != nullptr && !body->canReplay()) return Verdict::final;
   const Verdict verdict = verdictOn(error, head.method);
   switch (verdict) {
@@ -402,7 +420,7 @@ Verdict ConnectionPool::mayRepeat(Attempts& attempts, const Error& error, const 
     case Verdict::over_http_1_1:
       break;
     case Verdict::unprocessed:
-      if (!retry_budget_.takeUnprocessed(io_.nowNs())) return Verdict::final;
+      if (!budgetOf(attempts).takeUnprocessed(io_.nowNs())) return Verdict::final;
       PLAIT_RARE("a request that was not processed is repeated");
       // A backend that ends says GOAWAY on all its connections at once: they must not use up the tries one by one.
       if (error.code == ErrorCode::goaway_unprocessed && attempts.retries != 0) attempts.travels_alone = true;
@@ -414,7 +432,8 @@ Verdict ConnectionPool::mayRepeat(Attempts& attempts, const Error& error, const 
       if (!attempts.elsewhere) return Verdict::final;
       [[fallthrough]];
     case Verdict::unknown:
-      if (attempts.has_used_unknown || !retry_budget_.takeUnknown()) return Verdict::final;
+      if (attempts.has_used_unknown || !attempts.may_repeat_unknown || !budgetOf(attempts).takeUnknown())
+        return Verdict::final;
       PLAIT_RARE("a request of unknown fate is repeated");
       attempts.has_used_unknown = true;
       if (verdict == Verdict::unknown) attempts.travels_alone = true;
@@ -480,7 +499,7 @@ void ConnectionPool::startTry(RequestOp& op) {
     auto& awaiter = *static_cast<Lease::RequestAwaiter*>(leased.owner);
     ConnectionPool& pool = *awaiter.lease_.pool_;
     if (!connection) return awaiter.complete(fail(connection.error()));
-    pool.retry_budget_.onTry(pool.io_.nowNs());
+    pool.budgetOf(*leased.attempts).onTry(pool.io_.nowNs());
     leased.attempts->begun_ns = pool.io_.nowNs();
     leased.connection = pool.handleOf(**connection);
     leased.deadline_ns = leased.options->deadlineFrom(pool.io_.nowNs());

@@ -19,24 +19,31 @@
 #include "plait/client/h1_connection.h"
 #include "plait/client/h2_connection.h"
 #include "plait/client/lease.h"
+#include "plait/client/pool_limits.h"
 #include "plait/client/pool_options.h"
 #include "plait/client/retry.h"
 #include "plait/client/shares.h"
 #include "plait/client/window_pool.h"
-#include "plait/limits.h"
 
 namespace plait {
 
 class ConnectionPool {
  public:
-  // Everything is reserved here; resolvers are reached through the Io. `limits` must be without a mistake, and
+  // Everything is reserved here; resolvers are reached through the Io. The limits must be without a defect, and
   // references must outlive the pool. The endpoints of `backends` are endpoint(0), endpoint(1), …, in their order.
-  ConnectionPool(Io& io, const Limits& limits, const PoolTimeouts& timeouts, std::vector<BackendOptions> backends,
-                 const UpstreamMemory& memory, BlockSlab& send_blocks, BlockSlab& record_blocks);
+  ConnectionPool(Io& io, const LoopLimits& loop_limits, const PoolLimits& limits, const PoolTimeouts& timeouts,
+                 std::vector<BackendOptions> backends, const UpstreamMemory& memory, BlockSlab& send_blocks,
+                 BlockSlab& record_blocks);
   ~ConnectionPool();
 
   // An endpoint more. Errors: no_memory, where `limits.endpoints` are there.
-  Result<EndpointId> add(const BackendOptions& options);
+  Result<EndpointId> add(const BackendOptions& options) { return add(std::make_shared<const BackendOptions>(options)); }
+  // The same without allocating: what is held is given back when nothing of the endpoint is left.
+  Result<EndpointId> add(std::shared_ptr<const BackendOptions> options);
+  // Other settings for the same backend, from the next connection on: its name, timeouts and number of connections.
+  // `options` have the endpoint's number and identity.
+  void update(EndpointId id, std::shared_ptr<const BackendOptions> options);
+  void setTimeouts(const PoolTimeouts& timeouts) { timeouts_ = timeouts; }
   // From now on the id finds nothing: what waits for the endpoint fails with an error that reaches the backend, its
   // connections are retired, and what runs on them runs on. False where the id is stale.
   bool remove(EndpointId id);
@@ -44,11 +51,13 @@ class ConnectionPool {
   // A stream on the least loaded ready connection of that endpoint, or on the one that a request of the same turn has
   // just been given; dials where there is none and waits in line where all are full, for queue_ms at most. Errors:
   // connect_failed, connect_timeout, resolve_failed, tls_failed (the endpoint cannot be reached, or is down), all of
-  // which reach the backend; pool_exhausted (no room in time, or at all where it does not wait); the token's error;
-  // invalid_argument (the endpoint has gone), which reaches the backend.
+  // which reach the backend; pool_exhausted (no room in time); the token's error; invalid_argument (the endpoint has
+  // gone), which reaches the backend.
   LeaseAwaiter getOrCreate(EndpointId endpoint, Io& io, const LeaseOptions& options = {}) {
     return LeaseAwaiter(*this, endpoint, options, io);
   }
+  // The same without a wait: pool_exhausted where no stream is free now.
+  Result<Lease> leaseNow(EndpointId endpoint, bool needs_http_1_1, const Claim& claim);
   // Ends a lease. Not `success`: its connection, or the one that had its request last, is retired; what still runs on
   // it runs on.
   void release(Lease& lease, bool success, Io& io);
@@ -79,19 +88,35 @@ class ConnectionPool {
   // Whether a failed try of a request may be repeated, at any endpoint. If so, the repetition is counted, and the
   // budget charged. `body` is null for none.
   Verdict mayRepeat(Attempts& attempts, const Error& error, const http::RequestHead& head, const http::Pipe* body);
+  // A budget as the limits say, for endpoints that can stand for each other.
+  RetryBudget makeRetryBudget() const {
+    return {limits_.unknown_retry_percent, limits_.unknown_retry_burst, io_.nowNs()};
+  }
+  uint32_t mostRetries(const Attempts& attempts) const {
+    return std::min(attempts.most_retries, limits_.unprocessed_retries);
+  }
   // A trial request is repeated elsewhere, which costs nothing of the budget: it was not the request's choice.
   void noteTrialRepeated(Attempts& attempts);
-  // Null for none; must outlive the pool. While `is_waiting` the listener hears of each stream that becomes free.
-  void setRoomListener(RoomListener* listener) { room_listener_ = listener; }
-  void setWaiting(bool is_waiting) { is_waited_outside_ = is_waiting; }
+  // The listener hears of states from now on, and between beginWaiting and endWaiting of each stream that becomes free.
+  void addRoomListener(RoomListener& listener) { room_listeners_.pushBack(listener); }
+  void removeRoomListener(RoomListener& listener) {
+    listener.waiting_node.unlink();
+    listener.listening_node.unlink();
+  }
+  void beginWaiting(RoomListener& listener) { waiting_listeners_.pushBack(listener); }
+  void endWaiting(RoomListener& listener) { listener.waiting_node.unlink(); }
 
   const PoolCounters& counters() const { return counters_; }
-  const Limits& limits() const { return limits_; }
+  const LoopLimits& loopLimits() const { return loop_limits_; }
+  const PoolLimits& limits() const { return limits_; }
   const PoolTimeouts& timeouts() const { return timeouts_; }
+  const PoolTimeouts& timeoutsOf(const BackendOptions& options) const {
+    return options.timeouts ? *options.timeouts : timeouts_;
+  }
   Io& io() { return io_; }
   // Bytes that a pool with these limits reserves: for connections, and for requests on them.
-  static size_t connectionBytes(const Limits& limits);
-  static size_t streamBytes(const Limits& limits);
+  static size_t connectionBytes(const LoopLimits& loop_limits, const PoolLimits& limits);
+  static size_t streamBytes(const LoopLimits& loop_limits);
   size_t reservedBytes() const;
   void prefault();
   size_t connectionCount() const { return socks_.used(); }
@@ -187,15 +212,17 @@ class ConnectionPool {
   void serve(Endpoint& endpoint, VersionLane& lane);
   void serveOwn(Endpoint& endpoint);
   void giveOwn(Endpoint& endpoint, Connection& connection);
+  void failOwn(Endpoint& endpoint, const VersionLane& lane, TimeNs begun_ns, const Error& error);
   void freeAPlace(const Endpoint& endpoint, const VersionLane& lane);
   void serveWaiting();
   void failQueue(List<RequestOp, &RequestOp::queue_node>& queue, const Error& error);
-  uint32_t connectionLimit(const VersionLane& lane) const;
+  uint32_t connectionLimit(const Endpoint& endpoint, const VersionLane& lane) const;
   bool mayHaveAnother(const Endpoint& endpoint, const VersionLane& lane) const;
   bool hasPlace(const Endpoint& endpoint) const;
   bool needsDial(Endpoint& endpoint, VersionLane& lane);
   bool isLeftAlone(const Endpoint& endpoint, const VersionLane& lane) const;
   static Error leftAlone(const Endpoint& endpoint);
+  static Error goneError();
   void dialIfNeeded(Endpoint& endpoint, VersionLane& lane);
   // False where there is no memory for it, which fails what waits for this connection.
   bool startDial(Endpoint& endpoint, VersionLane& lane, DialFor purpose);
@@ -217,14 +244,19 @@ class ConnectionPool {
   void startTrial(Endpoint& endpoint);
   void endBorrowing(Endpoint& endpoint);
   void stopCountingShares(Endpoint& endpoint);
-  void tellRoomChanged();
+  void tellRoomChanged() {
+    if (!waiting_listeners_.empty()) [[unlikely]]
+      tellWaiting();
+  }
+  void tellWaiting();
   void tellStatesChanged();
   void destroy(Connection& connection);
   void startTry(RequestOp& op);
 
   List<Connection, &Connection::all_node_> all_;
   Io& io_;
-  Limits limits_;
+  LoopLimits loop_limits_;
+  PoolLimits limits_;
   PoolTimeouts timeouts_;
   UpstreamMemory memory_;
   BlockSlab& send_blocks_;
@@ -241,12 +273,13 @@ class ConnectionPool {
   PoolCounters counters_;
   http::ReplayBudget replay_budget_;
   WindowPool windows_;
+  RetryBudget& budgetOf(Attempts& attempts) { return attempts.budget != nullptr ? *attempts.budget : retry_budget_; }
   RetryBudget retry_budget_;
   uint32_t tunnels_ = 0;
   Scope scope_;
   PoolObserver* observer_ = nullptr;
-  RoomListener* room_listener_ = nullptr;
-  bool is_waited_outside_ = false;
+  List<RoomListener, &RoomListener::listening_node> room_listeners_;
+  List<RoomListener, &RoomListener::waiting_node> waiting_listeners_;
   bool closing_ = false;
 };
 

@@ -16,13 +16,14 @@ constexpr uint32_t max_own_connections = 8;
 
 }  // namespace
 
-uint32_t ConnectionPool::connectionLimit(const VersionLane& lane) const {
+uint32_t ConnectionPool::connectionLimit(const Endpoint& endpoint, const VersionLane& lane) const {
+  if (endpoint.options->connections != 0) return endpoint.options->connections;
   return lane.is_http1 ? limits_.h1_connections_per_backend : limits_.h2_connections_per_backend;
 }
 
 bool ConnectionPool::mayHaveAnother(const Endpoint& endpoint, const VersionLane& lane) const {
   return !closing_ && endpoint.state != EndpointState::leaving && endpoint.not_before_ns <= io_.nowNs() &&
-         lane.ready_count + lane.dialling < connectionLimit(lane);
+         lane.ready_count + lane.dialling < connectionLimit(endpoint, lane);
 }
 
 // A quarter of the places is kept for endpoints that have no connection, and of those for the first one of each. One
@@ -41,6 +42,7 @@ const char* ConnectionPool::whatIsShort(Endpoint& endpoint, bool needs_http_1_1)
     return hasPlace(endpoint) ? "no connection to a backend was made in time"
                               : "no backend has room: limits.upstream_connections is used up";
   }
+  if (endpoint.options->connections != 0) return "no backend has room: its cluster's limits.connections are used up";
   if (lane.is_http1) return "no backend has room: limits.h1_connections_per_backend is used up";
   const uint32_t allowed = limits_.h2_connections_per_backend * limits_.streams_per_upstream_connection;
   return lane.ready_streams < allowed
@@ -139,14 +141,16 @@ void ConnectionPool::freeAPlace(const Endpoint& endpoint, const VersionLane& lan
 
 Task<void> ConnectionPool::dial(Endpoint& endpoint, VersionLane& lane, UltraSock& sock, DialFor purpose, Io& io) {
   const TimeNs begun_ns = io.nowNs();
+  // As they are now: the endpoint's may be replaced meanwhile.
+  const std::shared_ptr<const BackendOptions> options = endpoint.options;
   Connection* connection = nullptr;
   Bytes first;  // what a probe has read already
-  Status status = co_await openSocket(endpoint.options, lane.is_http1 ? AlpnOffer::http_1_1 : AlpnOffer::all,
-                                      timeouts_.connect_ms, sock, io);
-  if (status && endpoint.options.protocol == BackendProtocol::probe && !lane.is_http1) {
+  Status status = co_await openSocket(*options, lane.is_http1 ? AlpnOffer::http_1_1 : AlpnOffer::all,
+                                      timeoutsOf(*endpoint.options).connect_ms, sock, io);
+  if (status && endpoint.options->protocol == BackendProtocol::probe && !lane.is_http1) {
     // This queues the preface, which an HTTP/1.1 server takes for a request that it does not know.
     connection = h2_connections_.create(*this, endpoint, sock);
-    auto answer = co_await awaitSettings(sock, timeouts_.probe_ms, io);
+    auto answer = co_await awaitSettings(sock, timeoutsOf(*endpoint.options).probe_ms, io);
     if (answer) {
       first = *answer;
       endpoint.has_spoken_http2 = true;
@@ -164,7 +168,7 @@ Task<void> ConnectionPool::dial(Endpoint& endpoint, VersionLane& lane, UltraSock
   }
   if (status) {
     if (connection == nullptr) {
-      const bool is_h2 = endpoint.options.protocol == BackendProtocol::https ? sock.alpn() == "h2" : !lane.is_http1;
+      const bool is_h2 = endpoint.options->protocol == BackendProtocol::https ? sock.alpn() == "h2" : !lane.is_http1;
       if (!is_h2 && !lane.is_http1) learnHttp1(endpoint);
       connection = is_h2 ? static_cast<Connection*>(h2_connections_.create(*this, endpoint, sock))
                          : h1_connections_.create(*this, endpoint, sock);
@@ -233,7 +237,7 @@ Task<void> ConnectionPool::dial(Endpoint& endpoint, VersionLane& lane, UltraSock
     } else {
       onDialFailed(endpoint, lane, error);
     }
-    if (purpose == DialFor::own && endpoint.own_dialling == 0) failQueue(endpoint.own_queue, error);
+    if (purpose == DialFor::own) failOwn(endpoint, lane, begun_ns, error);
   }
   co_await sock.close(io);
   socks_.destroy(&sock);
@@ -267,7 +271,7 @@ Task<void> ConnectionPool::runConnection(Connection& connection, UltraSock& sock
       endpoint->own_connections -= 1;
       endpoint->own_dialling -= 1;
       onDialFailed(*endpoint, lane, error);
-      if (endpoint->own_dialling == 0) failQueue(endpoint->own_queue, error);
+      failOwn(*endpoint, lane, connection.made_ns_, error);
     } else {
       lane.dialling -= 1;
       onDialFailed(*endpoint, lane, error);
@@ -345,13 +349,13 @@ void ConnectionPool::admit(Endpoint& endpoint, Connection& connection) {
   connection.is_admitted_ = true;
   recountCapacity(endpoint, lane);
   serve(endpoint, lane);
-  if (is_waited_outside_) tellRoomChanged();
+  tellRoomChanged();
 }
 
 void ConnectionPool::backOff(Endpoint& endpoint) {
   // Twice as long after each failure, with jitter, so that many proxies do not knock all at once.
-  const int64_t base_ms =
-      std::min(timeouts_.backoff_max_ms, timeouts_.backoff_min_ms << std::min(endpoint.failures, 10u));
+  const int64_t base_ms = std::min(timeoutsOf(*endpoint.options).backoff_max_ms,
+                                   timeoutsOf(*endpoint.options).backoff_min_ms << std::min(endpoint.failures, 10u));
   endpoint.failures += 1;
   endpoint.not_before_ns = io_.nowNs() + (base_ms / 2 + io_.random().below(static_cast<uint32_t>(base_ms))) * ns_per_ms;
 }
@@ -362,7 +366,7 @@ void ConnectionPool::onDialFailed(Endpoint& endpoint, VersionLane& lane, const E
   if (endpoint.state == EndpointState::up) endpoint.cause = error;
   if (endpoint.readyConnections() == 0) {
     // The server that comes up next at that address may speak another version.
-    endpoint.speaks_http1 = endpoint.options.protocol == BackendProtocol::h1;
+    endpoint.speaks_http1 = endpoint.options->protocol == BackendProtocol::h1;
     endpoint.refuses_http1 = false;
     goDown(endpoint, error);
   } else if (endpoint.state == EndpointState::trial) {
@@ -402,6 +406,18 @@ void ConnectionPool::giveOwn(Endpoint& endpoint, Connection& connection) {
   onOwnAnswered(connection);
 }
 
+// A dial that fails takes a repetition with it. Else two dials, each with the other under way, would be repeated
+// without an end and without a pause.
+void ConnectionPool::failOwn(Endpoint& endpoint, const VersionLane& lane, TimeNs begun_ns, const Error& error) {
+  if (endpoint.own_dialling == 0) return failQueue(endpoint.own_queue, error);
+  for (RequestOp* op = endpoint.own_queue.front(); op != nullptr; op = endpoint.own_queue.next(*op)) {
+    if (op->failed_ns > begun_ns || (op->needs_http_1_1 && !lane.is_http1)) continue;
+    PLAIT_RARE("a dial for repetitions fails while another is under way");
+    op->queue_node.unlink();
+    return op->on_leased(*op, fail(error));
+  }
+}
+
 void ConnectionPool::onOwnAnswered(Connection& connection) {
   connection.is_own_ = false;
   Endpoint* endpoint = connection.endpoint_;
@@ -409,7 +425,7 @@ void ConnectionPool::onOwnAnswered(Connection& connection) {
   endpoint->own_connections -= 1;
   if (connection.isReady()) {
     const VersionLane& lane = endpoint->laneOf(connection);
-    if (lane.ready_count < connectionLimit(lane)) {
+    if (lane.ready_count < connectionLimit(*endpoint, lane)) {
       admit(*endpoint, connection);
     } else {
       connection.retire(connectionError(ErrorCode::idle_timeout, "there are connections enough"));
@@ -427,7 +443,7 @@ void ConnectionPool::learnHttp1(Endpoint& endpoint) {
 }
 
 bool ConnectionPool::doubtHttp1(Endpoint* endpoint, bool speaks_http2) {
-  if (endpoint == nullptr || endpoint->options.protocol != BackendProtocol::probe) return false;
+  if (endpoint == nullptr || endpoint->options->protocol != BackendProtocol::probe) return false;
   if (!endpoint->speaks_http1) {
     // The connection was made for a tunnel, which this endpoint does not take.
     if (speaks_http2) {
@@ -461,7 +477,7 @@ void ConnectionPool::learnHttp2Only(Endpoint& endpoint, const Error& error) {
 
 bool ConnectionPool::waivesTunnel(RequestOp& op) {
   Endpoint* endpoint = endpoints_.find(op.endpoint);
-  if (endpoint == nullptr || endpoint->options.protocol != BackendProtocol::probe || op.head->protocol.empty())
+  if (endpoint == nullptr || endpoint->options->protocol != BackendProtocol::probe || op.head->protocol.empty())
     return false;
   op.needs_http_1_1 = false;
   PLAIT_RARE("a tunnel is answered in HTTP/2");

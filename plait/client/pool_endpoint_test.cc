@@ -18,6 +18,10 @@ struct PoolEndpointTest : PoolTest {
     start(answer);
     ASSERT_TRUE(runUntil([&] { return endpoint().state == EndpointState::down; }));
   }
+  static Task<void> leaseOwn(ConnectionPool& pool, EndpointId endpoint, Error& error, Io& io) {
+    const auto lease = co_await pool.getOrCreate(endpoint, io, {.own = true});
+    if (!lease) error = lease.error();
+  }
 };
 INSTANTIATE_TEST_SUITE_P(Backends, PoolEndpointTest, testing::Values(IoKind::uring, IoKind::epoll), ioName);
 
@@ -220,20 +224,6 @@ TEST_P(PoolEndpointTest, ThePlaceIsFreeWhileAResponseOfItsLastTenantStillRuns) {
   EXPECT_FALSE(answer.error);
 }
 
-TEST_P(PoolEndpointTest, AnEndpointIsKnownByWhereItIsAndHowItIsSpokenTo) {
-  BackendOptions same = backend->options();
-  open();
-  same.name = "another name in the configuration";
-  const Endpoint* found = pool->endpoints().findByKey(same);
-  ASSERT_NE(found, nullptr);
-  EXPECT_EQ(found->id, pool->endpoint(0));
-  EXPECT_EQ(pool->endpoints().findByKey(backend->options(BackendProtocol::h1)), nullptr);
-  same.port += 1;
-  EXPECT_EQ(pool->endpoints().findByKey(same), nullptr);
-  EXPECT_TRUE(pool->remove(pool->endpoint(0)));
-  EXPECT_EQ(pool->endpoints().findByKey(backend->options()), nullptr);
-}
-
 // -- connections of their own
 
 TEST_P(PoolEndpointTest, GetsThatMeetStaleConnectionsSucceedAtTheSecondTryHoweverManyMoreAreStale) {
@@ -278,6 +268,19 @@ TEST_P(PoolEndpointTest, GetsThatDieTogetherOverHttp2AreRepeatedApart) {
   ASSERT_TRUE(runToEnd());
   for (const Answer& answer : answers) EXPECT_EQ(answer.status, 200) << (answer.error ? answer.error->reason : "");
   EXPECT_EQ(backend->connections, 4u) << "three that each carry one repetition";
+}
+
+TEST_P(PoolEndpointTest, DialsForRepetitionsThatAreRefusedAreNotMadeAgainWithoutAnEnd) {
+  open();
+  expectOk();
+  backend->stopListening();
+  std::list<Error> errors(5);
+  for (Error& error : errors) scope.spawn(leaseOwn(*pool, pool->endpoint(0), error, *world.io), *world.io);
+  ASSERT_TRUE(runToEnd());
+  for (const Error& error : errors) EXPECT_EQ(error.code, ErrorCode::connect_failed) << error.reason;
+  EXPECT_LE(pool->counters().connect_failures, 5u);
+  EXPECT_EQ(endpoint().own_connections, 0u);
+  expectOk();
 }
 
 // -- retired

@@ -9,10 +9,14 @@ namespace {
 // The time after which a trial that found no place is looked at again.
 constexpr int64_t trial_without_place_ms = 100;
 
+// RFC 9113 §6.5.2 recommends no peer to allow fewer.
+constexpr uint32_t streams_before_settings = 100;
+
 }  // namespace
 
-Result<EndpointId> ConnectionPool::add(const BackendOptions& options) {
-  Endpoint* endpoint = endpoints_.add(options, [](void* self) {
+Result<EndpointId> ConnectionPool::add(std::shared_ptr<const BackendOptions> held) {
+  const BackendOptions& options = *held;
+  Endpoint* endpoint = endpoints_.add(std::move(held), [](void* self) {
     auto* due = static_cast<Endpoint*>(self);
     due->pool->startTrial(*due);
   });
@@ -21,15 +25,25 @@ Result<EndpointId> ConnectionPool::add(const BackendOptions& options) {
   }
   endpoint->pool = this;
   endpoint->since_ns = io_.nowNs();
-  endpoint->remembered_streams = limits_.streams_before_settings;
+  endpoint->remembered_streams = streams_before_settings;
   recountCapacity(*endpoint, endpoint->h2);
   recountCapacity(*endpoint, endpoint->h1);
   if (options.starts_down) {
     endpoint->failures = 1;
-    endpoint->not_before_ns = io_.nowNs() + timeouts_.backoff_min_ms * ns_per_ms;
+    endpoint->not_before_ns = io_.nowNs() + timeoutsOf(options).backoff_min_ms * ns_per_ms;
     goDown(*endpoint, backendError(ErrorCode::resolve_failed, "the backend's name cannot be resolved"));
   }
   return endpoint->id;
+}
+
+void ConnectionPool::update(EndpointId id, std::shared_ptr<const BackendOptions> options) {
+  Endpoint* endpoint = endpoints_.find(id);
+  if (endpoint == nullptr || endpoint->options == options) return;
+  PLAIT_RARE("an endpoint has other settings");
+  endpoint->options = std::move(options);
+  recountCapacity(*endpoint, endpoint->h2);
+  recountCapacity(*endpoint, endpoint->h1);
+  tellRoomChanged();
 }
 
 bool ConnectionPool::remove(EndpointId id) {
@@ -59,7 +73,7 @@ bool ConnectionPool::remove(EndpointId id) {
 void ConnectionPool::endBorrowing(Endpoint& endpoint) {
   endpoint.borrowers -= 1;
   if (endpoint.state != EndpointState::leaving || endpoint.borrowers != 0) return;
-  // Its names are given back: the one thing of it that was allocated, when it was added.
+  // Where nobody else holds its names they are given back here: they were allocated when it was added.
   const AllocGuard::Pause pause;
   endpoints_.remove(endpoint);
 }
@@ -77,11 +91,17 @@ void ConnectionPool::become(Endpoint& endpoint, EndpointState state, const Error
 }
 
 void ConnectionPool::tellStatesChanged() {
-  if (room_listener_ != nullptr) room_listener_->onStatesChanged();
+  for (RoomListener* listener = room_listeners_.front(); listener != nullptr;
+       listener = room_listeners_.next(*listener)) {
+    listener->onStatesChanged();
+  }
 }
 
-void ConnectionPool::tellRoomChanged() {
-  if (room_listener_ != nullptr) room_listener_->onRoomChanged();
+void ConnectionPool::tellWaiting() {
+  for (RoomListener* listener = waiting_listeners_.front(); listener != nullptr;
+       listener = waiting_listeners_.next(*listener)) {
+    listener->onRoomChanged();
+  }
 }
 
 void ConnectionPool::goDown(Endpoint& endpoint, const Error& cause) {

@@ -3,10 +3,13 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 
 #include "plait/base/client_key.h"
 #include "plait/base/error.h"
+#include "plait/base/list.h"
 #include "plait/base/time.h"
 #include "plait/client/endpoint_id.h"
 #include "plait/h2/frame.h"
@@ -18,16 +21,6 @@ namespace plait {
 // h2c: HTTP/2 by prior knowledge. https: TLS, where ALPN chooses between HTTP/2 and HTTP/1.1. h1: HTTP/1.1. probe: the
 // HTTP/2 preface is tried before any request, and what the backend makes of it is remembered.
 enum class BackendProtocol : uint8_t { h2c, https, h1, probe };
-
-struct BackendOptions {
-  std::string name;  // as in the configuration, for logs and metrics
-  BackendProtocol protocol = BackendProtocol::probe;
-  std::string host;
-  uint16_t port = 0;
-  std::string server_name;    // SNI and verification; the host where empty
-  TlsContext* tls = nullptr;  // with https; must outlive the pool
-  bool starts_down = false;   // its name could not be resolved: it is down until a trial succeeds
-};
 
 struct PoolTimeouts {
   bool operator==(const PoolTimeouts&) const = default;
@@ -45,6 +38,22 @@ struct PoolTimeouts {
   int64_t max_age_ms = 3'600'000;
   int64_t backoff_min_ms = 20;
   int64_t backoff_max_ms = 1000;
+};
+
+struct BackendOptions {
+  std::string name;  // as in the configuration, for logs and metrics
+  BackendProtocol protocol = BackendProtocol::probe;
+  std::string host;
+  uint16_t port = 0;
+  std::string server_name;    // SNI and verification; the host where empty
+  TlsContext* tls = nullptr;  // with https; must outlive the pool
+  bool starts_down = false;   // its name could not be resolved: it is down until a trial succeeds
+  // By which counters and logs know it, for as long as it lives; less than limits.endpoints. Nobody else gets it while
+  // `identity` is held.
+  uint32_t number = 0;
+  std::shared_ptr<const void> identity;
+  uint32_t connections = 0;              // at most, for each worker; 0: as Limits says for the version
+  std::optional<PoolTimeouts> timeouts;  // its own; else the pool's
 };
 
 // Counted by the worker's thread alone; other threads get copies.
@@ -86,6 +95,9 @@ class RoomListener {
   // Which endpoints may be used, or what they take, has changed.
   virtual void onStatesChanged() = 0;
 
+  ListNode listening_node;  // while it listens (ConnectionPool::addRoomListener)
+  ListNode waiting_node;    // while somebody of it waits for room
+
  protected:
   ~RoomListener() = default;
 };
@@ -93,7 +105,6 @@ class RoomListener {
 // The terms on which a lease is asked for.
 struct LeaseOptions {
   CancelToken* cancel = nullptr;
-  bool waits = true;            // false: pool_exhausted at once where no stream is free
   bool own = false;             // for a repetition of unknown fate: on a connection of its own that is made from now on
   bool needs_http_1_1 = false;  // for a tunnel
   Claim claim;                  // whose share of the endpoint's streams it is to be

@@ -151,8 +151,9 @@ TEST_P(PoolTest, AnIdleConnectionGivesItsPlaceToAnotherBackend) {
   world.limits.upstream_connections = 1;
   {
     FakeBackend other(world);
-    pool.emplace(*world.io, world.limits, world.timeouts, std::vector{backend->options(), other.options()},
-                 UpstreamMemory{world.stream_blocks, world.headers}, world.send_blocks, world.record_blocks);
+    pool.emplace(*world.io, world.limits, world.limits, world.timeouts,
+                 std::vector{backend->options(), other.options()}, UpstreamMemory{world.stream_blocks, world.headers},
+                 world.send_blocks, world.record_blocks);
     for (uint32_t i = 0; i < 4; ++i) {
       Answer answer("POST");
       answer.backend = i % 2;
@@ -161,6 +162,33 @@ TEST_P(PoolTest, AnIdleConnectionGivesItsPlaceToAnotherBackend) {
     }
     EXPECT_EQ(backend->connections, 2u);
     EXPECT_EQ(other.connections, 2u);
+  }
+}
+
+TEST_P(PoolTest, AnIdleConnectionGivesItsPlaceToAnotherBackendThoughOneIsKeptForBackendsWithoutAny) {
+  world.limits.upstream_connections = 4;
+  world.timeouts.queue_ms = 60'000;
+  backend->behaviour.speaks = FakeBackend::Behaviour::Speaks::http1;
+  backend->behaviour.answers = false;
+  {
+    FakeBackend other(world);
+    other.behaviour.speaks = FakeBackend::Behaviour::Speaks::http1;
+    other.behaviour.answers = false;
+    open(std::vector{backend->options(BackendProtocol::h1), other.options(BackendProtocol::h1)});
+    std::list<Answer> answers(3);
+    answers.back().backend = 1;
+    for (Answer& answer : answers) start(answer);
+    ASSERT_TRUE(runUntil([&] { return backend->requests == 2 && other.requests == 1; }));
+    Answer waiting;
+    waiting.backend = 1;
+    start(waiting);
+    runFor(50);
+    ASSERT_EQ(other.requests, 1u) << "the last place is for a backend without a connection";
+    backend->answerAll();
+    EXPECT_TRUE(runUntil([&] { return other.requests == 2; })) << "two connections are idle";
+    other.answerAll();
+    EXPECT_TRUE(runToEnd());
+    closeAll();
   }
 }
 
@@ -416,7 +444,7 @@ TEST_P(PoolTest, ALeaseMayOutliveItsConnection) {
 TEST_P(PoolTest, AnUnreachableBackendIsLeftAloneForAWhile) {
   const BackendOptions options = backend->options();
   backend.reset();
-  pool.emplace(*world.io, world.limits, world.timeouts, std::vector{options},
+  pool.emplace(*world.io, world.limits, world.limits, world.timeouts, std::vector{options},
                UpstreamMemory{world.stream_blocks, world.headers}, world.send_blocks, world.record_blocks);
   Answer answer;
   get(answer);

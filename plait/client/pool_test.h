@@ -86,7 +86,7 @@ class PoolTest : public testing::TestWithParam<IoKind> {
   }
   void open(BackendProtocol protocol = BackendProtocol::h2c) { open(std::vector{backend->options(protocol)}); }
   void open(std::vector<BackendOptions> backends) {
-    pool.emplace(*world.io, world.limits, world.timeouts, std::move(backends),
+    pool.emplace(*world.io, world.limits, world.limits, world.timeouts, std::move(backends),
                  UpstreamMemory{world.stream_blocks, world.headers}, world.send_blocks, world.record_blocks);
   }
   void start(Answer& answer) { scope.spawn(ask(*pool, pool->endpoint(answer.backend), answer, *world.io), *world.io); }

@@ -35,6 +35,8 @@ struct RequestOptions {
   // If not 0, the deadline belongs to one try and is this long. It begins with the try, and anew whenever the backend
   // takes some of the body.
   int64_t head_timeout_ms = 0;
+  // The silence that ends the response, in the place of PoolTimeouts::stream_idle_ms; 0: as that says.
+  int64_t idle_ms = 0;
   http::Pipe* body = nullptr;      // null exactly when head.end_stream; must outlive the Response
   CancelToken* cancel = nullptr;   // ends the wait with its error; the stream is reset
   InterimSink* interim = nullptr;  // null: interim responses are dropped

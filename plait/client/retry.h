@@ -19,8 +19,14 @@ namespace plait {
 // Why a request was tried again; for counters and logs.
 enum class RetryClass : uint8_t { none, unprocessed, unknown };
 
+class RetryBudget;
+
 // The tries of one request at all endpoints that it has met. The request owns it, and it outlives every try.
 struct Attempts {
+  // Of the endpoints that could stand for each other (ClusterSpec); null: the pool's, for embedders without clusters.
+  RetryBudget* budget = nullptr;
+  uint32_t most_retries = UINT32_MAX;  // its route's, beside Limits::unprocessed_retries
+  bool may_repeat_unknown = true;      // likewise
   TimeNs begun_ns = 0;                 // the last try: chosen, and then sent
   uint8_t retries = 0;                 // tries after the first
   RetryClass last = RetryClass::none;  // of the last retry

@@ -4,7 +4,7 @@
 
 namespace plait {
 
-Runtime::Runtime(const Limits& limits) : limits_(limits), memory_(limits) {}
+Runtime::Runtime(const LoopLimits& limits) : limits_(limits), memory_(limits) {}
 
 Runtime::~Runtime() = default;
 
@@ -22,8 +22,9 @@ Result<std::unique_ptr<Runtime>> Runtime::make(const RuntimeOptions& options) {
   return runtime;
 }
 
-std::unique_ptr<ConnectionPool> Runtime::makePool(std::vector<BackendOptions> backends, const PoolTimeouts& timeouts) {
-  return std::make_unique<ConnectionPool>(*io_, limits_, timeouts, std::move(backends),
+std::unique_ptr<ConnectionPool> Runtime::makePool(std::vector<BackendOptions> backends, const PoolTimeouts& timeouts,
+                                                  const PoolLimits& limits) {
+  return std::make_unique<ConnectionPool>(*io_, limits_, limits, timeouts, std::move(backends),
                                           UpstreamMemory{memory_.stream_blocks, memory_.headers}, memory_.send_blocks,
                                           memory_.record_blocks);
 }

@@ -17,12 +17,12 @@ namespace plait {
 struct RuntimeOptions {
   IoKind io = IoKind::automatic;
   // Reserved, not used: resident memory follows what is really in use.
-  Limits limits;
+  LoopLimits limits;
 };
 
 class Runtime {
  public:
-  // Errors: invalid_argument where the limits do not go together (Limits::mistake says which, and why), or where
+  // Errors: invalid_argument where the limits do not go together (LoopLimits::mistake says which, and why), or where
   // io_uring was asked for and is not allowed here: then Error::detail is errno. no_memory where the system does not
   // give what the limits reserve.
   static Result<std::unique_ptr<Runtime>> make(const RuntimeOptions& options = {});
@@ -31,11 +31,12 @@ class Runtime {
   Runtime& operator=(const Runtime&) = delete;
 
   Io& io() { return *io_; }
-  const Limits& limits() const { return limits_; }
+  const LoopLimits& limits() const { return limits_; }
 
   // A pool of connections to these backends. To be closed (ConnectionPool::close) before it is destroyed, and destroyed
   // before the runtime.
-  std::unique_ptr<ConnectionPool> makePool(std::vector<BackendOptions> backends, const PoolTimeouts& timeouts = {});
+  std::unique_ptr<ConnectionPool> makePool(std::vector<BackendOptions> backends, const PoolTimeouts& timeouts = {},
+                                           const PoolLimits& limits = {});
 
   // Runs the loop on this thread until `task` has ended.
   void run(Task<void> task);
@@ -51,9 +52,9 @@ class Runtime {
   http::HeaderSlab& headers() { return memory_.headers; }
 
  private:
-  explicit Runtime(const Limits& limits);
+  explicit Runtime(const LoopLimits& limits);
 
-  Limits limits_;
+  LoopLimits limits_;
   IoKind kind_ = IoKind::epoll;
   LoopMemory memory_;
   Mailbox mailbox_;

@@ -30,7 +30,9 @@ class UpstreamStream : public http::BodyProducer, public http::BodyConsumer {
   TimeNs deadline_ns = never_ns;  // for the head; afterwards for the next sign of progress
   bool borrowed = false;          // a Response is open
   bool closed = false;            // the protocol has nothing more to say about this stream
+  uint32_t idle_ms = 0;           // RequestOptions::idle_ms
   bool is_counted = false;        // among its client's share (ConnectionPool::countShare)
+  uint32_t lent_blocks = 0;       // of ConnectionPool::windows, for a window of HTTP/2 that has grown
   ClientKey client;
 
   EndpointId endpoint() const { return endpoint_; }

@@ -24,31 +24,43 @@ constexpr size_t most_candidates = 64;
 
 }  // namespace
 
-Cluster::Cluster(ConnectionPool& pool, std::vector<EndpointId> endpoints, const OutlierOptions& outliers, Io& io)
-    : pool_(pool),
-      io_(io),
-      outliers_(outliers),
-      is_alone_(endpoints.size() == 1),
-      member_of_(pool.endpoints().capacity(), UINT32_MAX),
-      look_timer_(this, onLook) {
-  members_.reserve(endpoints.size());
-  for (const EndpointId id : endpoints) {
-    member_of_[id.index] = static_cast<uint32_t>(members_.size());
-    members_.push_back({id, {}, 0, 0, true, pool.find(id)->broken_connections});
-    // Figures of one that is alone are compared with nobody's, and not kept.
-    pool.find(id)->is_compared = !is_alone_;
-  }
-  pool.setRoomListener(this);
+Cluster::Cluster(ConnectionPool& pool, std::span<ClusterMember> all, Io& io)
+    : pool_(pool), io_(io), all_(all), look_timer_(this, onLook), budget_(pool.makeRetryBudget()) {
+  pool.addRoomListener(*this);
 }
 
 Cluster::~Cluster() {
-  PLAIT_ASSERT(line_.empty());
-  pool_.setRoomListener(nullptr);
+  PLAIT_ASSERT(line_.empty() && users_ == 0);
+  look_timer_.cancel();
+  pool_.removeRoomListener(*this);
+}
+
+void Cluster::configure(const ClusterSpec& spec, ClusterMembers members) {
+  spec_ = &spec;
+  members_ = members;
+  is_alone_ = members.size() == 1;
+  uint32_t at = 0;
+  for (Member& member : members_) {
+    member.at = at++;
+    // Figures of one that is alone are compared with nobody's, and not kept.
+    if (Endpoint* endpoint = pool_.find(member.id)) endpoint->is_compared = !is_alone_;
+  }
+  onStatesChanged();
+}
+
+void Cluster::leave() {
+  PLAIT_RARE("a cluster leaves");
+  spec_ = nullptr;
+  members_ = {};
+  is_alone_ = false;
+  only_ = {};
+  onStatesChanged();
 }
 
 Cluster::Member* Cluster::find(EndpointId id) {
-  const uint32_t at = id.index < member_of_.size() ? member_of_[id.index] : UINT32_MAX;
-  return at != UINT32_MAX && members_[at].id == id ? &members_[at] : nullptr;
+  if (id.index >= all_.size()) return nullptr;
+  Member& member = all_[id.index];
+  return member.id == id && member.at < members_.size() && &members_[member.at] == &member ? &member : nullptr;
 }
 
 void Cluster::recount() {
@@ -144,6 +156,7 @@ Choice Cluster::chooseWithCare(const Wish& wish, bool is_waiting) {
     if (const Choice trial = chooseTrial(wish); !trial.endpoint.isNone()) return trial;
   }
   if (trials_running_ != 0) endTrialsThatRun();
+  if (members_.size() == 0) return {};
   measureSiblings();
   Choice choice = chooseAmong(wish, false);
   if (choice.endpoint.isNone()) choice = chooseAmong(wish, true);
@@ -273,7 +286,8 @@ void Cluster::onOutcome(const Choice& choice, Seen seen, bool is_overloaded, con
   uint32_t strikes = 1;
   if (seen == Seen::broken)
     strikes = endpoint->broken_connections - std::exchange(member->broken_seen, endpoint->broken_connections);
-  const bool has_to_go = member->outlier.note(seen, client, now_ns, outliers_.failures, siblings.percent(), strikes);
+  const bool has_to_go =
+      member->outlier.note(seen, client, now_ns, spec_->outliers.failures, siblings.percent(), strikes);
   if (!has_to_go || endpoint->state != EndpointState::up) return;
   const char* reason = seen == Seen::broken         ? "its connections break"
                        : seen == Seen::late         ? "it does not answer in time"
@@ -286,13 +300,13 @@ bool Cluster::ejectIfAllowed(Member& member, const Error& cause) {
   if (states_changed_) recount();
   const Endpoint* endpoint = pool_.find(member.id);
   const uint32_t ejected = ejected_ + (endpoint->left_by_answers ? 0 : 1);
-  if (ejected * 100 > members_.size() * outliers_.max_percent) {
+  if (ejected * 100 > members_.size() * spec_->outliers.max_percent) {
     PLAIT_RARE("too many are ejected already");
     return false;
   }
   const TimeNs now_ns = io_.nowNs();
   if (now_ns - member.ejected_ns > forgiven_ns) member.ejections = 0;
-  const int64_t base_ms = outliers_.eject_ms << std::min(member.ejections, most_doublings);
+  const int64_t base_ms = spec_->outliers.eject_ms << std::min(member.ejections, most_doublings);
   // A fifth more or less, so that many workers do not try at once.
   const int64_t for_ms = base_ms - base_ms / 5 + io_.random().below(static_cast<uint32_t>(base_ms * 2 / 5 + 1));
   member.ejections += 1;
@@ -309,6 +323,7 @@ int64_t Cluster::trialHeadMs() const {
 }
 
 Error Cluster::whyNone(const Wish& wish) {
+  if (hasLeft()) return backendError(ErrorCode::shutting_down, "the cluster has been taken out of the configuration");
   for (const Member& member : members_) {
     Endpoint* endpoint = pool_.find(member.id);
     if (endpoint == nullptr) continue;
@@ -324,6 +339,7 @@ Error Cluster::whyNone(const Wish& wish) {
 bool Cluster::isHopeless() {
   if (states_changed_) recount();
   if (up_ != 0) return false;
+  if (members_.size() == 0) return true;
   for (const Member& member : members_) {
     const Endpoint* endpoint = pool_.find(member.id);
     if (endpoint == nullptr) continue;
@@ -343,7 +359,7 @@ void Cluster::Spot::leaveLine() {
   cluster_.waiting_ -= 1;
   if (std::exchange(is_woken_, false)) cluster_.woken_ -= 1;
   if (cluster_.waiting_ == 0) {
-    cluster_.pool_.setWaiting(false);
+    cluster_.pool_.endWaiting(cluster_);
     cluster_.look_timer_.cancel();
   } else {
     // There may be room for the next one too.
@@ -370,7 +386,7 @@ bool Cluster::WaitAwaiter::await_suspend(std::coroutine_handle<> handle) {
     cluster_.counters_.waits += 1;
     if (cluster_.waiting_++ == 0) {
       cluster_.line_since_ns_ = io_.nowNs();
-      cluster_.pool_.setWaiting(true);
+      cluster_.pool_.beginWaiting(cluster_);
       io_.arm(cluster_.look_timer_, io_.nowNs() + look_every_ns);
     }
   } else if (std::exchange(spot_.is_woken_, false)) {
@@ -430,6 +446,17 @@ void Cluster::flush() {
 bool Cluster::canServeAlone(const Wish& wish, bool asks_for_room) {
   Endpoint* endpoint = pool_.find(members_[0].id);
   return endpoint != nullptr && isUsable(*endpoint, wish) && (!asks_for_room || hasRoom(*endpoint, wish));
+}
+
+bool Cluster::isRoomToCome(const Spot& spot) {
+  uint32_t to_come = 0;
+  for (const Member& member : members_) {
+    Endpoint* endpoint = pool_.find(member.id);
+    if (endpoint == nullptr || !isUsable(*endpoint, spot.wish_) || !takes(*endpoint, spot.wish_)) continue;
+    const VersionLane& lane = endpoint->laneFor(needsHttp1(*endpoint, spot.wish_));
+    if (lane.capacity > lane.used) to_come += lane.capacity - lane.used;
+  }
+  return waiting_ - (spot.isWaiting() ? 1 : 0) < to_come;
 }
 
 bool Cluster::couldServe(const Wish& wish) {

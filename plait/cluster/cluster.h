@@ -8,10 +8,11 @@
 #pragma once
 
 #include <coroutine>
-#include <vector>
+#include <span>
 
 #include "plait/client/pool.h"
 #include "plait/cluster/outlier.h"
+#include "plait/plan/cluster_spec.h"
 
 namespace plait {
 
@@ -19,6 +20,7 @@ namespace plait {
 class Tried {
  public:
   static constexpr uint32_t most = 16;
+  Tried() {}
   bool has(EndpointId id) const {
     for (uint32_t i = 0; i < count_; ++i) {
       if (ids_[i] == id) return true;
@@ -32,7 +34,10 @@ class Tried {
 
  private:
   uint32_t count_ = 0;
-  EndpointId ids_[most];
+  // Most requests try one endpoint and succeed: this memory is not touched then.
+  union {
+    EndpointId ids_[most];
+  };
 };
 
 // The needs of a request, as far as the choice of an endpoint goes.
@@ -67,21 +72,75 @@ struct ClusterCounters {
   uint64_t trial_requests = 0;
 };
 
+// What a cluster knows of one of its endpoints beside the pool. It lies in the worker's ClusterTable, at the endpoint's
+// place.
+struct ClusterMember {
+  EndpointId id;
+  uint32_t at = UINT32_MAX;  // its place among the cluster's members; UINT32_MAX: it has been in none yet
+  bool is_wanted = false;    // by the plan that is being installed
+  Outlier outlier;
+  uint32_t ejections = 0;
+  TimeNs ejected_ns = 0;
+  bool was_up = true;        // when states were counted last
+  uint32_t broken_seen = 0;  // of Endpoint::broken_connections, those that have been a strike
+};
+
+// The members of one cluster, in memory of the table's.
+class ClusterMembers {
+ public:
+  ClusterMembers() = default;
+  explicit ClusterMembers(std::span<ClusterMember* const> members) : members_(members) {}
+  size_t size() const { return members_.size(); }
+  ClusterMember& operator[](size_t index) const { return *members_[index]; }
+  class Iterator {
+   public:
+    explicit Iterator(ClusterMember* const* place) : place_(place) {}
+    ClusterMember& operator*() const { return **place_; }
+    Iterator& operator++() {
+      ++place_;
+      return *this;
+    }
+    bool operator!=(const Iterator& other) const { return place_ != other.place_; }
+
+   private:
+    ClusterMember* const* place_;
+  };
+  Iterator begin() const { return Iterator(members_.data()); }
+  Iterator end() const { return Iterator(members_.data() + members_.size()); }
+
+ private:
+  std::span<ClusterMember* const> members_;
+};
+
 class Cluster final : public RoomListener, Io::Flusher {
  public:
-  // The pool and the Io must outlive the cluster, which hears of the pool's rooms from now on.
-  Cluster(ConnectionPool& pool, std::vector<EndpointId> endpoints, const OutlierOptions& outliers, Io& io);
+  // The pool and the Io must outlive the cluster, which hears of the pool's rooms from now on. `all` are the places of
+  // all endpoints' members, by the endpoint's index. It has no members yet.
+  Cluster(ConnectionPool& pool, std::span<ClusterMember> all, Io& io);
   Cluster(const Cluster&) = delete;
   Cluster& operator=(const Cluster&) = delete;
   ~Cluster();
 
+  // Its endpoints and settings from now on. Members that it had before keep what it knows of them. `spec` and the
+  // memory of `members` are good until the next call.
+  void configure(const ClusterSpec& spec, ClusterMembers members);
+  // No plan names it any more: who waits is told so, and it may be destroyed when isUnused().
+  void leave();
+  bool hasLeft() const { return spec_ == nullptr; }
+  bool isUnused() const { return users_ == 0; }
+  // Null once it has left.
+  const ClusterSpec* spec() const { return spec_; }
+
   // A place in the line, from the first wait until the request has its endpoint or is destroyed.
   class Spot {
    public:
-    Spot(Cluster& cluster, const Wish& wish) : cluster_(cluster), wish_(wish) {}
+    Spot(Cluster& cluster, const Wish& wish) : cluster_(cluster), wish_(wish) { cluster.users_ += 1; }
     Spot(const Spot&) = delete;
     Spot& operator=(const Spot&) = delete;
-    ~Spot() { leave(); }
+    ~Spot() {
+      leave();
+      cluster_.users_ -= 1;
+    }
     bool isWaiting() const { return node_.isLinked(); }
     // Ends the wait: the request has its endpoint.
     void leave() {
@@ -134,6 +193,9 @@ class Cluster final : public RoomListener, Io::Flusher {
     return WaitAwaiter(*this, spot, until_ns, cancel, io);
   }
 
+  // Whether the request, which waits or is about to, waits for a connection that is made or can be made for it, and not
+  // for one that others have to let go.
+  bool isRoomToCome(const Spot& spot);
   // True where an endpoint other than `but` can be used, takes the request, and was not tried by it.
   bool hasOther(const Wish& wish, EndpointId but) { return !is_alone_ && hasOtherUsable(wish, but); }
   // The end of a request at an endpoint. `is_trial` as in its Choice.
@@ -151,6 +213,8 @@ class Cluster final : public RoomListener, Io::Flusher {
   bool isAlone() const { return is_alone_; }
   EndpointId endpoint(size_t n) const { return members_[n].id; }
   const ClusterCounters& counters() const { return counters_; }
+  // Of repetitions of all its requests.
+  RetryBudget& budget() { return budget_; }
   ConnectionPool& pool() { return pool_; }
   // Fewer than half of the endpoints are up, and those that were ejected are used all the same.
   bool isPanic() const { return is_panic_; }
@@ -167,14 +231,7 @@ class Cluster final : public RoomListener, Io::Flusher {
   void onStatesChanged() override;
 
  private:
-  struct Member {
-    EndpointId id;
-    Outlier outlier;
-    uint32_t ejections = 0;
-    TimeNs ejected_ns = 0;
-    bool was_up = true;        // when states were counted last
-    uint32_t broken_seen = 0;  // of Endpoint::broken_connections, those that have been a strike
-  };
+  using Member = ClusterMember;
 
   Member* find(EndpointId id);
   void recount();
@@ -201,11 +258,12 @@ class Cluster final : public RoomListener, Io::Flusher {
 
   ConnectionPool& pool_;
   Io& io_;
-  OutlierOptions outliers_;
-  std::vector<Member> members_;
-  const bool is_alone_;
-  EndpointId only_;                  // the endpoint, where there is one, and it is up
-  std::vector<uint32_t> member_of_;  // by an endpoint's index; UINT32_MAX for none
+  const ClusterSpec* spec_ = nullptr;
+  std::span<ClusterMember> all_;
+  ClusterMembers members_;
+  bool is_alone_ = false;
+  uint32_t users_ = 0;  // requests that may ask it
+  EndpointId only_;     // the endpoint, where there is one, and it is up
   List<Spot, &Spot::node_> line_;
   size_t waiting_ = 0;
   uint32_t woken_ = 0;
@@ -223,6 +281,7 @@ class Cluster final : public RoomListener, Io::Flusher {
   TimeNs line_since_ns_ = 0;
   Timer look_timer_;
   ClusterCounters counters_;
+  RetryBudget budget_;
   ClusterObserver* observer_ = nullptr;
 };
 

@@ -1,9 +1,9 @@
 // Which endpoint a request goes to, who waits, and who is left out, with backends over real sockets.
-#include "plait/cluster/cluster.h"
-
 #include <set>
 
 #include "plait/client/pool_test.h"
+#include "plait/cluster/cluster_table.h"
+#include "plait/plan/identities.h"
 
 namespace plait {
 namespace {
@@ -38,7 +38,7 @@ Task<void> serve(Cluster& cluster, Asked& asked, Io& io) {
 
 struct ClusterTest : testing::TestWithParam<IoKind>, ClusterObserver {
   void TearDown() override {
-    cluster.reset();
+    table.reset();
     Scope closing;
     closing.spawn(pool->close(*world.io), *world.io);
     EXPECT_TRUE(run([&] {
@@ -61,18 +61,32 @@ struct ClusterTest : testing::TestWithParam<IoKind>, ClusterObserver {
     for (const FakeBackend& backend : backends) {
       all.push_back(backend.options(protocols.empty() ? BackendProtocol::h2c : protocols[all.size()]));
     }
-    pool.emplace(*world.io, world.limits, world.timeouts, all, UpstreamMemory{world.stream_blocks, world.headers},
-                 world.send_blocks, world.record_blocks);
-    std::vector<EndpointId> ids;
-    for (size_t i = 0; i < all.size(); ++i) ids.push_back(pool->endpoint(i));
-    cluster.emplace(*pool, ids, outliers, *world.io);
-    cluster->setObserver(this);
+    pool.emplace(*world.io, world.limits, world.limits, world.timeouts, std::vector<BackendOptions>(),
+                 UpstreamMemory{world.stream_blocks, world.headers}, world.send_blocks, world.record_blocks);
+    table.emplace(*pool, *world.io);
+    table->setObserver(this);
+    install(clusterOf(all));
+    cluster = table->at(0);
   }
+  std::shared_ptr<ClusterSpec> clusterOf(const std::vector<BackendOptions>& options) {
+    auto spec = std::make_shared<ClusterSpec>();
+    spec->identity = identities.cluster("default");
+    spec->outliers = outliers;
+    for (const BackendOptions& one : options) spec->endpoints.push_back({identities.endpoint("default", one), {}});
+    return spec;
+  }
+  void install(std::shared_ptr<const ClusterSpec> spec) {
+    const std::vector<std::shared_ptr<const ClusterSpec>> next = {std::move(spec)};
+    ASSERT_TRUE(table->prepare(next));
+    table->commit(next);
+    installed = next;
+  }
+  EndpointId idOf(size_t number) const { return table->endpoint(static_cast<uint32_t>(number)); }
   // Each endpoint has a connection.
   void warmUp() {
     for (size_t n = 0; n < backends.size(); ++n) {
       Answer answer;
-      scope.spawn(ask(*pool, pool->endpoint(n), answer, *world.io), *world.io);
+      scope.spawn(ask(*pool, idOf(n), answer, *world.io), *world.io);
       ASSERT_TRUE(run([&] { return scope.running() == 0; }));
       ASSERT_EQ(answer.status, 200) << (answer.error ? answer.error->reason : "");
     }
@@ -103,10 +117,10 @@ struct ClusterTest : testing::TestWithParam<IoKind>, ClusterObserver {
     (void)run([] { return false; }, ms);
   }
   void start(Asked& asked) { scope.spawn(serve(*cluster, asked, *world.io), *world.io); }
-  void startAt(size_t n, Answer& answer) { scope.spawn(ask(*pool, pool->endpoint(n), answer, *world.io), *world.io); }
+  void startAt(size_t n, Answer& answer) { scope.spawn(ask(*pool, idOf(n), answer, *world.io), *world.io); }
   FakeBackend& backend(size_t n) { return *std::next(backends.begin(), static_cast<ptrdiff_t>(n)); }
-  Endpoint& endpoint(size_t n) { return *pool->find(pool->endpoint(n)); }
-  EndpointId id(size_t n) const { return pool->endpoint(n); }
+  Endpoint& endpoint(size_t n) { return *pool->find(idOf(n)); }
+  EndpointId id(size_t n) const { return idOf(n); }
   // Which endpoints fifty requests would go to.
   std::set<uint32_t> choices(const Wish& wish = {}) {
     std::set<uint32_t> found;
@@ -127,7 +141,10 @@ struct ClusterTest : testing::TestWithParam<IoKind>, ClusterObserver {
   OutlierOptions outliers;
   std::list<FakeBackend> backends;
   std::optional<ConnectionPool> pool;
-  std::optional<Cluster> cluster;
+  PlanIdentities identities{16, 16};
+  std::vector<std::shared_ptr<const ClusterSpec>> installed;
+  std::optional<ClusterTable> table;
+  Cluster* cluster = nullptr;
   Scope scope;
   bool is_panic = false;
 };

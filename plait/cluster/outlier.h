@@ -17,6 +17,7 @@
 #include "plait/base/client_key.h"
 #include "plait/base/time.h"
 #include "plait/client/head_time.h"
+#include "plait/plan/cluster_spec.h"
 
 namespace plait {
 
@@ -29,12 +30,6 @@ enum class Seen : uint8_t {
   bad_gateway,   // 502, 503, 504, or an answer that is none
   broken,        // its connection broke
   late,          // no head in time
-};
-
-struct OutlierOptions {
-  uint32_t failures = 5;
-  int64_t eject_ms = 10'000;
-  uint32_t max_percent = 50;
 };
 
 // The clients that were served in the last 10 s, and those of them that were served badly. Eight are told apart, which

@@ -1,205 +1,11 @@
 #include "plait/config/config.h"
 
-#include <fmt/format.h>
-#include <toml++/toml.h>
-
-#include <algorithm>
-#include <initializer_list>
-
+#include "plait/config/routes.h"
+#include "plait/config/table_reader.h"
 #include "plait/config/toml_mistake.h"
 
 namespace plait {
 namespace {
-
-constexpr int64_t max_timeout_ms = 7 * 24 * 3'600'000;
-
-// One table, read key by key. The keys that are asked for are those that the table may hold, so the schema is the code
-// that reads it.
-class TableReader {
- public:
-  // `keys` is told every key that is asked for; null where nobody wants to know.
-  TableReader(const toml::table& table, const std::string& file, std::vector<ConfigError>& errors,
-              std::vector<ConfigKey>* keys = nullptr, std::string section = {})
-      : table_(table), file_(file), errors_(errors), keys_(keys), section_(std::move(section)) {}
-
-  Place placeOf(const toml::node& node) const { return {file_, node.source().begin.line, node.source().begin.column}; }
-  Place place() const { return placeOf(table_); }
-
-  void refuse(Place place, std::string sentence) { errors_.push_back({std::move(place), std::move(sentence)}); }
-
-  // The node of that key, or null; the key is known from here on.
-  const toml::node* find(std::string_view key) {
-    known_.push_back(key);
-    return table_.get(key);
-  }
-
-  template <class T>
-  void integer(std::string_view key, T& out, int64_t min, int64_t max, const char* unit = "") {
-    tell({.kind = ConfigKey::integer, .min = min, .max = max}, key);
-    const toml::node* node = find(key);
-    if (node == nullptr) return;
-    const auto* value = node->as_integer();
-    if (value == nullptr) {
-      return refuse(placeOf(*node), fmt::format("{}: expected a whole number{}, found {}", key, unit, kindOf(*node)));
-    }
-    if (value->get() < min || value->get() > max) {
-      return refuse(placeOf(*node), fmt::format("{}: {} is outside of {} to {}", key, value->get(), min, max));
-    }
-    out = static_cast<T>(value->get());
-  }
-  void milliseconds(std::string_view key, int64_t& out, int64_t min = 1) {
-    integer(key, out, min, max_timeout_ms, " of milliseconds");
-  }
-  // True where the key was there.
-  bool boolean(std::string_view key, bool& out) {
-    tell({.kind = ConfigKey::boolean}, key);
-    const toml::node* node = find(key);
-    if (node == nullptr) return false;
-    const auto* value = node->as_boolean();
-    if (value == nullptr) {
-      refuse(placeOf(*node), fmt::format("{}: expected true or false, found {}", key, kindOf(*node)));
-      return false;
-    }
-    out = value->get();
-    return true;
-  }
-  void text(std::string_view key, Text& out) {
-    tell({.kind = ConfigKey::text}, key);
-    if (const toml::node* node = find(key)) textOf(key, *node, out);
-  }
-  // A file's name, relative to the folder of the configuration; "-" is no file's.
-  void path(std::string_view key, Text& out) {
-    tell({.kind = ConfigKey::path}, key);
-    const toml::node* node = find(key);
-    if (node == nullptr || !textOf(key, *node, out) || out.value.starts_with('/') || out.value == "-") return;
-    if (const size_t slash = file_.rfind('/'); slash != file_.npos) out.value.insert(0, file_, 0, slash + 1);
-  }
-  void texts(std::string_view key, std::vector<Text>& out) {
-    tell({.kind = ConfigKey::texts}, key);
-    const toml::node* node = find(key);
-    if (node == nullptr) return;
-    const auto* array = node->as_array();
-    if (array == nullptr)
-      return refuse(placeOf(*node), fmt::format("{}: expected a list of strings, found {}", key, kindOf(*node)));
-    for (const toml::node& element : *array) {
-      Text text;
-      if (textOf(key, element, text)) out.push_back(std::move(text));
-    }
-  }
-  // One of a few words.
-  template <class T>
-  void choice(std::string_view key, T& out, std::initializer_list<std::pair<std::string_view, T>> words) {
-    ConfigKey told{.kind = ConfigKey::choice};
-    for (const auto& [word, value] : words) told.words.emplace_back(word);
-    tell(std::move(told), key);
-    Text text;
-    const toml::node* node = find(key);
-    if (node == nullptr || !textOf(key, *node, text)) return;
-    std::string list;
-    for (const auto& [word, value] : words) {
-      if (word == text.value) {
-        out = value;
-        return;
-      }
-      list += fmt::format("{}\"{}\"", list.empty() ? "" : ", ", word);
-    }
-    refuse(text.place, fmt::format("{}: expected one of {}, found \"{}\"", key, list, text.value));
-  }
-  template <class Read>
-  void section(std::string_view key, Read read) {
-    tell({.kind = ConfigKey::one_section}, key);
-    const toml::node* node = find(key);
-    if (node == nullptr) return;
-    const auto* table = node->as_table();
-    if (table == nullptr)
-      return refuse(placeOf(*node), fmt::format("{}: expected a section [{}], found {}", key, key, kindOf(*node)));
-    readTable(key, *table, read);
-  }
-  template <class Read>
-  void sections(std::string_view key, Read read) {
-    tell({.kind = ConfigKey::many_sections}, key);
-    const toml::node* node = find(key);
-    if (node == nullptr) return;
-    const auto* array = node->as_array();
-    if (array == nullptr ||
-        !std::ranges::all_of(*array, [](const toml::node& element) { return element.is_table(); })) {
-      return refuse(placeOf(*node),
-                    fmt::format("{}: expected sections [[{}]], found {}", key, key,
-                                node->is_table() ? fmt::format("[{}]", key) : std::string(kindOf(*node))));
-    }
-    for (const toml::node& element : *array) readTable(key, *element.as_table(), read);
-  }
-
-  // Where each key is that is there and was asked for.
-  void tellPlaces(std::map<std::string, Place, std::less<>>& out) const {
-    for (const std::string_view key : known_) {
-      if (const toml::node* node = table_.get(key)) out.emplace(key, placeOf(*node));
-    }
-  }
-
-  // Reports every key that nobody asked for.
-  void finish() {
-    for (const auto& [key, node] : table_) {
-      if (std::ranges::find(known_, key.str()) != known_.end()) continue;
-      const std::string_view meant = nearest(key.str(), known_);
-      refuse({file_, key.source().begin.line, key.source().begin.column},
-             fmt::format("unknown key \"{}\"{}", key.str(),
-                         meant.empty() ? "" : fmt::format(", did you mean \"{}\"?", meant)));
-    }
-  }
-
- private:
-  template <class Read>
-  void readTable(std::string_view key, const toml::table& table, Read& read) {
-    TableReader reader(table, file_, errors_, keys_, std::string(key));
-    read(reader);
-    reader.finish();
-  }
-  void tell(ConfigKey key, std::string_view name) {
-    if (keys_ == nullptr) return;
-    key.section = section_;
-    key.name = name;
-    keys_->push_back(std::move(key));
-  }
-  bool textOf(std::string_view key, const toml::node& node, Text& out) {
-    const auto* value = node.as_string();
-    if (value == nullptr) {
-      refuse(placeOf(node), fmt::format("{}: expected a string, found {}", key, kindOf(node)));
-      return false;
-    }
-    if (value->get().empty()) {
-      refuse(placeOf(node), fmt::format("{}: the string is empty", key));
-      return false;
-    }
-    out = {value->get(), placeOf(node)};
-    return true;
-  }
-  static const char* kindOf(const toml::node& node) {
-    switch (node.type()) {
-      case toml::node_type::table:
-        return "a section";
-      case toml::node_type::array:
-        return "a list";
-      case toml::node_type::string:
-        return "a string";
-      case toml::node_type::integer:
-        return "a number";
-      case toml::node_type::floating_point:
-        return "a fraction";
-      case toml::node_type::boolean:
-        return "a truth value";
-      default:
-        return "a date or time";
-    }
-  }
-
-  const toml::table& table_;
-  const std::string& file_;
-  std::vector<ConfigError>& errors_;
-  std::vector<ConfigKey>* keys_;
-  std::string section_;
-  std::vector<std::string_view> known_;
-};
 
 void readServer(TableReader& in, Config& out) {
   in.integer("workers", out.workers, 1, 256);
@@ -213,10 +19,62 @@ void readServer(TableReader& in, Config& out) {
   in.choice<IoKind>("io", out.io, {{"auto", IoKind::automatic}, {"uring", IoKind::uring}, {"epoll", IoKind::epoll}});
   in.boolean("prefault", out.prefault);
   in.boolean("share_port", out.share_port);
+  in.boolean("watch", out.watch);
   bool answers = false;
   in.choice<bool>("half_close", answers, {{"leave", false}, {"answer", true}});
   // Without a byte of the response.
   out.server_timeouts.half_close_ms = answers ? 10'000 : 0;
+}
+
+// Lists as OpenSSL writes them, with colons in between.
+void readList(TableReader& in, std::string_view key, std::string& out) {
+  std::vector<Text> words;
+  in.texts(key, words);
+  if (words.empty()) return;
+  out.clear();
+  for (const Text& word : words) out += (out.empty() ? "" : ":") + word.value;
+}
+
+void readCertificate(TableReader& in, Config& out) {
+  CertificateConfig certificate;
+  certificate.place = in.place();
+  in.path("cert", certificate.cert);
+  in.path("key", certificate.key);
+  in.path("client_ca", certificate.client_ca);
+  in.choice<net::ClientAuth>(
+      "client_auth", certificate.client_auth,
+      {{"require", net::ClientAuth::require}, {"request", net::ClientAuth::request}, {"off", net::ClientAuth::off}});
+  if (const toml::node* said = in.find("client_auth")) certificate.client_auth_place = in.placeOf(*said);
+  constexpr uint16_t v1_2 = net::TlsSettings::tls_1_2, v1_3 = net::TlsSettings::tls_1_3;
+  in.choice<uint16_t>("min_version", certificate.settings.min_version, {{"1.2", v1_2}, {"1.3", v1_3}});
+  in.choice<uint16_t>("max_version", certificate.settings.max_version, {{"1.2", v1_2}, {"1.3", v1_3}});
+  readList(in, "ciphers", certificate.settings.ciphers);
+  readList(in, "suites", certificate.settings.suites);
+  readList(in, "groups", certificate.settings.groups);
+  for (const auto& [key, text] : {std::pair("cert", &certificate.cert), {"key", &certificate.key}}) {
+    // One that is there and no name of a file is a mistake already.
+    if (text->empty() && in.find(key) == nullptr)
+      in.refuse(in.place(), fmt::format("[[certificate]] needs {} = \"FILE\"", key));
+  }
+  out.certificates.push_back(std::move(certificate));
+}
+
+// Balancers that are not named could be anybody who reaches the port, and would say that they are any client they like.
+void readProxyProtocol(TableReader& in, ListenConfig& out) {
+  in.choice<bool>("proxy_protocol", out.has_proxy_protocol, {{"off", false}, {"require", true}});
+  std::vector<Text> trusted;
+  in.texts("proxy_trusted", trusted);
+  for (const Text& text : trusted) {
+    if (const std::string wrong = out.proxy_trusted.add(text.value); !wrong.empty())
+      in.refuse(text.place, fmt::format("proxy_trusted: {}", wrong));
+  }
+  const toml::node* const said = in.find("proxy_trusted");
+  if (out.has_proxy_protocol && (said == nullptr || (said->is_array() && said->as_array()->empty()))) {
+    in.refuse(in.placeOf(said == nullptr ? *in.find("proxy_protocol") : *said),
+              "proxy_protocol: \"require\" needs proxy_trusted, the networks of the balancers, as in [\"10.0.0.0/8\"]");
+  } else if (!out.has_proxy_protocol && said != nullptr) {
+    in.refuse(in.placeOf(*said), "proxy_trusted: counts with proxy_protocol = \"require\" alone");
+  }
 }
 
 void readListen(TableReader& in, Config& out) {
@@ -228,6 +86,7 @@ void readListen(TableReader& in, Config& out) {
   in.path("cert", listen.cert);
   in.path("key", listen.key);
   in.path("client_ca", listen.client_ca);
+  readProxyProtocol(in, listen);
   if (listen.address.empty()) {
     if (in.find("address") == nullptr) in.refuse(in.place(), "[[listen]] needs address = \"ADDRESS:PORT\"");
     return;
@@ -240,29 +99,12 @@ void readListen(TableReader& in, Config& out) {
   out.listeners.push_back(std::move(listen));
 }
 
-void readBackend(TableReader& in, Config& out) {
-  BackendConfig backend;
-  in.text("url", backend.url);
-  in.text("host", backend.host);
-  in.text("server_name", backend.server_name);
-  in.path("ca_file", backend.ca_file);
-  in.boolean("insecure", backend.insecure);
-  in.path("client_cert", backend.client_cert);
-  in.path("client_key", backend.client_key);
-  if (backend.url.empty()) {
-    if (in.find("url") == nullptr) in.refuse(in.place(), "[[backend]] needs url = \"h2c://host:port\"");
-    return;
-  }
-  if (const std::string wrong = parseBackendUrl(backend.url.value, backend); !wrong.empty()) {
-    in.refuse(backend.url.place, fmt::format("url: {}", wrong));
-  }
-  out.backends.push_back(std::move(backend));
-}
-
 void readForwarding(TableReader& in, Config& out) {
   in.boolean("x_forwarded", out.forward.x_forwarded);
   in.boolean("forwarded", out.forward.forwarded);
   in.boolean("via", out.forward.via);
+  in.choice<ClientCertHint>("client_cert", out.forward.client_cert,
+                            {{"off", ClientCertHint::off}, {"fields", ClientCertHint::fields}});
   bool request_id = false;
   if (in.boolean("request_id", request_id)) out.forward.request_id = request_id;
   std::vector<Text> identity;
@@ -313,10 +155,12 @@ void readTimeouts(TableReader& in, Config& out) {
 }
 
 // Each bound by itself; whether they go together is asked when all are known (Limits::mistake).
-void readLimits(TableReader& in, Limits& out) {
+// `visit` is called with the key, the bound and its range.
+template <class Visit>
+void visitLimits(Limits& out, Visit visit) {
   constexpr int64_t mib = 1 << 20;
 // A key has the name of its bound.
-#define PLAIT_LIMIT(name, min, max) in.integer(#name, out.name, min, max)
+#define PLAIT_LIMIT(name, min, max) visit(#name, out.name, min, max)
   PLAIT_LIMIT(exchanges, 1, 1 << 20);
   PLAIT_LIMIT(client_connections, 1, 1 << 20);
   PLAIT_LIMIT(upstream_connections, 1, 1 << 16);
@@ -343,6 +187,7 @@ void readLimits(TableReader& in, Limits& out) {
   PLAIT_LIMIT(medium_header_blocks, 16, 1 << 20);
   PLAIT_LIMIT(large_header_blocks, 16, 1 << 16);
   PLAIT_LIMIT(tls_bytes_per_connection, 16 << 10, mib);
+  PLAIT_LIMIT(tls_handshakes, 1, 1 << 20);
   PLAIT_LIMIT(coalesce_us, 0, 10'000);
   PLAIT_LIMIT(access_ring_bytes, 64 << 10, 1024 * mib);
   PLAIT_LIMIT(upload_bytes_per_second, 0, mib);
@@ -359,7 +204,23 @@ void readLimits(TableReader& in, Limits& out) {
 #undef PLAIT_LIMIT
 }
 
+void readLimits(TableReader& in, Limits& out) {
+  visitLimits(out, [&](const char* key, auto& bound, int64_t min, int64_t max) { in.integer(key, bound, min, max); });
+}
+
 }  // namespace
+
+std::vector<std::string> differentLimits(const Limits& one, const Limits& other) {
+  std::map<std::string, int64_t> values;
+  Limits copy = other;
+  visitLimits(copy, [&](const char* key, auto& bound, int64_t, int64_t) { values[key] = static_cast<int64_t>(bound); });
+  std::vector<std::string> keys;
+  copy = one;
+  visitLimits(copy, [&](const char* key, auto& bound, int64_t, int64_t) {
+    if (values[key] != static_cast<int64_t>(bound)) keys.emplace_back(key);
+  });
+  return keys;
+}
 
 namespace {
 
@@ -376,8 +237,12 @@ std::vector<ConfigError> parse(std::string_view text, const std::string& file, C
   }
   TableReader reader(root, file, errors, keys);
   reader.section("server", [&](TableReader& in) { readServer(in, out); });
+  reader.sections("certificate", [&](TableReader& in) { readCertificate(in, out); });
   reader.sections("listen", [&](TableReader& in) { readListen(in, out); });
-  reader.sections("backend", [&](TableReader& in) { readBackend(in, out); });
+  reader.sections("backend", [&](TableReader& in) { readBackend(in, out.backends); });
+  reader.sections("cluster", [&](TableReader& in) { readCluster(in, out); });
+  reader.sections("route", [&](TableReader& in) { readRoute(in, out); });
+  reader.notYet("etcd");
   reader.section("forwarding", [&](TableReader& in) { readForwarding(in, out); });
   reader.section("timeouts", [&](TableReader& in) { readTimeouts(in, out); });
   reader.section("limits", [&](TableReader& in) {
@@ -389,7 +254,10 @@ std::vector<ConfigError> parse(std::string_view text, const std::string& file, C
     in.choice<LogFormat>("format", out.access_log.format,
                          {{"combined", LogFormat::combined}, {"json", LogFormat::json}});
   });
-  reader.section("admin", [&](TableReader& in) { in.text("address", out.admin); });
+  reader.section("admin", [&](TableReader& in) {
+    in.text("address", out.admin);
+    in.path("socket", out.admin_socket);
+  });
   reader.finish();
   if (!out.admin.empty()) {
     if (const std::string wrong = parseListenAddress(out.admin.value, out.admin_address); !wrong.empty()) {
@@ -409,16 +277,21 @@ std::vector<ConfigError> parseConfig(std::string_view text, const std::string& f
 }
 
 std::vector<ConfigKey> configKeys() {
-  Config ignored;
-  std::vector<ConfigKey> sections;
-  (void)parse("", "", ignored, &sections);
-  // Each section is read once where it is there.
+  // Each section is read once where it is there, and may hold others.
   std::string text;
-  for (const ConfigKey& section : sections)
-    text += section.kind == ConfigKey::many_sections ? fmt::format("[[{}]]\n", section.name)
-                                                     : fmt::format("[{}]\n", section.name);
   std::vector<ConfigKey> keys;
-  (void)parse(text, "", ignored, &keys);
+  for (size_t known = SIZE_MAX; known != keys.size();) {
+    known = keys.size();
+    keys.clear();
+    Config ignored;
+    (void)parse(text, "", ignored, &keys);
+    text.clear();
+    for (const ConfigKey& key : keys) {
+      const std::string path = key.section.empty() ? key.name : fmt::format("{}.{}", key.section, key.name);
+      if (key.kind == ConfigKey::many_sections) text += fmt::format("[[{}]]\n", path);
+      if (key.kind == ConfigKey::one_section) text += fmt::format("[{}]\n", path);
+    }
+  }
   return keys;
 }
 

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,8 @@
 #include "plait/client/pool.h"
 #include "plait/io/backend.h"
 #include "plait/limits.h"
+#include "plait/net/tls_policy.h"
+#include "plait/plan/cluster_spec.h"
 #include "plait/plan/forward_options.h"
 #include "plait/server/server_options.h"
 
@@ -42,7 +45,30 @@ struct Text {
   bool empty() const { return value.empty(); }
 };
 
+struct TextPair {
+  Text name;
+  Text value;
+};
+
+// A number with the place where it was said; without one where it was not.
+struct Number {
+  int64_t value = 0;
+  Place place;
+  bool isSaid() const { return !place.source.empty(); }
+};
+
 enum class ListenTls : uint8_t { off, on, automatic };
+
+// A site of the listeners with TLS that have no certificate of their own.
+struct CertificateConfig {
+  Place place;
+  Text cert;
+  Text key;
+  Text client_ca;
+  net::ClientAuth client_auth = net::ClientAuth::require;
+  Place client_auth_place;  // without a source where it was not said
+  net::TlsSettings settings;
+};
 
 struct ListenConfig {
   Text address;
@@ -52,6 +78,8 @@ struct ListenConfig {
   Text cert;
   Text key;
   Text client_ca;
+  bool has_proxy_protocol = false;  // each connection begins with a PROXY header,
+  TrustedProxies proxy_trusted;     // of one of these balancers
 };
 
 struct BackendConfig {
@@ -65,6 +93,97 @@ struct BackendConfig {
   Text client_cert;
   Text client_key;
   bool insecure = false;
+};
+
+struct ClusterConfig {
+  Text name;
+  Place place;
+  PoolTimeouts timeouts;  // its own, else those of [timeouts]
+  Number response_head_ms;
+  OutlierOptions outliers;
+  Number connections;             // for each endpoint and worker
+  uint32_t requests = 0;          // at once, in the process; 0: as many as come
+  std::optional<uint32_t> queue;  // that wait for room at once, in the process; absent: as many as come
+  std::vector<BackendConfig> backends;
+  // The keys of `timeouts` that it has set itself.
+  std::map<std::string, int64_t, std::less<>> said_timeouts;
+};
+
+struct SplitConfig {
+  Text cluster;
+  uint32_t weight = 1;
+  Place place;
+};
+
+struct FieldsConfig {
+  std::vector<TextPair> set;
+  std::vector<TextPair> add;
+  std::vector<Text> remove;
+};
+
+struct ErrorPageConfig {
+  Number status;
+  Text file;
+};
+
+struct RedirectConfig {
+  Place place;
+  int64_t status = 302;
+  Text scheme;
+  Text host;
+  Text path;
+  Number port;
+};
+
+struct RespondConfig {
+  Place place;
+  int64_t status = 200;
+  Text body;
+  Text file;
+  Text content_type;
+};
+
+// A route as it is written. Exactly one of cluster, split, redirect and respond is there once completeConfig has found
+// no mistake.
+struct RouteConfig {
+  Place place;
+  Text name;
+  std::vector<Text> hosts;
+  Text path;
+  Text path_exact;
+  Text path_regex;
+  Text example;
+  std::vector<Text> methods;
+  std::vector<TextPair> fields;
+  std::vector<TextPair> query;
+  int32_t priority = 0;
+
+  Text cluster;
+  std::vector<SplitConfig> split;
+  // The key by which a client stays on its side of a split: at most one of these.
+  Text split_cookie;
+  Text split_field;
+  bool splits_by_address = false;
+  std::optional<RedirectConfig> redirect;
+  std::optional<RespondConfig> respond;
+
+  Text rewrite_path;
+  Text rewrite_host;
+  FieldsConfig request_fields;
+  FieldsConfig response_fields;
+  Number response_head_ms;
+  Number idle_ms;
+  Number total_ms;
+  Number retries_max;
+  bool retries_unknown = true;
+  Number body_bytes;
+  Number requests;
+  std::vector<Text> allow;
+  std::vector<Text> deny;
+  Number hsts_seconds;
+  bool hsts_subdomains = false;
+  bool hsts_preload = false;
+  std::vector<ErrorPageConfig> error_pages;
 };
 
 enum class LogFormat : uint8_t { combined, json };
@@ -82,6 +201,7 @@ struct Config {
   IoKind io = IoKind::automatic;
   bool prefault = false;
   bool share_port = false;
+  bool watch = false;  // reload when a file of the configuration changes
   Limits limits;
   // The keys of [limits] that somebody has set, and where.
   std::map<std::string, Place, std::less<>> limit_places;
@@ -89,10 +209,14 @@ struct Config {
   ServerTimeouts server_timeouts;
   int64_t response_head_ms = 60'000;
   ForwardOptions forward;
+  std::vector<CertificateConfig> certificates;
   std::vector<ListenConfig> listeners;
-  std::vector<BackendConfig> backends;
+  std::vector<BackendConfig> backends;  // of the cluster "default"
+  std::vector<ClusterConfig> clusters;
+  std::vector<RouteConfig> routes;
   AccessLogConfig access_log;
   Text admin;
+  Text admin_socket;                 // empty: none
   sockaddr_storage admin_address{};  // meaningful unless `admin` is empty
   // What is probably not meant, and keeps nobody from starting.
   std::vector<ConfigError> warnings;
@@ -102,10 +226,22 @@ struct Config {
 // mistake that can be found is in the answer, in the order of the text; of broken TOML the first alone.
 std::vector<ConfigError> parseConfig(std::string_view text, const std::string& file, Config& out);
 
+// The keys of [limits] in which they differ.
+std::vector<std::string> differentLimits(const Limits& one, const Limits& other);
+
+// Calls use(backend) for the backends of all clusters, those of the cluster "default" first.
+template <class Use>
+void forEachBackend(Config& config, Use use) {
+  for (BackendConfig& backend : config.backends) use(backend);
+  for (ClusterConfig& cluster : config.clusters) {
+    for (BackendConfig& backend : cluster.backends) use(backend);
+  }
+}
+
 // One key that a configuration may hold, as the code reads it that knows it.
 struct ConfigKey {
-  enum Kind : uint8_t { integer, boolean, text, path, texts, choice, one_section, many_sections };
-  std::string section;  // empty for a section itself
+  enum Kind : uint8_t { integer, boolean, text, path, texts, pairs, choice, one_section, many_sections };
+  std::string section;  // empty for a section itself; "route.rewrite" for a table in one
   std::string name;
   Kind kind = text;
   int64_t min = 0;  // of a number

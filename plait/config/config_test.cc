@@ -269,6 +269,27 @@ trusted_proxies = ["10.0.0.1/8"]
       "plait.toml:11:20: trusted_proxies: \"10.0.0.1/8\" has bits set behind its prefix\n");
 }
 
+TEST(Config, APortThatTakesProxyHeadersNamesWhoseTheyAre) {
+  const auto listen = [](const char* rest) {
+    return fmt::format("[[listen]]\naddress = \"127.0.0.1:80\"\n{}[[backend]]\nurl = \"h2c://a:1\"\n", rest);
+  };
+  Config config;
+  EXPECT_EQ(mistakesOf(listen("proxy_protocol = \"require\"\nproxy_trusted = [\"10.0.0.0/8\", \"::1\"]\n")), "");
+  EXPECT_TRUE(
+      parseConfig(listen("proxy_protocol = \"require\"\nproxy_trusted = [\"10.0.0.0/8\"]\n"), "a", config).empty());
+  EXPECT_TRUE(config.listeners[0].has_proxy_protocol);
+  EXPECT_TRUE(config.listeners[0].proxy_trusted.contains("10.1.2.3"));
+  const std::string needs =
+      "proxy_protocol: \"require\" needs proxy_trusted, the networks of the balancers, as in [\"10.0.0.0/8\"]\n";
+  EXPECT_EQ(mistakesOf(listen("proxy_protocol = \"require\"\n")), "plait.toml:3:18: " + needs);
+  EXPECT_EQ(mistakesOf(listen("proxy_protocol = \"require\"\nproxy_trusted = []\n")), "plait.toml:4:17: " + needs);
+  const std::string alone = "proxy_trusted: counts with proxy_protocol = \"require\" alone\n";
+  EXPECT_EQ(mistakesOf(listen("proxy_trusted = [\"10.0.0.0/8\"]\n")), "plait.toml:3:17: " + alone);
+  EXPECT_EQ(mistakesOf(listen("proxy_protocol = \"off\"\nproxy_trusted = [\"::1\"]\n")), "plait.toml:4:17: " + alone);
+  EXPECT_EQ(mistakesOf(listen("proxy_protocol = \"require\"\nproxy_trusted = [\"10.0.0.1/8\"]\n")),
+            "plait.toml:4:18: proxy_trusted: \"10.0.0.1/8\" has bits set behind its prefix\n");
+}
+
 TEST(Config, AStreamMayBeIdleForTenMinutesByDefault) {
   Config config;
   EXPECT_GT(config.pool_timeouts.stream_idle_ms, 600'000);
@@ -417,7 +438,8 @@ host = "not/a host"
                                "plait.toml", config)),
             "");
   EXPECT_EQ(textOf(completeConfig(config, true, "plait.toml")),
-            "plait.toml:2:11: TLS needs a certificate and its key: cert and key, or --tls-cert and --tls-key\n"
+            "plait.toml:2:11: TLS needs a certificate and its key: cert and key, [[certificate]], or --tls-cert and "
+            "--tls-key\n"
             "plait.toml:6:8: this listener has no TLS: say tls = \"on\" or tls = \"auto\"\n"
             "plait.toml:9:15: this backend has no TLS: its url does not begin with https://\n"
             "plait.toml:12:15: client_cert and client_key go together\n"

@@ -100,11 +100,10 @@ bool hasSameSettings(const BackendConfig& a, const BackendConfig& b) {
   return settings(a) == settings(b);
 }
 
-// One endpoint for each backend, and one series in the metrics.
-std::vector<ConfigError> mergeBackends(Config& config) {
-  std::vector<ConfigError> errors;
+// One endpoint of the cluster for each backend, and one series in the metrics.
+void mergeBackends(std::vector<BackendConfig>& backends, Config& config, std::vector<ConfigError>& errors) {
   std::vector<BackendConfig> kept;
-  for (BackendConfig& backend : config.backends) {
+  for (BackendConfig& backend : backends) {
     const auto same = backend.name.empty() ? kept.end() : std::ranges::find_if(kept, [&](const BackendConfig& one) {
       return isSameBackend(one, backend);
     });
@@ -118,15 +117,15 @@ std::vector<ConfigError> mergeBackends(Config& config) {
           {backend.url.place, fmt::format("this is the backend of {} with other settings", same->url.place.text())});
     }
   }
-  config.backends = std::move(kept);
-  return errors;
+  backends = std::move(kept);
 }
 
 }  // namespace
 
 std::vector<ConfigError> settleConflicts(Config& config) {
   std::vector<ConfigError> errors = addressConflicts(config);
-  for (ConfigError& error : mergeBackends(config)) errors.push_back(std::move(error));
+  mergeBackends(config.backends, config, errors);
+  for (ClusterConfig& cluster : config.clusters) mergeBackends(cluster.backends, config, errors);
   return errors;
 }
 

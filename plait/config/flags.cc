@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "plait/config/config.h"
+#include "plait/config/routes.h"
 #include "plait/http/field_rules.h"
 
 namespace plait {
@@ -83,15 +84,15 @@ std::vector<ConfigError> applyFlags(const Flags& flags, Config& config) {
     }
     config.backends.push_back(std::move(backend));
   }
-  for (BackendConfig& backend : config.backends) {
-    if (backend.protocol != BackendProtocol::https) continue;
+  forEachBackend(config, [&](BackendConfig& backend) {
+    if (backend.protocol != BackendProtocol::https) return;
     setWhereEmpty(backend.ca_file, flags.ca_file, "--ca-file");
     if (backend.client_cert.empty() && backend.client_key.empty()) {
       setWhereEmpty(backend.client_cert, flags.backend_cert, "--backend-cert");
       setWhereEmpty(backend.client_key, flags.backend_key, "--backend-key");
     }
     backend.insecure = backend.insecure || flags.insecure;
-  }
+  });
   for (const std::string& text : flags.listen) addListener(text, "--listen", "", config, errors);
   if (!flags.port.empty()) addListener(flags.port, "--port", "0.0.0.0:", config, errors);
   bool is_cert_used = flags.tls_cert.empty();
@@ -138,9 +139,12 @@ std::vector<ConfigError> completeConfig(Config& config, bool needs_backends, con
   const auto missing = [&](const char* flag, std::string sentence) {
     errors.push_back({file.empty() ? Place{flag} : Place{file, 1, 1}, std::move(sentence)});
   };
-  if (config.backends.empty() && needs_backends) {
+  if (config.backends.empty() && config.clusters.empty() && config.routes.empty() && needs_backends) {
     missing("--backend", "no backend: name at least one with -b, as in -b h2c://127.0.0.1:9001, or in [[backend]]");
+  } else if (config.backends.empty() && config.routes.empty() && needs_backends) {
+    errors.push_back({config.clusters[0].place, "no [[route]] leads to a cluster, and there is no [[backend]]"});
   }
+  completeRoutes(config, errors);
   followSaid(config.limits, [&](std::string_view key) { return config.limit_places.contains(key); });
   if (const auto mistake = config.limits.mistake()) {
     Place place = file.empty() ? Place{"limits"} : Place{file, 1, 1};
@@ -152,6 +156,17 @@ std::vector<ConfigError> completeConfig(Config& config, bool needs_backends, con
   }
   if (config.listeners.empty())
     missing("--listen", "nowhere to listen: use -p PORT, --listen ADDRESS:PORT or [[listen]]");
+  const bool has_sites = !config.certificates.empty();
+  if (has_sites &&
+      std::ranges::all_of(config.listeners, [](const ListenConfig& one) { return one.tls == ListenTls::off; })) {
+    errors.push_back(
+        {config.certificates.front().place, "no listener uses it: say tls = \"on\" or tls = \"auto\" in a [[listen]]"});
+  }
+  for (const CertificateConfig& certificate : config.certificates) {
+    const bool asks = certificate.client_auth != net::ClientAuth::off;
+    if (asks && !certificate.client_auth_place.source.empty() && certificate.client_ca.empty())
+      errors.push_back({certificate.client_auth_place, "client_auth: without client_ca nobody can vouch for a client"});
+  }
   for (const ListenConfig& listen : config.listeners) {
     if (listen.tls == ListenTls::off) {
       for (const Text* text : {&listen.cert, &listen.key, &listen.client_ca}) {
@@ -159,14 +174,22 @@ std::vector<ConfigError> completeConfig(Config& config, bool needs_backends, con
         errors.push_back({text->place, "this listener has no TLS: say tls = \"on\" or tls = \"auto\""});
         break;
       }
+    } else if (has_sites) {
+      for (const Text* text : {&listen.cert, &listen.key, &listen.client_ca}) {
+        if (text->empty()) continue;
+        errors.push_back({text->place,
+                          "a listener has a certificate of its own, or those of [[certificate]]: put it into a "
+                          "[[certificate]] as well"});
+        break;
+      }
     } else if (listen.cert.empty() || listen.key.empty()) {
-      errors.push_back({listen.cert.empty() != listen.key.empty()
-                            ? (listen.cert.empty() ? listen.key.place : listen.cert.place)
-                            : listen.address.place,
-                        "TLS needs a certificate and its key: cert and key, or --tls-cert and --tls-key"});
+      errors.push_back(
+          {listen.cert.empty() != listen.key.empty() ? (listen.cert.empty() ? listen.key.place : listen.cert.place)
+                                                     : listen.address.place,
+           "TLS needs a certificate and its key: cert and key, [[certificate]], or --tls-cert and --tls-key"});
     }
   }
-  for (BackendConfig& backend : config.backends) {
+  forEachBackend(config, [&](BackendConfig& backend) {
     const bool is_tls = backend.protocol == BackendProtocol::https;
     for (const Text* text : {&backend.server_name, &backend.ca_file, &backend.client_cert, &backend.client_key}) {
       if (is_tls || text->empty()) continue;
@@ -184,13 +207,17 @@ std::vector<ConfigError> completeConfig(Config& config, bool needs_backends, con
       errors.push_back(
           {backend.host.place, "host: expected \"client\", \"backend\", or a host name with or without a port"});
     }
-  }
+  });
   for (ConfigError& error : settleConflicts(config)) errors.push_back(std::move(error));
-  if (config.backends.size() > config.limits.endpoints) {
-    errors.push_back({config.backends[config.limits.endpoints].url.place,
-                      fmt::format("there are {} backends, more than the {} that limits.endpoints allows",
-                                  config.backends.size(), config.limits.endpoints)});
-  }
+  size_t backends = 0;
+  forEachBackend(config, [&](const BackendConfig&) { backends += 1; });
+  size_t place = 0;
+  forEachBackend(config, [&](const BackendConfig& backend) {
+    if (place++ != config.limits.endpoints) return;
+    errors.push_back(
+        {backend.url.place, fmt::format("there are {} backends, more than the {} that limits.endpoints allows",
+                                        backends, config.limits.endpoints)});
+  });
   return errors;
 }
 

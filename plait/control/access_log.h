@@ -25,8 +25,7 @@ void formatJson(const AccessRecord& record, int64_t wall_offset_ns, std::span<co
 // The file and what is written to it. For the control thread alone.
 class AccessLog {
  public:
-  AccessLog(std::string path, LogFormat format, std::vector<std::string> backends)
-      : path_(std::move(path)), format_(format), backends_(std::move(backends)) {}
+  AccessLog(std::string path, LogFormat format) : path_(std::move(path)), format_(format) {}
   AccessLog(const AccessLog&) = delete;
   AccessLog& operator=(const AccessLog&) = delete;
   ~AccessLog();
@@ -36,6 +35,8 @@ class AccessLog {
   // Opens the file, or opens it anew after it was moved away; what was open stays so when that fails. Empty on success,
   // else a sentence for the operator.
   std::string open();
+  // The names of endpoints by their numbers.
+  void setBackends(std::vector<std::string> backends) { backends_ = std::move(backends); }
   // Writes everything that is in the ring.
   void drain(AccessRing& ring, int64_t wall_offset_ns);
   // Lines that could not be written: the disk is full, say; and the reason for the last one, an errno.

@@ -36,8 +36,8 @@ const char* classOf(RetryClass retry_class) {
 }
 
 std::string_view backendOf(const AccessRecord& record, std::span<const std::string> backends) {
-  return record.endpoint.index < backends.size() ? std::string_view(backends[record.endpoint.index])
-                                                 : std::string_view();
+  return record.endpoint.number < backends.size() ? std::string_view(backends[record.endpoint.number])
+                                                  : std::string_view();
 }
 
 // Everything but printable ASCII as \xHH, and so the two characters that would end a quoted text.
@@ -114,6 +114,7 @@ void formatJson(const AccessRecord& record, int64_t wall_offset_ns, std::span<co
   putJson("protocol", protocolOf(record.version), out);
   fmt::format_to(put, ",\"status\":{},\"bytes\":{},\"duration_ms\":{:.3f},\"complete\":{}", record.status, record.bytes,
                  static_cast<double>(record.ended_ns - record.started_ns) / ns_per_ms, record.is_complete);
+  if (!record.route.empty()) putJson("route", record.route, out);
   putJson("upstream", backendOf(record, backends), out);
   fmt::format_to(put, ",\"retries\":{}", record.retries);
   if (record.retry_class != RetryClass::none) putJson("retry_class", classOf(record.retry_class), out);

@@ -19,7 +19,7 @@ AccessRecord sample() {
   record.started_ns = 1'000;
   record.ended_ns = 1'000 + 12'345'678;
   record.bytes = 2326;
-  record.endpoint = {1, 1};
+  record.endpoint = {.index = 1, .generation = 1, .number = 1};
   record.status = 200;
   record.retries = 2;
   record.retry_class = RetryClass::unprocessed;
@@ -176,7 +176,8 @@ TEST(AccessLog, IsOpenedAnewAfterItWasMovedAway) {
     return text.str();
   };
   AccessRing ring(64 << 10);
-  AccessLog log(directory / "access.log", LogFormat::combined, backends);
+  AccessLog log(directory / "access.log", LogFormat::combined);
+  log.setBackends(backends);
   ASSERT_EQ(log.open(), "");
   AccessRecord record = sample();
   ring.push(record);
@@ -195,7 +196,7 @@ TEST(AccessLog, IsOpenedAnewAfterItWasMovedAway) {
 }
 
 TEST(AccessLog, CountsWhatCannotBeWritten) {
-  AccessLog log("/dev/full", LogFormat::json, backends);
+  AccessLog log("/dev/full", LogFormat::json);
   ASSERT_EQ(log.open(), "");
   AccessRing ring(64 << 10);
   ring.push(sample());

@@ -7,6 +7,11 @@
 namespace plait {
 
 Task<bool> AdminHandler::collect(Io& io) {
+  backends_ = names_.present();
+  for (WorkerSnapshot& snapshot : snapshots_) {
+    snapshot.backends.clear();
+    snapshot.backends.resize(backends_->size());
+  }
   for (size_t i = 0; i < workers_.size(); ++i) {
     // The wait must be known before the answer can come: so the op is armed first, and the question asked between.
     struct Question {
@@ -32,11 +37,11 @@ Task<bool> AdminHandler::collect(Io& io) {
 // A demo origin has no backends to wait for.
 bool AdminHandler::isReady() const {
   if (is_draining_.load(std::memory_order_relaxed)) return false;
-  for (size_t i = 0; i < backends_.size(); ++i) {
-    if (isBackendUp(snapshots_, i)) return true;
+  for (size_t i = 0; i < backends_->size(); ++i) {
+    if (!(*backends_)[i].empty() && isBackendUp(snapshots_, i)) return true;
   }
   const auto isPanic = [](const WorkerSnapshot& worker) { return worker.is_panic; };
-  return backends_.empty() || std::ranges::any_of(snapshots_, isPanic);
+  return backends_->empty() || std::ranges::any_of(snapshots_, isPanic);
 }
 
 Task<void> AdminHandler::answer(Exchange& exchange, uint16_t status, std::string_view type, std::string_view text,
@@ -70,11 +75,18 @@ Task<void> AdminHandler::handle(Exchange& exchange, Io& io) {
     co_await mutex_.lock();
     const bool is_collected = co_await collect(io);
     const bool is_ready = is_collected && isReady();
+    const std::shared_ptr<const CertificateDates::Ends> certificates = dates_.get();
     const ProcessFigures process{.serving_allocations = AllocGuard::servingAllocations(),
                                  .log_failed_lines = log_ == nullptr ? 0 : log_->failedLines(),
                                  .log_failed_reopenings = failed_reopenings_.load(std::memory_order_relaxed),
-                                 .is_draining = is_draining_.load(std::memory_order_relaxed)};
-    const std::string text = path == "/metrics" ? formatMetrics(snapshots_, process, backends_) : std::string();
+                                 .generation = reloads_.generation.load(std::memory_order_relaxed),
+                                 .reloads = reloads_.successes.load(std::memory_order_relaxed),
+                                 .failed_reloads = reloads_.failures.load(std::memory_order_relaxed),
+                                 .last_success_s = reloads_.last_success_s.load(std::memory_order_relaxed),
+                                 .last_failure_s = reloads_.last_failure_s.load(std::memory_order_relaxed),
+                                 .is_draining = is_draining_.load(std::memory_order_relaxed),
+                                 .certificates = *certificates};
+    const std::string text = path == "/metrics" ? formatMetrics(snapshots_, process, *backends_) : std::string();
     mutex_.unlock(io);
     if (!is_collected) {
       exchange.respondError(503, "no memory is left for the answer\n");

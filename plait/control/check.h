@@ -20,7 +20,8 @@ int refuse(const std::vector<ConfigError>& errors);
 // How the memory adds up, on standard output.
 void printMemory(const std::vector<MemoryItem>& memory);
 
-// plait check: says on standard output and standard error what a start would find, without opening a port. Returns the
+// plait check: says on standard output and standard error what a start would find. Addresses are bound for a moment,
+// and nothing listens. A port that is in use is a warning alone, as it may be that of the plait that runs. Returns the
 // exit code.
 int check(const Flags& flags, const std::string& file, bool is_verbose);
 

@@ -25,6 +25,10 @@ int64_t wallOffsetNs(Io& io) {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(wall).count() - io.nowNs();
 }
 
+int64_t wallS(Io& io) {
+  return (io.nowNs() + wallOffsetNs(io)) / ns_per_s;
+}
+
 struct LogPump {
   AccessLog* log;  // null: none is kept
   EventLog events;
@@ -32,6 +36,10 @@ struct LogPump {
   std::vector<std::unique_ptr<Worker>>& workers;
   std::atomic<bool>& reopen;
   std::atomic<uint64_t>& failed_reopenings;
+  EndpointNames& names;
+  const CertificateDates& certificate_dates;
+  EndReminder reminder;
+  std::shared_ptr<const EndpointNames::Names> known = nullptr;
   uint64_t told_lines = 0;  // that could not be written, and were told
   bool is_failing = false;
   LogRate failure_rate{};
@@ -58,7 +66,20 @@ struct LogPump {
     is_failing = log->isFailing();
   }
 
+  void remind(int64_t now_s) {
+    if (!reminder.isDue(now_s)) return;
+    for (std::string& one : reminder.remind(*certificate_dates.get(), now_s))
+      sink.say({LogLevel::warning, "certificate", std::move(one)});
+  }
+
   void drain(Io& io) {
+    remind(wallS(io));
+    const std::shared_ptr<const EndpointNames::Names> now = names.get();
+    if (now != known) {
+      known = now;
+      events.setBackends(*known);
+      if (log != nullptr) log->setBackends(*known);
+    }
     for (size_t i = 0; i < workers.size(); ++i) {
       for (LogEvent event; workers[i]->events().pop(event);) {
         const LogLine line = events.lineOf(event, i);
@@ -124,7 +145,7 @@ void ControlThread::run(std::promise<ControlStarted>& started) {
   ControlStarted report;
   std::optional<AccessLog> log;
   if (!options_.access_log.empty()) {
-    log.emplace(options_.access_log, options_.log_format, options_.backends);
+    log.emplace(options_.access_log, options_.log_format);
     report.error = log->open();
     if (!report.error.empty()) {
       report.failed = ControlStarted::Part::access_log;
@@ -143,15 +164,21 @@ void ControlThread::run(std::promise<ControlStarted>& started) {
     return;
   }
   Io io(**backend, memory.buffers, ioConfigFor(limits));
-  AdminHandler handler(workers_, options_.backends, mailbox_, is_draining_, log ? &*log : nullptr, failed_reopenings_,
-                       memory.stream_blocks, memory.headers);
+  AdminHandler handler(workers_, *options_.names, *options_.reloads, *options_.certificate_dates, mailbox_,
+                       is_draining_, log ? &*log : nullptr, failed_reopenings_, memory.stream_blocks, memory.headers);
   // A scraper that keeps its connection open does not hold up the end.
   const ServerTimeouts timeouts{.drain_ms = 100};
-  Server server(io, limits, timeouts, handler, memory.send_blocks, memory.record_blocks, memory.stream_blocks,
+  Server server(io, limits, limits, timeouts, handler, memory.send_blocks, memory.record_blocks, memory.stream_blocks,
                 memory.headers);
-  LogPump pump{log ? &*log : nullptr, EventLog(options_.backends, workers_.size()),
-               *options_.log,         workers_,
-               reopen_log_,           failed_reopenings_};
+  LogPump pump{.log = log ? &*log : nullptr,
+               .events = EventLog(*options_.names->get(), workers_.size()),
+               .sink = *options_.log,
+               .workers = workers_,
+               .reopen = reopen_log_,
+               .failed_reopenings = failed_reopenings_,
+               .names = *options_.names,
+               .certificate_dates = *options_.certificate_dates,
+               .reminder = EndReminder(wallS(io))};
   Scope pumps;
   pumps.spawn(pumpLog(pump, io), io);
   Scope scope;

@@ -17,6 +17,9 @@
 
 #include "plait/base/log.h"
 #include "plait/config/config.h"
+#include "plait/control/certificate_dates.h"
+#include "plait/control/endpoint_names.h"
+#include "plait/control/reload_figures.h"
 #include "plait/proxy/worker.h"
 
 namespace plait {
@@ -29,7 +32,10 @@ struct ControlOptions {
   PortUse admin_port;
   std::string access_log;  // a file, or "-"; empty: none
   LogFormat log_format = LogFormat::combined;
-  std::vector<std::string> backends;  // names by index
+  // Must outlive the thread.
+  EndpointNames* names = nullptr;
+  const ReloadFigures* reloads = nullptr;
+  const CertificateDates* certificate_dates = nullptr;
 };
 
 struct ControlStarted {

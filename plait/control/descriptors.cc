@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "plait/server/place_shares.h"
+
 namespace plait {
 namespace {
 
@@ -14,16 +16,19 @@ constexpr uint64_t for_each_loop = 3;
 constexpr uint64_t for_access_log = 2;
 // Lookups and the admin listener's clients come and go.
 constexpr uint64_t most_for_others = 32;
+// A worker with fewer places is told of as a warning.
+constexpr uint64_t few_clients = 1000;
 
 }  // namespace
 
-std::string shareDescriptors(const DescriptorUse& use, Limits& limits) {
+DescriptorsShared shareDescriptors(const DescriptorUse& use, Limits& limits) {
   const uint64_t fixed = use.open + for_each_loop + (use.has_admin ? 1 : 0) +
                          (use.has_access_log ? for_access_log : 0) +
                          uint64_t{use.workers} * (for_each_loop + use.listeners);
   const uint64_t wanted_upstream = use.has_backends ? limits.upstream_connections : 0;
   const uint64_t wanted = limits.client_connections + wanted_upstream;
-  const uint64_t needed = fixed + most_for_others + wanted * use.workers;
+  // Clients whose address holds its share of the connections wait with a descriptor.
+  const uint64_t needed = fixed + most_for_others + (wanted + PlaceShares::mostWaiting(limits)) * use.workers;
   if (needed <= use.allowed) return {};
   const uint64_t left = use.allowed - std::min(fixed, use.allowed);
   const uint64_t each = (left - std::min(left / 4, most_for_others)) / use.workers;
@@ -35,13 +40,16 @@ std::string shareDescriptors(const DescriptorUse& use, Limits& limits) {
     limits.upstream_connections =
         static_cast<uint32_t>(std::clamp<uint64_t>(each - std::min(each, clients), 1, wanted_upstream));
   }
+  const bool is_lowered = clients < limits.client_connections || limits.upstream_connections < wanted_upstream;
   limits.client_connections = static_cast<uint32_t>(clients);
   limits.accepts_one_by_one = true;
-  return fmt::format(
-      "only {} file descriptors are allowed: {} worker(s) take {} clients and {} connections to backends each; the "
-      "others "
-      "wait. For all that is configured {} are needed (ulimit -Hn)",
-      use.allowed, use.workers, limits.client_connections, limits.upstream_connections, needed);
+  if (!is_lowered) return {};
+  const bool is_warning = use.is_wish || clients < few_clients;
+  return {fmt::format("{}{} file descriptors are allowed: {} worker(s) take {} clients and {} connections to backends "
+                      "each; the others wait. For {} {} are needed (ulimit -Hn)",
+                      is_warning ? "only " : "", use.allowed, use.workers, limits.client_connections,
+                      limits.upstream_connections, use.is_wish ? "all that is configured" : "the defaults", needed),
+          is_warning};
 }
 
 uint64_t openDescriptors() {

@@ -11,7 +11,7 @@ DescriptorUse few(uint64_t allowed, uint32_t workers = 1) {
 
 TEST(Descriptors, WhereThereAreEnoughNothingChanges) {
   Limits limits;
-  EXPECT_EQ(shareDescriptors(few(20'000), limits), "");
+  EXPECT_EQ(shareDescriptors(few(20'000), limits).text, "");
   EXPECT_EQ(limits.client_connections, Limits().client_connections);
   EXPECT_EQ(limits.upstream_connections, Limits().upstream_connections);
   EXPECT_FALSE(limits.accepts_one_by_one);
@@ -23,8 +23,9 @@ TEST(Descriptors, AQuarterAtLeastIsForBackendsAndAllTogetherIsWhatThereIs) {
       SCOPED_TRACE(std::to_string(allowed) + " for " + std::to_string(workers));
       if (allowed < workers * 20) continue;
       Limits limits;
-      const std::string told = shareDescriptors(few(allowed, workers), limits);
-      EXPECT_NE(told.find(std::to_string(allowed)), std::string::npos) << told;
+      const DescriptorsShared told = shareDescriptors(few(allowed, workers), limits);
+      EXPECT_NE(told.text.find(std::to_string(allowed)), std::string::npos) << told.text;
+      EXPECT_EQ(told.is_warning, limits.client_connections < 1000) << told.text;
       EXPECT_TRUE(limits.accepts_one_by_one);
       EXPECT_GE(limits.client_connections, 1u);
       EXPECT_GE(limits.upstream_connections * 4 + 3,
@@ -35,6 +36,32 @@ TEST(Descriptors, AQuarterAtLeastIsForBackendsAndAllTogetherIsWhatThereIs) {
   Limits limits;
   (void)shareDescriptors(few(256), limits);
   EXPECT_GE(limits.client_connections + limits.upstream_connections, 200u) << "most of them are used";
+}
+
+TEST(Descriptors, ClientsThatWaitForTheirAddressesShareAreCounted) {
+  const uint64_t connections = Limits().client_connections + Limits().upstream_connections;
+  Limits limits;
+  EXPECT_EQ(shareDescriptors(few(connections + 4000), limits).text, "");
+  EXPECT_TRUE(limits.accepts_one_by_one) << "4,096 could wait, so none does";
+  EXPECT_EQ(limits.client_connections, Limits().client_connections);
+  limits = {};
+  EXPECT_EQ(shareDescriptors(few(connections + 4096 + 64), limits).text, "");
+  EXPECT_FALSE(limits.accepts_one_by_one);
+  // Not more than there are places.
+  limits.client_connections = 100;
+  limits.upstream_connections = 20;
+  EXPECT_EQ(shareDescriptors(few(2 * 100 + 20 + 64), limits).text, "");
+  EXPECT_FALSE(limits.accepts_one_by_one);
+}
+
+TEST(Descriptors, ThatDefaultsAreLoweredIsNoWarningUnlessFewAreLeft) {
+  Limits limits;
+  EXPECT_FALSE(shareDescriptors(few(20'000, 2), limits).is_warning);
+  EXPECT_GT(limits.client_connections, 8000u);
+  limits = {};
+  DescriptorUse use = few(20'000, 2);
+  use.is_wish = true;
+  EXPECT_TRUE(shareDescriptors(use, limits).is_warning);
 }
 
 TEST(Descriptors, WhatWasAskedForIsNeverRaised) {

@@ -7,9 +7,19 @@
 
 namespace plait {
 
+void EventLog::setBackends(const std::vector<std::string>& backends) {
+  const size_t workers = panics_.size();
+  out_.resize(std::max(out_.size(), backends.size()), std::vector<Out>(workers, Out::no));
+  for (size_t i = 0; i < backends.size(); ++i) {
+    // Another endpoint has the number.
+    if (i >= backends_.size() || backends_[i] != backends[i]) out_[i].assign(workers, Out::no);
+  }
+  backends_ = backends;
+}
+
 std::string EventLog::backendOf(const LogEvent& event) const {
-  if (event.endpoint.index >= backends_.size()) return "backends";
-  return "backend " + backends_[event.endpoint.index];
+  if (event.endpoint.number >= backends_.size()) return "backends";
+  return "backend " + backends_[event.endpoint.number];
 }
 
 LogLine EventLog::faultLine(const LogEvent& event) const {
@@ -54,7 +64,8 @@ LogLine EventLog::lineOf(const LogEvent& event, size_t worker) {
 
 LogLine EventLog::stateLine(const LogEvent& event, size_t worker) {
   if (event.state == EndpointState::trial || event.state == EndpointState::leaving) return {};
-  std::vector<Out>& out = out_[event.endpoint.index];
+  if (event.endpoint.number >= out_.size()) return {};
+  std::vector<Out>& out = out_[event.endpoint.number];
   const auto isOut = [&] { return std::ranges::any_of(out, [](Out one) { return one != Out::no; }); };
   const bool was_out = isOut();
   const bool is_ejected = event.state == EndpointState::ejected;

@@ -17,6 +17,9 @@ class EventLog {
         out_(backends_.size(), std::vector<Out>(workers, Out::no)),
         panics_(workers, false) {}
 
+  // The names of endpoints by their numbers, from now on.
+  void setBackends(const std::vector<std::string>& backends);
+
   // The line to be said; one without text when other workers have caused it to be said already.
   LogLine lineOf(const LogEvent& event, size_t worker);
 

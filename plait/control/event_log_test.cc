@@ -12,7 +12,7 @@ namespace {
 const Error refused = backendError(ErrorCode::connect_failed, "the connection was refused", ECONNREFUSED);
 
 LogEvent stateEvent(uint32_t index, EndpointState state, const Error& cause = {}) {
-  return {.kind = LogEvent::Kind::endpoint_state, .state = state, .endpoint = {index, 1}, .error = cause};
+  return {.kind = LogEvent::Kind::endpoint_state, .state = state, .endpoint = {index, 1, index}, .error = cause};
 }
 LogEvent downEvent(uint32_t index) {
   return stateEvent(index, EndpointState::down, refused);
@@ -84,7 +84,7 @@ TEST(EventLog, AFloodOfFaultsBecomesAFewLinesThatTellHowManyThereWere) {
   client.address_size = 8;
   for (int i = 0; i < 1000; ++i) ring.onClientFault(client, flood, ns_per_s);
   ring.onClientFault(client, other, ns_per_s);
-  ring.onEndpointFault({0, 1}, other, {}, ns_per_s);
+  ring.onEndpointFault({0, 1, 0}, other, {}, ns_per_s);
   for (int i = 0; i < 10; ++i) ring.onClientFault(client, flood, ns_per_s + LogRate::interval_ms * ns_per_ms);
   std::vector<std::string> lines;
   for (LogEvent event; ring.pop(event);) lines.push_back(lineOf(log, event, 0));
@@ -99,8 +99,8 @@ TEST(EventLog, ARequestThatFailedIsToldWithItsCauseAndItsId) {
   EventRing ring;
   EventLog log({"h2c://a:1"}, 1);
   const Error lost = connectionError(ErrorCode::connection_lost, "the backend closed the connection");
-  ring.onRequestFailed({0, 1}, 502, lost, 12 * ns_per_ms, "0123456789abcdef", ns_per_s);
-  ring.onRequestFailed({0, 1}, 0, lost, 7 * ns_per_ms, "", ns_per_s);
+  ring.onRequestFailed({0, 1, 0}, 502, lost, 12 * ns_per_ms, "0123456789abcdef", ns_per_s);
+  ring.onRequestFailed({0, 1, 0}, 0, lost, 7 * ns_per_ms, "", ns_per_s);
   ring.onRequestFailed({}, 503, backendError(ErrorCode::pool_exhausted, "no room"), 5 * ns_per_s, "", ns_per_s);
   std::vector<std::string> lines;
   for (LogEvent event; ring.pop(event);) lines.push_back(lineOf(log, event, 0));
@@ -116,8 +116,8 @@ TEST(EventLog, WhatABackendThatDoesNotSpeakHttp2HasAnsweredIsShown) {
   EventRing ring;
   EventLog log({"h2c://a:1"}, 1);
   const Error error = connectionError(ErrorCode::protocol_error, "the backend does not speak HTTP/2", 6);
-  ring.onEndpointFault({0, 1}, error, asBytes("SSH-2.0-\"a\"\r\n"), ns_per_s);
-  ring.onEndpointFault({0, 1}, error, asBytes(std::string(300, 'x')), ns_per_s);
+  ring.onEndpointFault({0, 1, 0}, error, asBytes("SSH-2.0-\"a\"\r\n"), ns_per_s);
+  ring.onEndpointFault({0, 1, 0}, error, asBytes(std::string(300, 'x')), ns_per_s);
   std::vector<std::string> lines;
   for (LogEvent event; ring.pop(event);) lines.push_back(lineOf(log, event, 0));
   ASSERT_EQ(lines.size(), 2u);
@@ -131,10 +131,10 @@ TEST(EventLog, AGoawayIsToldWithItsCodeAndWhatCanBeShownOfItsText) {
   EventRing ring;
   EventLog log({"h2c://a:1"}, 1);
   const std::string hostile = std::string("a \"b\"\\\n\x1b[31m\xff") + std::string(300, 'x');
-  ring.onEndpointGoaway({0, 1}, h2::H2Error::enhance_your_calm, asBytes("too_many_pings"), ns_per_s);
-  ring.onEndpointGoaway({0, 1}, h2::H2Error::internal_error, {}, ns_per_s);
-  ring.onEndpointGoaway({0, 1}, h2::H2Error::no_error, asBytes(hostile), ns_per_s);
-  ring.onEndpointGoaway({0, 1}, static_cast<h2::H2Error>(0xbad), {}, ns_per_s);
+  ring.onEndpointGoaway({0, 1, 0}, h2::H2Error::enhance_your_calm, asBytes("too_many_pings"), ns_per_s);
+  ring.onEndpointGoaway({0, 1, 0}, h2::H2Error::internal_error, {}, ns_per_s);
+  ring.onEndpointGoaway({0, 1, 0}, h2::H2Error::no_error, asBytes(hostile), ns_per_s);
+  ring.onEndpointGoaway({0, 1, 0}, static_cast<h2::H2Error>(0xbad), {}, ns_per_s);
   std::vector<std::string> lines;
   for (LogEvent event; ring.pop(event);) lines.push_back(lineOf(log, event, 0));
   ASSERT_EQ(lines.size(), 4u);

@@ -1,13 +1,18 @@
 #include "plait/control/load.h"
 
 #include <fmt/format.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cerrno>
-#include <map>
-#include <tuple>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <set>
 
 #include "plait/control/access_log.h"
 #include "plait/control/memory_fit.h"
+#include "plait/proxy/plan_store.h"
 
 namespace plait {
 namespace {
@@ -20,24 +25,57 @@ Place placeOfFile(const std::string& sentence, std::initializer_list<const Text*
   return otherwise;
 }
 
+// What tells files apart: their names and contents.
+std::string fingerprint(std::initializer_list<const Text*> files) {
+  std::string text;
+  for (const Text* file : files) {
+    std::ifstream in(file->value, std::ios::binary);
+    const std::string content{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+    text += fmt::format("{}:{}:{:x}\n", file->value, content.size(), std::hash<std::string>()(content));
+  }
+  return text;
+}
+
 // Makes each context once: listeners or backends that say the same share sessions and memory.
 class Contexts {
  public:
   Contexts(LoadedConfig& out, std::vector<ConfigError>& errors)
-      : owned_(out.contexts), warnings_(out.warnings), errors_(errors) {}
+      : contexts_(*out.contexts), warnings_(out.warnings), errors_(errors) {}
 
   TlsContext* server(const ListenConfig& listen) {
     return make(
-        {true, listen.cert.value, listen.key.value, listen.client_ca.value, false},
+        "server\n" + fingerprint({&listen.cert, &listen.key, &listen.client_ca}),
         [&] {
           return TlsContext::makeServer(
               {.cert_file = listen.cert.value, .key_file = listen.key.value, .client_ca_file = listen.client_ca.value});
         },
         {&listen.client_ca, &listen.key, &listen.cert}, listen.address.place);
   }
+  TlsContext* sites(const std::vector<CertificateConfig>& certificates) {
+    TlsSitesOptions options;
+    std::string key = "sites\n";
+    for (const CertificateConfig& one : certificates) {
+      // A part that is missing is a mistake already.
+      if (one.cert.empty() || one.key.empty()) return nullptr;
+      options.sites.push_back({.cert_file = one.cert.value,
+                               .key_file = one.key.value,
+                               .client_ca_file = one.client_ca.value,
+                               .client_auth = one.client_auth,
+                               .settings = one.settings});
+      key += fingerprint({&one.cert, &one.key, &one.client_ca}) +
+             fmt::format("{}\n{}\n", static_cast<int>(one.client_auth), one.settings.min_version) +
+             fmt::format("{}\n{}\n{}\n{}\n", one.settings.max_version, one.settings.ciphers, one.settings.suites,
+                         one.settings.groups);
+    }
+    return contexts_.find(key, [&] { return makeSites(certificates, options); });
+  }
+  static Place placeOf(const CertificateConfig& certificate, const std::string& sentence) {
+    return placeOfFile(sentence, {&certificate.client_ca, &certificate.key, &certificate.cert}, certificate.place);
+  }
   TlsContext* client(const BackendConfig& backend) {
     return make(
-        {false, backend.client_cert.value, backend.client_key.value, backend.ca_file.value, backend.insecure},
+        fmt::format("client {}\n", backend.insecure) +
+            fingerprint({&backend.client_cert, &backend.client_key, &backend.ca_file}),
         [&] {
           return TlsContext::makeClient({.verify = !backend.insecure,
                                          .ca_file = backend.ca_file.value,
@@ -48,28 +86,46 @@ class Contexts {
   }
 
  private:
-  using Key = std::tuple<bool, std::string, std::string, std::string, bool>;
-
-  template <class Make>
-  TlsContext* make(const Key& key, Make make_context, std::initializer_list<const Text*> files,
-                   const Place& otherwise) {
-    if (const auto found = made_.find(key); found != made_.end()) return found->second;
-    auto context = make_context();
-    TlsContext*& kept = made_[key];
-    if (context) {
-      kept = context->get();
-      for (const std::string& one : kept->warnings()) warnings_.push_back({placeOfFile(one, files, otherwise), one});
-      owned_.push_back(std::move(*context));
-    } else {
-      errors_.push_back({placeOfFile(context.error(), files, otherwise), context.error()});
+  TlsContext* makeSites(const std::vector<CertificateConfig>& certificates, const TlsSitesOptions& options) {
+    auto made = TlsContext::makeSites(options);
+    const auto say = [&](std::vector<ConfigError>& to, const net::SiteMistake& mistake) {
+      to.push_back({placeOf(certificates[mistake.site], mistake.sentence), mistake.sentence});
+    };
+    if (!made) {
+      for (const net::SiteMistake& mistake : made.error()) say(errors_, mistake);
+      return nullptr;
     }
-    return kept;
+    net::CertificateStore& store = *(*made)->certificates();
+    for (const net::SiteMistake& one : store.warnings()) say(warnings_, one);
+    for (const net::SiteMistake& one : store.dateWarnings(::time(nullptr))) say(warnings_, one);
+    bool is_good = true;
+    for (uint32_t i = 0; store.size() <= keys_loaded_at_start && i < store.size(); ++i) {
+      std::string wrong = store.load(i);
+      if (wrong.empty()) continue;
+      say(errors_, {i, std::move(wrong)});
+      is_good = false;
+    }
+    // One with a mistake is not kept: asked for again, it would seem to have none.
+    return is_good ? contexts_.keep(std::move(*made)) : nullptr;
+  }
+  template <class Make>
+  TlsContext* make(const std::string& key, Make make_context, std::initializer_list<const Text*> files,
+                   const Place& otherwise) {
+    return contexts_.find(key, [&]() -> TlsContext* {
+      auto context = make_context();
+      if (!context) {
+        errors_.push_back({placeOfFile(context.error(), files, otherwise), context.error()});
+        return nullptr;
+      }
+      TlsContext* kept = contexts_.keep(std::move(*context));
+      for (const std::string& one : kept->warnings()) warnings_.push_back({placeOfFile(one, files, otherwise), one});
+      return kept;
+    });
   }
 
-  std::vector<std::unique_ptr<TlsContext>>& owned_;
+  TlsContexts& contexts_;
   std::vector<ConfigError>& warnings_;
   std::vector<ConfigError>& errors_;
-  std::map<Key, TlsContext*> made_;
 };
 
 }  // namespace
@@ -77,6 +133,7 @@ class Contexts {
 std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, LoadedConfig& out,
                                     const MemoryThere& memory) {
   std::vector<ConfigError> errors;
+  if (out.contexts == nullptr) out.contexts = std::make_shared<TlsContexts>();
   Contexts contexts(out, errors);
   out.warnings = config.warnings;
   WorkerOptions& options = out.options;
@@ -86,37 +143,53 @@ std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, Lo
   options.has_access_log = !config.access_log.file.empty();
   options.pool_timeouts = config.pool_timeouts;
   options.server_timeouts = config.server_timeouts;
-  options.response_head_ms = config.response_head_ms;
   options.forward = config.forward;
+  std::set<std::string> known_files;
+  const auto noteEnd = [&](const std::string& file, int64_t not_after_s) {
+    if (known_files.insert(file).second) out.certificate_ends.push_back({file, not_after_s});
+  };
+  if (!config.certificates.empty()) out.sites = contexts.sites(config.certificates);
+  if (out.sites != nullptr) {
+    const net::CertificateStore& store = *out.sites->certificates();
+    for (uint32_t i = 0; i < store.size(); ++i) noteEnd(store.certFile(i), store.notAfterS(i));
+  }
   for (const ListenConfig& listen : config.listeners) {
     ListenOptions listener{listen.parsed};
-    if (listen.tls != ListenTls::off && !listen.cert.empty() && !listen.key.empty())
+    if (listen.tls != ListenTls::off && !config.certificates.empty()) {
+      listener.tls = out.sites;
+    } else if (listen.tls != ListenTls::off && !listen.cert.empty() && !listen.key.empty()) {
       listener.tls = contexts.server(listen);
+      if (listener.tls != nullptr) noteEnd(listen.cert.value, listener.tls->notAfterS());
+    }
     listener.tls_by_first_byte = listen.tls == ListenTls::automatic;
     listener.port = {.share = config.share_port, .only_v6 = listen.only_v6};
+    if (listen.has_proxy_protocol) listener.proxies = std::make_shared<TrustedProxies>(listen.proxy_trusted);
     options.listeners.push_back(listener);
   }
-  for (const BackendConfig& backend : config.backends) {
-    if (backend.name.empty() || backend.port == 0) continue;
-    BackendOptions made;
-    ResolveAnswer answer;
-    if (const int result = resolver.resolveNow(backend.name, backend.port, answer); result != 0) {
-      // Text that is no name will not become one.
-      std::vector<ConfigError>& found = result == -EINVAL ? errors : out.warnings;
-      found.push_back({backend.url.place,
-                       fmt::format("the name {} cannot be resolved: {}", backend.name, Resolver::describe(result))});
-      made.starts_down = true;
-    }
-    made.name = backend.url.value;
-    made.protocol = backend.protocol;
-    made.host = backend.name;
-    made.port = backend.port;
-    made.server_name = backend.server_name.value;
-    if (backend.protocol == BackendProtocol::https && backend.client_cert.empty() == backend.client_key.empty()) {
-      made.tls = contexts.client(backend);
-    }
-    options.backends.push_back(std::move(made));
-    options.forward.authorities.push_back({backend.host.value, authorityOf(backend)});
+  if (!config.backends.empty() || !config.clusters.empty() || !config.routes.empty()) {
+    const auto look = [&](const BackendConfig& backend, BackendOptions& made) {
+      ResolveAnswer answer;
+      if (const int result = resolver.resolveNow(backend.name, backend.port, answer); result != 0) {
+        // Text that is no name will not become one.
+        std::vector<ConfigError>& found = result == -EINVAL ? errors : out.warnings;
+        found.push_back({backend.url.place,
+                         fmt::format("the name {} cannot be resolved: {}", backend.name, Resolver::describe(result))});
+        made.starts_down = true;
+      }
+      if (backend.protocol == BackendProtocol::https && backend.client_cert.empty() == backend.client_key.empty())
+        made.tls = contexts.client(backend);
+      if (made.tls != nullptr && !backend.client_cert.empty())
+        noteEnd(backend.client_cert.value, made.tls->notAfterS());
+    };
+    if (out.identities == nullptr)
+      out.identities = std::make_shared<PlanIdentities>(config.limits.endpoints, PlanStore::most_policies);
+    if (!out.key && ::getentropy(&out.key.emplace(), sizeof(SipKey)) != 0)
+      errors.push_back({Place{"routes"}, "the system has no random bytes for the table of hosts"});
+    const CompileTools tools{*out.identities, *out.key, out.before, look};
+    for (ConfigError& error : compile(config, tools, out.compiled)) errors.push_back(std::move(error));
+    out.compiled.plan->sites = out.sites;
+    options.plan = out.compiled.plan;
+    options.has_tls_backends = out.compiled.has_tls_backends;
   }
   if (const Text& file = config.access_log.file; !file.empty()) {
     if (std::string wrong = AccessLog::mistake(file.value); !wrong.empty())
@@ -139,6 +212,22 @@ std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, Lo
     const auto said = config.limit_places.find(mistake->key);
     errors.push_back({said != config.limit_places.end() ? said->second : config.memory_place,
                       fmt::format("{} (with {} MiB in all)", sentenceOf(*mistake), reservable >> 20)});
+  }
+  return errors;
+}
+
+std::vector<ConfigError> checkKeys(const Config& config, const LoadedConfig& loaded) {
+  return checkNewKeys(config, loaded, nullptr);
+}
+
+std::vector<ConfigError> checkNewKeys(const Config& config, const LoadedConfig& loaded, const TlsContext* before) {
+  std::vector<ConfigError> errors;
+  if (loaded.sites == nullptr || loaded.sites == before) return errors;
+  const net::CertificateStore& store = *loaded.sites->certificates();
+  if (store.size() <= keys_loaded_at_start) return errors;
+  for (const uint32_t site : store.newSince(before == nullptr ? nullptr : before->certificates())) {
+    std::string wrong = store.check(site);
+    if (!wrong.empty()) errors.push_back({Contexts::placeOf(config.certificates[site], wrong), std::move(wrong)});
   }
   return errors;
 }

@@ -83,9 +83,9 @@ TEST(ConfigLoad, EachBackendHasTheAuthorityThatWasAskedFor) {
   config.backends[0].host.value = "fixed.example";
   LoadedConfig loaded;
   ASSERT_TRUE(loadConfig(config, resolver, loaded, {std::nullopt, 64'000 * mib}).empty());
-  ASSERT_EQ(loaded.options.forward.authorities.size(), 1u);
-  EXPECT_EQ(loaded.options.forward.authorities[0].fixed, "fixed.example");
-  EXPECT_EQ(loaded.options.forward.authorities[0].own, "127.0.0.1:9001");
+  ASSERT_EQ(loaded.options.plan->authorities.size(), 1u);
+  EXPECT_EQ(loaded.options.plan->authorities[0].fixed, "fixed.example");
+  EXPECT_EQ(loaded.options.plan->authorities[0].own, "127.0.0.1:9001");
 }
 
 }  // namespace

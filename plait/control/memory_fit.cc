@@ -29,7 +29,7 @@ constexpr Scaled scaled[] = {
     {"large_header_blocks", &Limits::large_header_blocks, 16},
     {"replay_bytes", &Limits::replay_bytes, 64 << 10},
     {"access_ring_bytes", &Limits::access_ring_bytes, 64 << 10, true},
-    {"tls_bytes_per_connection", &Limits::tls_bytes_per_connection, 24 << 10},
+    {"tls_handshakes", &Limits::tls_handshakes, 16},
 };
 
 constexpr uint32_t whole = 1024;

@@ -35,8 +35,9 @@ constexpr FaultFamily fault_families[] = {
      of_streams | set({Fault::body_timeout, Fault::window_timeout, Fault::stuck_upload}),
      [](const WorkerSnapshot& w) -> const FaultCounts& { return w.server.stream_faults; }},
     {"plait_client_connection_errors_total", "Connections that ended by what their client did.",
-     of_connections | set({Fault::reset_flood, Fault::stream_flood, Fault::header_timeout, Fault::handshake_timeout,
-                           Fault::evicted, Fault::address_share, Fault::stuck_upload}),
+     of_connections |
+         set({Fault::reset_flood, Fault::stream_flood, Fault::header_timeout, Fault::handshake_timeout, Fault::evicted,
+              Fault::address_share, Fault::stuck_upload, Fault::proxy_header, Fault::proxy_untrusted}),
      [](const WorkerSnapshot& w) -> const FaultCounts& { return w.server.connection_faults; }},
     {"plait_upstream_stream_errors_total", "Responses that ended by what their backend did.",
      of_streams | set({Fault::interim_flood}),
@@ -145,6 +146,8 @@ void addRequests(Families& out, std::span<const WorkerSnapshot> workers) {
   out.total("plait_client_connections_evicted_total",
             "Idle connections closed because all were in use, or their address held its share of them.",
             MetricType::counter, [](const WorkerSnapshot& w) { return w.server.connections_evicted; });
+  out.total("plait_tls_handshake_waits_total", "TLS handshakes of clients that waited until others were done.",
+            MetricType::counter, [](const WorkerSnapshot& w) { return w.server.handshake_waits; });
   out.total("plait_upload_pauses_total", "Times that a client was not read because the memory for uploads was used up.",
             MetricType::counter, [](const WorkerSnapshot& w) { return w.server.upload_pauses; });
   out.family("plait_client_timeouts_total",
@@ -179,16 +182,19 @@ void addUpstream(Families& out, std::span<const WorkerSnapshot> workers, std::sp
             [](const WorkerSnapshot& w) { return w.upstream_streams; });
   out.family("plait_upstream_connections_ready", "Connections that take requests now, by backend.", MetricType::gauge);
   for (size_t i = 0; i < backends.size(); ++i) {
+    if (backends[i].empty()) continue;
     out.sum({{"backend", backends[i]}}, [i](const WorkerSnapshot& w) { return w.backends[i].ready_connections; });
   }
   out.family("plait_upstream_requests", "Requests at backends now, by backend.", MetricType::gauge);
   for (size_t i = 0; i < backends.size(); ++i) {
+    if (backends[i].empty()) continue;
     out.sum({{"backend", backends[i]}}, [i](const WorkerSnapshot& w) { return w.backends[i].requests; });
   }
   out.family("plait_upstream_responses_total",
              "Requests that ended with that backend, by the class of its status; none: the answer was plait's own.",
              MetricType::counter);
   for (size_t i = 0; i < backends.size(); ++i) {
+    if (backends[i].empty()) continue;
     for (size_t k = 0; k < classes.size(); ++k) {
       // A final status is no 1xx, but for a tunnel's 101.
       out.sum({{"backend", backends[i]}, {"class", classes[k]}},
@@ -199,6 +205,7 @@ void addUpstream(Families& out, std::span<const WorkerSnapshot> workers, std::sp
              "Tries at a backend that failed, repeated or not, by cause; causes that never were are left out.",
              MetricType::counter);
   for (size_t i = 0; i < backends.size(); ++i) {
+    if (backends[i].empty()) continue;
     for (size_t code = 0; code < error_code_count; ++code) {
       const bool has_been = std::ranges::any_of(
           workers, [&](const WorkerSnapshot& w) { return w.backends[i].counters.failures[code] != 0; });
@@ -212,12 +219,14 @@ void addUpstream(Families& out, std::span<const WorkerSnapshot> workers, std::sp
              "side took.",
              MetricType::histogram);
   for (size_t i = 0; i < backends.size(); ++i) {
+    if (backends[i].empty()) continue;
     out.histogram({{"backend", backends[i]}},
                   [i](const WorkerSnapshot& w, DurationHistogram& sum) { sum.add(w.backends[i].counters.duration); });
   }
   out.family("plait_upstream_goaways_total", "GOAWAYs by backend and error code; codes that never came are left out.",
              MetricType::counter);
   for (size_t i = 0; i < backends.size(); ++i) {
+    if (backends[i].empty()) continue;
     for (uint32_t code = 0; code < h2::error_code_count; ++code) {
       const bool has_come =
           std::ranges::any_of(workers, [&](const WorkerSnapshot& w) { return w.backends[i].goaways[code] != 0; });
@@ -229,10 +238,12 @@ void addUpstream(Families& out, std::span<const WorkerSnapshot> workers, std::sp
   out.family("plait_upstream_up", "1 if a worker uses the backend; 0 if it is down, ejected or on trial for all.",
              MetricType::gauge);
   for (size_t i = 0; i < backends.size(); ++i) {
+    if (backends[i].empty()) continue;
     out.sample({{"backend", backends[i]}}, isBackendUp(workers, i) ? 1 : 0);
   }
   out.family("plait_upstream_state", "Workers for which the backend is in that state.", MetricType::gauge);
   for (size_t i = 0; i < backends.size(); ++i) {
+    if (backends[i].empty()) continue;
     for (const auto& [state, name] : state_names) {
       out.sum({{"backend", backends[i]}, {"state", name}},
               [i, wanted = state](const WorkerSnapshot& w) { return w.backends[i].state == wanted ? 1 : 0; });
@@ -308,6 +319,19 @@ void addMemory(Families& out, std::span<const WorkerSnapshot> workers, const Pro
             MetricType::counter, [](const WorkerSnapshot& w) { return w.tls_refusals; });
 }
 
+void addCertificates(Families& out, std::span<const CertificateEnd> ends) {
+  if (ends.empty()) return;
+  out.family("plait_certificate_not_after_seconds",
+             "When the certificate ends, in seconds since 1970; other: the first to end of those above 1,000.",
+             MetricType::gauge);
+  const std::span<const CertificateEnd> own = ends.first(std::min(ends.size(), most_certificate_metrics));
+  for (const CertificateEnd& one : own) out.sample({{"certificate", one.file}}, static_cast<double>(one.not_after_s));
+  const std::span<const CertificateEnd> others = ends.subspan(own.size());
+  if (others.empty()) return;
+  const auto first = std::ranges::min_element(others, {}, &CertificateEnd::not_after_s);
+  out.sample({{"certificate", "other"}}, static_cast<double>(first->not_after_s));
+}
+
 }  // namespace
 
 std::span<const FaultFamily> faultFamilies() {
@@ -326,9 +350,23 @@ std::string formatMetrics(std::span<const WorkerSnapshot> workers, const Process
   out.sample({}, static_cast<double>(workers.size()));
   out.family("plait_draining", "1 while plait ends.", MetricType::gauge);
   out.sample({}, process.is_draining ? 1 : 0);
+  out.family("plait_config_generation", "The generation of the configuration that all workers have.",
+             MetricType::gauge);
+  out.sample({}, static_cast<double>(process.generation));
+  out.family("plait_config_reloads_total", "Times that the configuration was read anew, by result.",
+             MetricType::counter);
+  out.sample({{"result", "done"}}, static_cast<double>(process.reloads));
+  out.sample({{"result", "refused"}}, static_cast<double>(process.failed_reloads));
+  out.family("plait_config_last_success_timestamp_seconds", "When the configuration was last taken, since 1970.",
+             MetricType::gauge);
+  out.sample({}, static_cast<double>(process.last_success_s));
+  out.family("plait_config_last_failure_timestamp_seconds", "When it was last refused, since 1970; 0: never.",
+             MetricType::gauge);
+  out.sample({}, static_cast<double>(process.last_failure_s));
   addRequests(out, workers);
   addUpstream(out, workers, backends);
   addMemory(out, workers, process);
+  addCertificates(out, process.certificates);
   out.total("plait_access_log_lines_total", "Lines given to the access log.", MetricType::counter,
             [](const WorkerSnapshot& w) { return w.log_lines; });
   out.family("plait_access_log_dropped_total", "Lines lost: the ring was full, or the file could not be written.",

@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 
+#include "plait/control/certificate_dates.h"
 #include "plait/proxy/figures.h"
 
 namespace plait {
@@ -29,8 +30,17 @@ struct ProcessFigures {
   uint64_t serving_allocations = 0;
   uint64_t log_failed_lines = 0;
   uint64_t log_failed_reopenings = 0;
+  uint64_t generation = 0;  // of the plan
+  uint64_t reloads = 0;
+  uint64_t failed_reloads = 0;
+  int64_t last_success_s = 0;  // since 1970; 0: never
+  int64_t last_failure_s = 0;
   bool is_draining = false;
+  std::span<const CertificateEnd> certificates;
 };
+
+// So many certificates have a metric of their own; of the others the first to end has one.
+inline constexpr size_t most_certificate_metrics = 1000;
 
 // The text format of Prometheus. `backends` are the names by index.
 std::string formatMetrics(std::span<const WorkerSnapshot> workers, const ProcessFigures& process,

@@ -71,6 +71,19 @@ TEST(Metrics, AFamilyOfFaultsHasThoseThatCanOccurThereAndAnyThatDidAllTheSame) {
   EXPECT_TRUE(has(text, "plait_upstream_stream_errors_total{reason=\"evicted\"} 3"));
 }
 
+TEST(Metrics, ACertificateHasItsEndAndTheOthersTheFirstOfTheirs) {
+  const std::vector<WorkerSnapshot> workers(1);
+  EXPECT_EQ(formatMetrics(workers, {}, {}).find("plait_certificate"), std::string::npos);
+  std::vector<CertificateEnd> ends;
+  for (size_t i = 0; i < most_certificate_metrics + 3; ++i)
+    ends.push_back({"site" + std::to_string(i) + ".pem", 1'800'000'000 - static_cast<int64_t>(i)});
+  const std::string text = formatMetrics(workers, {.certificates = ends}, {});
+  EXPECT_TRUE(has(text, "plait_certificate_not_after_seconds{certificate=\"site0.pem\"} 1800000000"));
+  EXPECT_TRUE(has(text, "plait_certificate_not_after_seconds{certificate=\"site999.pem\"} 1799999001"));
+  EXPECT_TRUE(has(text, "plait_certificate_not_after_seconds{certificate=\"other\"} 1799998998"));
+  EXPECT_EQ(text.find("site1000.pem"), std::string::npos);
+}
+
 TEST(Metrics, AHistogramIsInTheUsualOrder) {
   const std::string text = formatMetrics(std::vector<WorkerSnapshot>(1), {}, {});
   const size_t bucket = text.find("\nplait_request_duration_seconds_bucket{le=\"0.0005\"} 0\n");

@@ -61,7 +61,7 @@ struct Event {
   Fault fault = Fault::none;  // stream_error, rejected: what the peer did
 };
 
-// So many received bytes count as one in Limits::work_per_turn.
+// So many received bytes count as one in LoopLimits::work_per_turn.
 inline constexpr size_t bytes_for_work = 2048;
 
 class Session {
@@ -159,7 +159,7 @@ class Session {
   // How much of what the peer still sends is worth reading when this is over, so that the end does not become a reset
   // that overtakes our last words: of a peer that has broken the rules only what a first look at GOAWAY may cross.
   uint32_t unreadLimit() const { return failed_ ? 64 * 1024 : UINT32_MAX; }
-  // The work done since the last call, in the units of Limits::work_per_turn.
+  // The work done since the last call, in the units of LoopLimits::work_per_turn.
   uint32_t takeWork() { return std::exchange(work_, 0); }
   // The peer has a habit of resetting what it has just begun.
   bool hasManyResets() const { return guards_.resetsLeft() < scratch_.config.reset_burst / 4 * 3; }
@@ -236,22 +236,28 @@ class Session {
   static constexpr uint32_t work_for_frame = 4;
   static constexpr uint32_t work_for_request = 16;
 
+  // Small members lie in the padding at the end of larger ones: idle connections are many.
   FrameReader reader_;
   Stream* data_stream_ = nullptr;
   ByteQueue& output_;
   SessionScratch& scratch_;
-  HpackDecoder decoder_;
-  HpackEncoder encoder_;
+  [[no_unique_address]] HpackDecoder decoder_;
+  uint32_t work_ = 0;
+  [[no_unique_address]] HpackEncoder encoder_;
+  bool copies_data_ = false;
+  uint16_t queued_control_ = 0;
 
   FlowWindow send_window_;
   FlowWindow receive_window_;
   uint32_t connection_window_;  // what receive_window_ is refilled to
   uint32_t connection_credit_ = 0;
 
-  StreamTable streams_;
+  [[no_unique_address]] StreamTable streams_;
+  const Role role_;
+  bool failed_ = false;
+  bool settings_acknowledged_ = false;
   Resets resets_;
   Guards guards_;
-  uint16_t queued_control_ = 0;
   uint32_t next_stream_id_;
   uint32_t last_peer_stream_id_ = 0;
   // Streams that the client skipped last: they are closed without ever having been opened.
@@ -264,15 +270,11 @@ class Session {
   // A request that next() has reported, and that is neither accepted nor refused.
   uint32_t pending_request_id_ = 0;
 
-  const Role role_;
-  bool failed_ = false;
-  bool settings_acknowledged_ = false;
-  bool goaway_received_ = false;
-  bool copies_data_ = false;
-  Settings peer_;
   uint32_t goaway_last_id_ = max_stream_id;
   uint32_t goaway_sent_id_ = max_stream_id;
-  uint32_t work_ = 0;
+  [[no_unique_address]] Settings peer_;
+  bool goaway_received_ = false;
+  bool has_begun_ = false;  // our preface and SETTINGS have been queued
 };
 
 }  // namespace plait::h2

@@ -15,9 +15,9 @@ Session::Session(Role role, ByteQueue& output, SessionScratch& scratch)
       encoder_(scratch.tables, role == Role::client ? StringCoding::plain : StringCoding::huffman),
       receive_window_(default_window),
       connection_window_(scratch.config.connection_window),
+      role_(role),
       guards_(scratch.config),
-      next_stream_id_(role == Role::client ? 1 : 2),
-      role_(role) {}
+      next_stream_id_(role == Role::client ? 1 : 2) {}
 
 Session::~Session() {
   reader_.giveCarry(scratch_);
@@ -26,7 +26,7 @@ Session::~Session() {
 }
 
 void Session::start() {
-  if (role_ == Role::client) output_.append(asBytes(client_preface));
+  has_begun_ = role_ == Role::server || output_.append(asBytes(client_preface));
   uint8_t payload[4 * 6];
   size_t size = 0;
   const auto add = [&](SettingId id, uint32_t value) {
@@ -43,6 +43,7 @@ void Session::start() {
   add(SettingId::max_header_list_size, scratch_.config.max_header_list_size);
   if (role_ == Role::server && scratch_.config.enable_connect_protocol) add(SettingId::enable_connect_protocol, 1);
   appendFrame(FrameType::settings, 0, 0, {payload, size}, false);
+  has_begun_ = !failed_;
   if (scratch_.config.connection_window > default_window) {
     const uint32_t surplus = scratch_.config.connection_window - default_window;
     sendWindowUpdate(0, surplus);
@@ -57,7 +58,11 @@ void Session::appendFrame(FrameType type, uint8_t frame_flags, uint32_t stream_i
   if (!payload.empty()) std::memcpy(frame + frame_header_size, payload.data(), payload.size());
   // Control frames are few and small. Should even they find no block, the connection cannot go on in step with its
   // peer; the counter makes the owner stop and, with nothing sent, the stall timeout ends it.
-  if (!output_.append({frame, frame_header_size + payload.size()})) failed_ = true;
+  // Nor is anything understood for which the beginning is missing (RFC 9113 §3.4).
+  if (!has_begun_ || !output_.append({frame, frame_header_size + payload.size()})) {
+    if (!has_begun_) PLAIT_RARE("a connection has no room for its beginning");
+    failed_ = true;
+  }
   if (is_control) queued_control_ += 1;
 }
 
@@ -170,11 +175,12 @@ size_t Session::sendData(Stream& stream, Bytes data, bool end_stream) {
     PLAIT_ASSERT(output_.append(data.subspan(taken, count), copies_data_ ? nullptr : scratch_.lender));
     stream.send_window.consume(static_cast<uint32_t>(count));
     send_window_.consume(static_cast<uint32_t>(count));
-    // A backend may have reasons for small windows, and is one of few.
-    const bool is_cut = role_ == Role::server && taken + count < data.size() && sendWindowOf(stream) == 0;
-    earnFrames(is_cut ? std::min(static_cast<uint32_t>(count) / cut_bytes_for_frame, Guards::frames_for_data)
-                      : Guards::frames_for_data);
     taken += count;
+    uint32_t earned = Guards::frames_for_data;
+    // A backend may have reasons for small windows, and is one of few.
+    if (taken != data.size() && sendWindowOf(stream) == 0 && role_ == Role::server) [[unlikely]]
+      earned = std::min(static_cast<uint32_t>(count) / cut_bytes_for_frame, earned);
+    earnFrames(earned);
     if (last) stream.endLocal();
   }
   return taken;

@@ -24,6 +24,20 @@ TEST(Session, ARequestWithBodyAndTrailersArrivesTheSameByteByByte) {
   }
 }
 
+TEST(Session, WithoutRoomForItsBeginningNothingIsSaid) {
+  for (const Role role : {Role::client, Role::server}) {
+    End end(role);
+    std::vector<uint8_t*> taken;
+    while (void* block = end.blocks.take()) taken.push_back(static_cast<uint8_t*>(block));
+    end.session.start();
+    for (uint8_t* block : taken) end.blocks.give(block);
+    end.session.sendPing(1);
+    end.session.sendGoaway(0, H2Error::no_error);
+    EXPECT_TRUE(end.output.empty()) << "the other side would take it for the beginning";
+    EXPECT_FALSE(end.feed(opening(role)));
+  }
+}
+
 TEST(Session, ConnectionErrorsGetTheCodeThatTheRfcNames) {
   struct Case {
     Wire wire;

@@ -17,6 +17,8 @@
 
 namespace plait::h2 {
 
+// The end of our side is one step from open and from half_closed_remote, that of the peer's two from open and from
+// half_closed_local.
 enum class StreamState : uint8_t { idle, open, half_closed_local, half_closed_remote, closed, reset, reset_by_peer };
 
 // The meaning of DATA on a stream.
@@ -54,11 +56,11 @@ struct Stream {
 
   void endLocal() {
     PLAIT_ASSERT(maySend());
-    state = state == StreamState::open ? StreamState::half_closed_local : StreamState::closed;
+    state = static_cast<StreamState>(static_cast<uint8_t>(state) + 1);
   }
   void endRemote() {
     PLAIT_ASSERT(mayReceive());
-    state = state == StreamState::open ? StreamState::half_closed_remote : StreamState::closed;
+    state = static_cast<StreamState>(static_cast<uint8_t>(state) + 2);
   }
   // By us. A reset of the peer's stays one.
   void reset() {

@@ -21,6 +21,10 @@ bool Pipe::push(Bytes bytes, bool last) {
   if (isAborted() || finished_) return true;
   PLAIT_ASSERT(!ended_);
   total_ += bytes.size();
+  if (total_ > most_) [[unlikely]] {
+    endTooLarge();
+    return true;
+  }
   if (replay_budget_ != nullptr) {
     // Bytes kept for a repetition give way to bytes that have not been sent at all.
     if (total_ > replay_limit_ || bytes.size() > replay_budget_->available || buffered_.isScarce()) {
@@ -46,6 +50,21 @@ bool Pipe::push(Bytes bytes, bool last) {
   if (!bytes.empty() && !buffered_.append(bytes)) return false;
   pump();
   return true;
+}
+
+void Pipe::limit(uint64_t most) {
+  PLAIT_ASSERT(consumer_ == nullptr && consumed_ == 0);
+  most_ = most;
+  if (total_ > most_ && !isAborted()) endTooLarge();
+}
+
+void Pipe::endTooLarge() {
+  error_ = streamError(ErrorCode::body_too_large, "the request's body is larger than its route allows");
+  disableReplay();
+  buffered_.clear();
+  BodyProducer* const producer = std::exchange(producer_, nullptr);
+  if (BodyConsumer* consumer = std::exchange(consumer_, nullptr)) consumer->onBodyAborted(error_);
+  if (producer != nullptr) producer->onConsumerGone(error_);
 }
 
 bool Pipe::end(const FieldList* trailers) {

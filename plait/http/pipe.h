@@ -67,6 +67,8 @@ class Pipe {
   void setProducer(BodyProducer* producer) { producer_ = producer; }
   // False when memory for what the consumer did not take has run out: the producer must then abort the body.
   [[nodiscard]] bool push(Bytes bytes, bool last);
+  // Bytes beyond so many end the body, for both sides, with body_too_large. Before a consumer is attached.
+  void limit(uint64_t most);
   // Copies `trailers`, which may be null. False when there is no memory for them.
   [[nodiscard]] bool end(const FieldList* trailers);
   void abort(const Error& error);
@@ -106,6 +108,7 @@ class Pipe {
   uint64_t totalBytes() const { return total_; }
 
  private:
+  void endTooLarge();
   void filterTrailers();
   void account(size_t count);
   void finish();
@@ -118,7 +121,8 @@ class Pipe {
   BodyConsumer* consumer_ = nullptr;
   ReplayBudget* replay_budget_ = nullptr;
   Error error_;
-  uint64_t total_ = 0;     // bytes pushed
+  uint64_t total_ = 0;  // bytes pushed
+  uint64_t most_ = UINT64_MAX;
   uint64_t credited_ = 0;  // bytes for which the producer has been told onConsumed; never twice, also after a rewind
   uint64_t consumed_ = 0;  // bytes the present consumer has taken
   uint32_t replay_limit_ = 0;

@@ -90,6 +90,9 @@ class EpollBackend final : public IoBackend {
         PLAIT_ASSERT(resolver_ != nullptr);
         resolver_->resolve(op, mailbox_);
         return;
+      case OpKind::errand:
+        op.errand->start(op, mailbox_);
+        return;
       case OpKind::message:
         return;
       default:
@@ -100,7 +103,7 @@ class EpollBackend final : public IoBackend {
   void cancel(Op& op) override {
     if (!op.armed || op.cancelled) return;
     op.cancelled = true;
-    if (op.kind == OpKind::resolve) return;
+    if (op.kind == OpKind::resolve || op.kind == OpKind::errand) return;
     if (op.kind == OpKind::message) {
       mailbox_.post(op, -ECANCELED);
       return;

@@ -1,6 +1,7 @@
 // Holds all coroutine frames of an Io, so that others find none. For tests only.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "plait/io/io.h"
@@ -16,6 +17,7 @@ class FrameHog {
       const size_t largest = sizes[i] - FrameSlab::header_size;
       while (void* frame = io.frames().take(largest)) held_.push_back(frame);
     }
+    left = std::min(left, held_.size());
     for (size_t i = 0; i < left; ++i) FrameSlab::give(held_[i]);
     held_.erase(held_.begin(), held_.begin() + static_cast<ptrdiff_t>(left));
   }

@@ -14,14 +14,15 @@ struct LastFrame {};
 
 // The frames of an Io, by size.
 struct FrameCounts {
-  static constexpr std::array<uint32_t, 7> class_sizes = {208, 256, 512, 1024, 2048, 4096, 8192};
+  // Odd numbers of cache lines but for the smallest: a slab would leave the rest unused (BlockSlab).
+  static constexpr std::array<uint32_t, 8> class_sizes = {208, 320, 576, 832, 1088, 2112, 4160, 8256};
   std::array<uint32_t, class_sizes.size()> by_class{};
   uint32_t last = 0;  // for coroutines with LastFrame
 
   // `count` of every size, fewer of the largest.
   static constexpr FrameCounts evenly(uint32_t count) {
     const uint32_t few = count / 8 + 16;
-    return {.by_class = {count, count, count, count, count, few, few}, .last = count};
+    return {.by_class = {count, count, count, count, count, count, few, few}, .last = count};
   }
 };
 
@@ -102,9 +103,9 @@ class FrameSlab {
         continue;
       return begin(block, slab);
     }
-    refusals_ += 1;
-    return nullptr;
+    return refuse();
   }
+  void* refuse();  // null
   static void* begin(void* block, BlockSlab& slab) {
     *static_cast<BlockSlab**>(block) = &slab;
     return static_cast<uint8_t*>(block) + header_size;

@@ -2,6 +2,8 @@
 
 #include <bit>
 
+#include "plait/base/rare.h"
+
 namespace plait {
 namespace {
 
@@ -10,6 +12,12 @@ constexpr size_t usual_frame_size = 448;  // of the coroutines that requests hav
 constexpr size_t usual_owner_size = 832;  // of a client's socket and what lies behind it
 
 }  // namespace
+
+void* FrameSlab::refuse() {
+  PLAIT_RARE("no coroutine frame is left");
+  refusals_ += 1;
+  return nullptr;
+}
 
 Io::Io(IoBackend& backend, BufferPool& buffers, const IoConfig& config)
     : backend_(backend),

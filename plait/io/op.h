@@ -13,6 +13,7 @@
 namespace plait {
 
 struct Op;
+class Mailbox;
 struct ResolveAnswer;
 
 // The backend's report about an Op. Completions are queued while reaping and delivered afterwards, in order.
@@ -32,6 +33,7 @@ enum class OpKind : uint8_t {
             // early, with bytes or with -ENOBUFS, and goes on when it is submitted again
   send,     // sends `vectors`; result is how much was taken, possibly less than all
   resolve,  // does `lookup`: its answer is filled, result 0 or -errno
+  errand,   // starts `errand`, which another thread completes; the result is the errand's
   message,  // completes when another thread posts it (Mailbox::post); result 0
   // Synchronous: `result` is set when submit() returns, and there is no completion.
   listen,  // result is a listening descriptor bound to `address`, which becomes the bound one. Another socket may
@@ -48,6 +50,17 @@ struct Lookup {
   std::string_view host;
   uint16_t port = 0;
   ResolveAnswer* answer = nullptr;
+};
+
+// Something that another thread does for this one, such as reading a file. It cannot be cancelled: its answer is
+// awaited and thrown away. Like the op it must stay until the op has completed.
+class Errand {
+ public:
+  // On the thread that asks; neither blocks nor allocates. `op` completes by `mailbox.post`, once.
+  virtual void start(Op& op, Mailbox& mailbox) = 0;
+
+ protected:
+  ~Errand() = default;
 };
 
 struct Op {
@@ -72,6 +85,7 @@ struct Op {
     const iovec* vectors = nullptr;  // send
     sockaddr_storage* address;       // connect, listen, peer
     Lookup* lookup;                  // resolve
+    Errand* errand;                  // errand
   };
 
   void (*on_complete)(void* owner, const Completion& completion) = nullptr;

@@ -41,15 +41,24 @@ void leaveUnpaced(int fd, const sockaddr_storage& address) {
   ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, unpaced.data(), unpaced.size());
 }
 
-int32_t listenOn(Op& op) {
-  const int fd = ::socket(op.address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+// A socket that has the address, and does not listen yet; -errno on failure.
+int makeBound(const sockaddr_storage& address, bool share_port, bool only_v6) {
+  const int fd = ::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
   setInt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  if (op.share_port) setInt(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-  if (op.address->ss_family == AF_INET6) setInt(fd, IPPROTO_IPV6, IPV6_V6ONLY, op.only_v6 ? 1 : 0);
+  if (share_port) setInt(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  if (address.ss_family == AF_INET6) setInt(fd, IPPROTO_IPV6, IPV6_V6ONLY, only_v6 ? 1 : 0);
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), addressSize(address)) == 0) return fd;
+  const int error = errno;
+  ::close(fd);
+  return -error;
+}
+
+int32_t listenOn(Op& op) {
+  const int fd = makeBound(*op.address, op.share_port, op.only_v6);
+  if (fd < 0) return fd;
   leaveUnpaced(fd, *op.address);  // what is accepted inherits it
-  socklen_t size = addressSize(*op.address);
-  if (::bind(fd, reinterpret_cast<const sockaddr*>(op.address), size) != 0 || ::listen(fd, 4096) != 0) {
+  if (::listen(fd, 4096) != 0) {
     const int error = errno;
     ::close(fd);
     return -error;
@@ -58,12 +67,19 @@ int32_t listenOn(Op& op) {
   // one is refused. Only from here on may others join, as every further worker does; the kernel spreads the connections
   // over them.
   setInt(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-  size = sizeof(*op.address);
+  socklen_t size = sizeof(*op.address);
   ::getsockname(fd, reinterpret_cast<sockaddr*>(op.address), &size);
   return fd;
 }
 
 }  // namespace
+
+int tryAddress(const sockaddr_storage& address, bool share_port, bool only_v6) {
+  const int fd = makeBound(address, share_port, only_v6);
+  if (fd < 0) return fd;
+  ::close(fd);
+  return 0;
+}
 
 uint32_t addressSize(const sockaddr_storage& address) {
   return address.ss_family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);

@@ -8,6 +8,9 @@ namespace plait::socket_backend {
 // Performs listen, peer, shutdown or close at once and sets op.result.
 void runSynchronous(Op& op);
 
+// Whether a listen op could have that address now: 0 or -errno. It is bound for a moment, and no connection is taken.
+int tryAddress(const sockaddr_storage& address, bool share_port, bool only_v6);
+
 // Makes a non-blocking TCP socket of the family of op.address with the options every connection has; -errno on failure.
 int makeSocket(const Op& op);
 // Options for a descriptor that accept() has made.

@@ -15,7 +15,7 @@ class TurnShare {
     if (std::exchange(turn_, io.turnNumber()) != io.turnNumber()) work_ = 0;
   }
   void add(uint32_t work) { work_ += work; }
-  // `limit` is Limits::work_per_turn.
+  // `limit` is LoopLimits::work_per_turn.
   bool isUsedUp(uint32_t limit) const { return work_ >= limit; }
 
  private:

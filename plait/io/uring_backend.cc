@@ -106,6 +106,9 @@ class UringBackend final : public IoBackend {
         PLAIT_ASSERT(resolver_ != nullptr);
         resolver_->resolve(op, mailbox_);
         return;
+      case OpKind::errand:
+        op.errand->start(op, mailbox_);
+        return;
       case OpKind::message:
         return;
       default:
@@ -117,8 +120,8 @@ class UringBackend final : public IoBackend {
   void cancel(Op& op) override {
     if (!op.armed || op.cancelled) return;
     op.cancelled = true;
-    // A lookup or a message is another thread's to complete; the answer is awaited and thrown away.
-    if (op.kind == OpKind::resolve) return;
+    // A lookup, an errand or a message is another thread's to complete; the answer is awaited and thrown away.
+    if (op.kind == OpKind::resolve || op.kind == OpKind::errand) return;
     if (op.kind == OpKind::message) {
       mailbox_.post(op, -ECANCELED);
       return;

@@ -7,6 +7,8 @@
 #include <charconv>
 #include <cstring>
 
+#include "plait/base/text_writer.h"
+
 namespace plait {
 namespace {
 
@@ -33,31 +35,6 @@ bool terminate(std::string_view text, char (&buffer)[Size]) {
   buffer[text.size()] = '\0';
   return true;
 }
-
-// Writes text from the front of a buffer and remembers whether all of it fitted.
-class TextWriter {
- public:
-  explicit TextWriter(std::span<char> buffer) : buffer_(buffer) {}
-  void put(std::string_view text) {
-    if (text.size() > buffer_.size() - size_) {
-      fits_ = false;
-      return;
-    }
-    if (!text.empty()) std::memcpy(buffer_.data() + size_, text.data(), text.size());
-    size_ += text.size();
-  }
-  void put(uint32_t number) {
-    char digits[10];
-    const auto end = std::to_chars(digits, digits + sizeof(digits), number).ptr;
-    put(std::string_view(digits, static_cast<size_t>(end - digits)));
-  }
-  std::string_view text() const { return fits_ ? std::string_view(buffer_.data(), size_) : std::string_view(); }
-
- private:
-  std::span<char> buffer_;
-  size_t size_ = 0;
-  bool fits_ = true;
-};
 
 std::string_view format(const sockaddr_storage& address, std::span<char> buffer, bool with_port) {
   char host[INET6_ADDRSTRLEN];

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "plait/base/rare.h"
 #include "plait/net/sock_room.h"
@@ -88,6 +89,18 @@ void SockInput::noteFilled(bool is_filled) {
   bulk_score_ = static_cast<uint8_t>(std::clamp(bulk_score_ + (is_filled ? 1 : -2), 0, most_bulk_score));
   if (bulk_score_ == 0) is_bulk_ = false;
   if (bulk_score_ == most_bulk_score) is_bulk_ = true;
+}
+
+void SockInput::keepLast(size_t count, Io& io) {
+  if (spilled_lent_ != 0) {
+    spilled_->consume(spilled_lent_ - count);
+    spilled_lent_ = static_cast<uint32_t>(count);
+    return;
+  }
+  const auto id = static_cast<uint32_t>(current_);
+  uint32_t& size = io.buffers().chained(id).size;
+  std::memmove(io.buffers().data(id), io.buffers().data(id) + size - count, count);
+  size = static_cast<uint32_t>(count);
 }
 
 bool SockInput::moveCurrent(size_t count, const ByteQueue& output, SockRoom& room, Io& io) {

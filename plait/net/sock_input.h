@@ -76,6 +76,8 @@ class SockInput {
   }
   // The bytes of current() lie in a receive buffer.
   bool holdsBuffer() const { return current_ >= 0; }
+  // Of the current bytes the last `count` are left, as if no others had come; not 0.
+  void keepLast(size_t count, Io& io);
   // The reader is done with the bytes of current(). True where more may be received because of that.
   bool release(SockRoom& room, Io& io) {
     if (current_ >= 0) {

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "plait/net/tls_files.h"
@@ -94,10 +95,80 @@ struct TlsCallbacks {
     return SSL_TLSEXT_ERR_OK;
   }
 
+  // The name in a ClientHello (RFC 6066 §3); "" where there is none, and for one that OpenSSL is going to refuse.
+  static std::string_view serverNameOf(SSL* ssl) {
+    const std::string_view list = asText(extensionOf(ssl, TLSEXT_TYPE_server_name, 2));
+    if (list.size() < 3 || list[0] != TLSEXT_NAMETYPE_host_name) return {};
+    const size_t size = static_cast<uint8_t>(list[1]) << 8 | static_cast<uint8_t>(list[2]);
+    return list.size() - 3 < size ? std::string_view() : list.substr(3, size);
+  }
+
+  // The list that an extension is, without its length, which has so many bytes.
+  static Bytes extensionOf(SSL* ssl, unsigned type, size_t length_size) {
+    const unsigned char* bytes = nullptr;
+    size_t size = 0;
+    if (SSL_client_hello_get0_ext(ssl, type, &bytes, &size) != 1 || size < length_size) return {};
+    return {bytes + length_size, size - length_size};
+  }
+
+  static net::ClientOffer offerOf(SSL* ssl, const net::TlsSettings& settings) {
+    net::ClientOffer offer;
+    offer.signature_algorithms = extensionOf(ssl, TLSEXT_TYPE_signature_algorithms, 2);
+    offer.groups = extensionOf(ssl, TLSEXT_TYPE_supported_groups, 2);
+    const Bytes versions = extensionOf(ssl, TLSEXT_TYPE_supported_versions, 1);
+    for (size_t i = 0; i + 1 < versions.size() && settings.max_version >= TLS1_3_VERSION; i += 2) {
+      if ((versions[i] << 8 | versions[i + 1]) == TLS1_3_VERSION) offer.speaks_tls_1_3 = true;
+    }
+    if (offer.speaks_tls_1_3) return offer;
+    offer.has_ecdsa_suite = offer.has_rsa_suite = false;
+    const unsigned char* suites = nullptr;
+    const size_t size = SSL_client_hello_get0_ciphers(ssl, &suites);
+    for (size_t i = 0; i + 1 < size; i += 2) {
+      const SSL_CIPHER* suite = SSL_CIPHER_find(ssl, suites + i);
+      if (suite == nullptr || SSL_CIPHER_is_aead(suite) != 1) continue;
+      const int proof = SSL_CIPHER_get_auth_nid(suite);
+      if (proof == NID_auth_ecdsa) offer.has_ecdsa_suite = true;
+      if (proof == NID_auth_rsa) offer.has_rsa_suite = true;
+    }
+    return offer;
+  }
+
+  // Chooses a connection's site, and sets its certificate and policy, before OpenSSL looks at anything else of the
+  // hello.
+  static int onHello(SSL* ssl, int* alert, void*) {
+    auto& owner = *static_cast<TlsSession*>(SSL_get_app_data(ssl));
+    const TlsContext& context = owner.context_;
+    net::CertificateStore& certificates = *context.certificates_;
+    const std::string_view name = serverNameOf(ssl);
+    if (owner.key_ != nullptr) {
+      // The hello that follows HelloRetryRequest may not name another site (RFC 8446 §4.1.2).
+      if (certificates.couldSelect(owner.site_, name)) return SSL_CLIENT_HELLO_SUCCESS;
+      *alert = SSL_AD_ILLEGAL_PARAMETER;
+      return SSL_CLIENT_HELLO_ERROR;
+    }
+    if (!owner.has_chosen_) {
+      net::ClientOffer offer;
+      if (certificates.isChoice(name)) offer = offerOf(ssl, context.policyOf(certificates.siteFor(name)).settings());
+      owner.site_ = certificates.select(name, offer);
+      owner.has_chosen_ = true;
+    }
+    *alert = SSL_AD_INTERNAL_ERROR;
+    if (owner.is_keyless_) return SSL_CLIENT_HELLO_ERROR;
+    owner.key_ = certificates.use(owner.site_);
+    if (owner.key_ == nullptr) return SSL_CLIENT_HELLO_RETRY;
+    const net::LoadedKey& key = *owner.key_;
+    if (!context.policyOf(owner.site_).use(ssl, context.policies_.front())) return SSL_CLIENT_HELLO_ERROR;
+    if (SSL_use_cert_and_key(ssl, key.certificate, key.key, key.chain, 1) != 1) return SSL_CLIENT_HELLO_ERROR;
+    return SSL_CLIENT_HELLO_SUCCESS;
+  }
+
+  // Without this OpenSSL keeps no name with a session, which then has none when TLS 1.2 resumes it.
+  static int takeName(SSL*, int*, void*) { return SSL_TLSEXT_ERR_OK; }
+
   static int useTicketKey(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac,
                           int seals) {
     auto& owner = *static_cast<TlsSession*>(SSL_get_app_data(ssl));
-    const int result = owner.context_.ticket_keys_.use(name, iv, cipher, mac, seals == 1);
+    const int result = owner.context_.ticket_keys_->use(name, iv, cipher, mac, seals == 1);
     // A ticket of TLS 1.3 is used once, so its client gets another (RFC 8446 §C.4).
     const bool is_used_up = seals == 0 && result == 1 && SSL_version(ssl) >= TLS1_3_VERSION;
     return is_used_up ? 2 : result;
@@ -112,7 +183,7 @@ struct TlsCallbacks {
     size_t size = 0;
     if (SSL_SESSION_get0_ticket_appdata(session, &known, &size) != 1) return 0;
     if (size == sizeof(TimeNs)) return 1;
-    const TimeNs now_ns = owner.context_.ticket_keys_.nowNs();
+    const TimeNs now_ns = owner.context_.ticket_keys_->nowNs();
     return SSL_SESSION_set1_ticket_appdata(session, &now_ns, sizeof(now_ns));
   }
 
@@ -129,8 +200,11 @@ struct TlsCallbacks {
       return SSL_TICKET_RETURN_IGNORE_RENEW;
     }
     std::memcpy(&begun_ns, known, size);
-    if (owner.context_.ticket_keys_.nowNs() - begun_ns >= TicketKeys::lifetime_ns)
+    if (owner.context_.ticket_keys_->nowNs() - begun_ns >= TicketKeys::lifetime_ns)
       return SSL_TICKET_RETURN_IGNORE_RENEW;
+    // A ticket belongs to the name that it was given for (RFC 6066 §3).
+    const char* named = SSL_SESSION_get0_hostname(session);
+    if (serverNameOf(ssl) != std::string_view(named == nullptr ? "" : named)) return SSL_TICKET_RETURN_IGNORE_RENEW;
     X509* certificate = SSL_SESSION_get0_peer(session);
     // Below zero: its end lies behind us; zero: it cannot be read.
     if (certificate != nullptr && X509_cmp_current_time(X509_get0_notAfter(certificate)) <= 0) {
@@ -164,34 +238,35 @@ bool isAddress(const char* text) {
 TlsContext::TlsContext(bool is_server) : is_server_(is_server) {
   warmUpTls();
   ERR_clear_error();
-  if (TlsBio::method() == nullptr) return;
-  context_ = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
-  if (context_ == nullptr) return;
-  SSL_CTX_set_min_proto_version(context_, TLS1_2_VERSION);
-  SSL_CTX_set_cipher_list(context_, "ECDHE+AESGCM:ECDHE+CHACHA20");
-  SSL_CTX_set_options(context_, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-  SSL_CTX_clear_options(context_, SSL_OP_IGNORE_UNEXPECTED_EOF);
-  SSL_CTX_set_mode(context_, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  SSL_CTX_set_default_passwd_cb(context_, TlsCallbacks::noPassphrase);
+  if (TlsBio::method() == nullptr || (is_server && !ticket_keys_->start())) return;
+  context_ = makeContext(is_server);
+}
+
+SSL_CTX* TlsContext::makeContext(bool is_server) {
+  SSL_CTX* context = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
+  if (context == nullptr) return nullptr;
+  const net::TlsSettings defaults;
+  SSL_CTX_set_min_proto_version(context, defaults.min_version);
+  SSL_CTX_set_cipher_list(context, defaults.ciphers.c_str());
+  SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+  SSL_CTX_clear_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
+  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_default_passwd_cb(context, TlsCallbacks::noPassphrase);
   if (is_server) {
     // Among 10,000 clients most are idle: their record buffers are better given back than kept.
-    SSL_CTX_set_mode(context_, SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_options(context_, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     // Tickets carry the state; a cache of sessions would be memory shared by the workers that clients can fill.
-    SSL_CTX_set_session_cache_mode(context_, SSL_SESS_CACHE_OFF);
-    static constexpr unsigned char id[] = "plait";
-    SSL_CTX_set_session_id_context(context_, id, sizeof(id) - 1);
-    if (!ticket_keys_.start()) {
-      SSL_CTX_free(std::exchange(context_, nullptr));
-      return;
-    }
-    SSL_CTX_set_tlsext_ticket_key_evp_cb(context_, TlsCallbacks::useTicketKey);
-    SSL_CTX_set_session_ticket_cb(context_, TlsCallbacks::sealTicket, TlsCallbacks::openTicket, nullptr);
-    SSL_CTX_set_timeout(context_, TicketKeys::lifetime_ns / ns_per_s);
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_tlsext_servername_callback(context, TlsCallbacks::takeName);
+    SSL_CTX_set_tlsext_ticket_key_evp_cb(context, TlsCallbacks::useTicketKey);
+    SSL_CTX_set_session_ticket_cb(context, TlsCallbacks::sealTicket, TlsCallbacks::openTicket, nullptr);
+    SSL_CTX_set_timeout(context, TicketKeys::lifetime_ns / ns_per_s);
   } else {
-    SSL_CTX_set_session_cache_mode(context_, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-    SSL_CTX_sess_set_new_cb(context_, TlsCallbacks::newSession);
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(context, TlsCallbacks::newSession);
   }
+  return context;
 }
 
 TlsContext::~TlsContext() {
@@ -201,7 +276,10 @@ TlsContext::~TlsContext() {
 
 std::string TlsContext::setCertificate(const std::string& cert, const std::string& key) {
   std::string wrong = useCertificate(context_, cert, key);
-  if (wrong.empty()) warnings_ = certificateWarnings(context_, cert, ::time(nullptr));
+  if (wrong.empty()) {
+    warnings_ = certificateWarnings(context_, cert, ::time(nullptr));
+    not_after_s_ = certificateEnd(context_);
+  }
   return wrong;
 }
 
@@ -230,14 +308,87 @@ std::expected<std::unique_ptr<TlsContext>, std::string> TlsContext::makeServer(c
     return std::unexpected(std::move(error));
   }
   if (auto error = made->setAlpn(options.alpn); !error.empty()) return std::unexpected(std::move(error));
-  if (!options.client_ca_file.empty()) {
-    if (auto error = useClientAuthorities(made->context_, options.client_ca_file); !error.empty()) {
-      return std::unexpected(std::move(error));
-    }
-    SSL_CTX_set_verify(made->context_, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
-    made->verifies_ = true;
-  }
+  auto policy = made->policyFor(
+      {.client_ca_file = options.client_ca_file, .client_auth = options.client_auth, .settings = options.settings});
+  if (!policy) return std::unexpected(std::move(policy.error()));
+  made->policy_of_site_.push_back(*policy);
   return made;
+}
+
+// The policy that the site asks for, which another one may have brought.
+std::expected<uint32_t, std::string> TlsContext::policyFor(const TlsSite& site) {
+  // The first policy is that of the context that there is already.
+  SSL_CTX* context = policies_.empty() ? context_ : makeContext(true);
+  if (context == nullptr) return std::unexpected("cannot set up TLS: " + tlsReason());
+  net::TlsPolicy policy(context);
+  if (!policies_.empty()) SSL_CTX_free(context);
+  if (alpn_list_size_ != 0) SSL_CTX_set_alpn_select_cb(context, TlsCallbacks::selectAlpn, this);
+  if (std::string wrong = policy.set(site.settings, site.client_ca_file, site.client_auth); !wrong.empty())
+    return std::unexpected(std::move(wrong));
+  verifies_ = verifies_ || policy.verifies();
+  for (size_t i = 0; i < policies_.size(); ++i) {
+    if (policies_[i].isSame(policy)) return static_cast<uint32_t>(i);
+  }
+  policies_.push_back(std::move(policy));
+  return static_cast<uint32_t>(policies_.size() - 1);
+}
+
+std::expected<std::unique_ptr<TlsContext>, std::vector<net::SiteMistake>> TlsContext::makeSites(
+    const TlsSitesOptions& options) {
+  using Mistakes = std::vector<net::SiteMistake>;
+  if (options.sites.empty())
+    return std::unexpected(Mistakes{{0, "a TLS server needs a certificate and none is named"}});
+  std::unique_ptr<TlsContext> made(new TlsContext(true));
+  if (made->context_ == nullptr) return std::unexpected(Mistakes{{0, "cannot set up TLS: " + tlsReason()}});
+  if (auto error = made->setAlpn(options.alpn); !error.empty()) return std::unexpected(Mistakes{{0, std::move(error)}});
+  Mistakes mistakes;
+  std::vector<net::SiteFiles> files;
+  std::vector<std::pair<const TlsSite*, uint32_t>> known;
+  for (size_t i = 0; i < options.sites.size(); ++i) {
+    const TlsSite& site = options.sites[i];
+    // Most of 10,000 sites ask the same, so their authorities are read once.
+    const auto found = std::ranges::find_if(known, [&](const auto& other) {
+      return other.first->client_ca_file == site.client_ca_file && other.first->client_auth == site.client_auth &&
+             other.first->settings == site.settings;
+    });
+    uint32_t policy = 0;
+    if (found != known.end()) {
+      policy = found->second;
+    } else if (auto fresh = made->policyFor(site)) {
+      policy = *fresh;
+      known.emplace_back(&site, policy);
+    } else {
+      mistakes.push_back({i, std::move(fresh.error())});
+      if (made->policies_.empty()) made->policies_.emplace_back(made->context_);
+    }
+    files.push_back({site.cert_file, site.key_file, policy});
+    made->policy_of_site_.push_back(policy);
+  }
+  auto certificates = net::CertificateStore::make(files);
+  if (!certificates) std::ranges::move(certificates.error(), std::back_inserter(mistakes));
+  if (!mistakes.empty()) return std::unexpected(std::move(mistakes));
+  made->certificates_ = std::move(*certificates);
+  for (const net::SiteMistake& one : made->certificates_->warnings()) made->warnings_.push_back(one.sentence);
+  for (net::SiteMistake& one : made->certificates_->dateWarnings(::time(nullptr)))
+    made->warnings_.push_back(std::move(one.sentence));
+  // A connection that has changed its policy may see a second hello.
+  for (const net::TlsPolicy& policy : made->policies_)
+    SSL_CTX_set_client_hello_cb(policy.context(), TlsCallbacks::onHello, nullptr);
+  return made;
+}
+
+bool TlsContext::isMisdirected(const TlsSession& session, std::string_view host) const {
+  const TlsContext& its = session.context();
+  const net::TlsPolicy& given = its.policyOf(session.site());
+  const net::TlsPolicy& wanted = policyOf(siteFor(host));
+  if (given.isSame(wanted)) return false;
+  return !its.sameTlsSettings(session.site(), its.siteFor(host)) || !given.asksForTheSame(wanted);
+}
+
+void TlsContext::goOnFrom(TlsContext& before) {
+  PLAIT_ASSERT(is_server_ && before.is_server_);
+  ticket_keys_ = before.ticket_keys_;
+  if (certificates_ != nullptr && before.certificates_ != nullptr) certificates_->takeOver(*before.certificates_);
 }
 
 std::expected<std::unique_ptr<TlsContext>, std::string> TlsContext::makeClient(const TlsClientOptions& options) {
@@ -321,6 +472,11 @@ TlsSession::~TlsSession() {
   // (RFC 5246 §7.2.1); a session that failed is not to be resumed.
   if (ssl_ != nullptr && !failed_) SSL_set_shutdown(ssl_, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   SSL_free(ssl_);
+  releaseKey();
+}
+
+void TlsSession::releaseKey() {
+  if (key_ != nullptr) std::exchange(key_, nullptr)->release();
 }
 
 void TlsSession::setServerName(std::string_view given) {
@@ -383,7 +539,14 @@ Result<TlsSession::Step> TlsSession::handshake() {
   ERR_clear_error();
   const size_t said = cipher_out_.size();
   const int result = SSL_do_handshake(ssl_);
-  if (result == 1) return Step::done;
+  if (result == 1) {
+    if (key_ != nullptr) {
+      // Nothing is signed any more, and a connection may live longer than the certificate.
+      SSL_certs_clear(ssl_);
+      releaseKey();
+    }
+    return Step::done;
+  }
   if (hello_guard_.hasRefused()) {
     has_alerted_ = cipher_out_.append(HelloGuard::alert);
     return failWith(connectionError(ErrorCode::tls_failed, "the ClientHello is too long"));
@@ -391,10 +554,14 @@ Result<TlsSession::Step> TlsSession::handshake() {
   switch (SSL_get_error(ssl_, result)) {
     case SSL_ERROR_WANT_READ:
       return Step::want_read;
+    case SSL_ERROR_WANT_CLIENT_HELLO_CB:
+      return Step::want_key;
     case SSL_ERROR_WANT_WRITE:
       return failWith(connectionError(ErrorCode::no_memory, "no send block is left for the TLS handshake"));
     default:
       has_alerted_ = cipher_out_.size() != said;
+      if (is_keyless_)
+        return failWith(connectionError(ErrorCode::tls_failed, "the site's private key could not be loaded"));
       return failWith(lastError("the TLS handshake failed"));
   }
 }
@@ -470,6 +637,15 @@ std::string_view TlsSession::alpn() const {
   unsigned size = 0;
   SSL_get0_alpn_selected(ssl_, &name, &size);
   return {reinterpret_cast<const char*>(name), size};
+}
+
+std::string_view TlsSession::serverName() const {
+  const char* name = ssl_ == nullptr ? nullptr : SSL_get_servername(ssl_, TLSEXT_NAMETYPE_host_name);
+  return name == nullptr ? "" : name;
+}
+
+net::ClientCertificate TlsSession::clientCertificate() const {
+  return net::ClientCertificate(ssl_ == nullptr || !context_.isServer() ? nullptr : SSL_get0_peer_certificate(ssl_));
 }
 
 bool TlsSession::isResumed() const {

@@ -16,7 +16,10 @@
 
 #include "plait/base/byte_queue.h"
 #include "plait/base/error.h"
+#include "plait/net/certificate_store.h"
+#include "plait/net/client_certificate.h"
 #include "plait/net/hello_guard.h"
+#include "plait/net/tls_policy.h"
 #include "plait/net/tls_tickets.h"
 
 struct ssl_ctx_st;
@@ -25,11 +28,29 @@ struct ssl_st;
 
 namespace plait {
 
+class TlsSession;
+
 struct TlsServerOptions {
   std::string cert_file;                            // PEM, the chain in order
   std::string key_file;                             // PEM, not encrypted
   std::vector<std::string> alpn{"h2", "http/1.1"};  // the server's order decides
   std::string client_ca_file;  // PEM; where set, clients must show a certificate that it vouches for
+  net::ClientAuth client_auth = net::ClientAuth::require;
+  net::TlsSettings settings;
+};
+
+// One of several sites that a server has on one port, see net::CertificateStore.
+struct TlsSite {
+  std::string cert_file;
+  std::string key_file;
+  std::string client_ca_file;
+  net::ClientAuth client_auth = net::ClientAuth::require;  // where there is a client_ca_file
+  net::TlsSettings settings;
+};
+
+struct TlsSitesOptions {
+  std::vector<TlsSite> sites;  // the first is for clients that name none, or another
+  std::vector<std::string> alpn{"h2", "http/1.1"};
 };
 
 struct TlsClientOptions {
@@ -47,17 +68,43 @@ class TlsContext {
  public:
   // The error is a sentence for the operator that names the file and says why.
   static std::expected<std::unique_ptr<TlsContext>, std::string> makeServer(const TlsServerOptions& options);
+  // Each connection gets the certificate of the site that its client names (SNI). Reads names and dates alone: keys are
+  // for certificates()->setLoader(), or load(). Every mistake is in the error, with its site's place.
+  static std::expected<std::unique_ptr<TlsContext>, std::vector<net::SiteMistake>> makeSites(
+      const TlsSitesOptions& options);
   static std::expected<std::unique_ptr<TlsContext>, std::string> makeClient(const TlsClientOptions& options);
   ~TlsContext();
   // Server: changes the keys of session tickets where it is time to. From any thread.
   void rotateTicketKeys(TimeNs now_ns) {
-    if (is_server_) ticket_keys_.rotate(now_ns);
+    if (is_server_) ticket_keys_->rotate(now_ns);
   }
+  // Server: tickets that `before` has given can be used here, and its keys need not be loaded again. Before the first
+  // session, on the loading thread. Both may live on.
+  void goOnFrom(TlsContext& before);
   TlsContext(const TlsContext&) = delete;
   TlsContext& operator=(const TlsContext&) = delete;
   bool isServer() const { return is_server_; }
-  // A sentence for each of its own certificates that had expired, or was not valid yet, when it was made.
+  // A sentence for each of its own certificates that had expired, was about to, or was not valid yet, when it was made.
   const std::vector<std::string>& warnings() const { return warnings_; }
+
+  // Those of makeSites(); else null.
+  net::CertificateStore* certificates() const { return certificates_.get(); }
+  // Seconds since 1970 at which the first of its own certificates ends; 0 where it has none.
+  int64_t notAfterS() const {
+    return certificates_ == nullptr ? not_after_s_ : certificates_->notAfterS(certificates_->soonest());
+  }
+  // The site for a request's host. A connection to another one may carry it where both have the same settings; else it
+  // is misdirected (RFC 9110 §15.5.20).
+  // The host comes without a port.
+  uint32_t siteFor(std::string_view host) const { return certificates_ == nullptr ? 0 : certificates_->siteFor(host); }
+  bool sameTlsSettings(uint32_t site, uint32_t other) const {
+    return site == other || policy_of_site_[site] == policy_of_site_[other];
+  }
+  // Whether that connection may not carry a request for the host, by the sites that this context has. A connection of a
+  // context before it goes on for the hosts that it was made for, as long as they ask for the same certificates.
+  bool isMisdirected(const TlsSession& session, std::string_view host) const;
+  // Server: some of its clients are asked for certificates.
+  bool asksForCertificates() const { return is_server_ && verifies_; }
 
  private:
   friend class TlsSession;
@@ -73,15 +120,23 @@ class TlsContext {
   };
 
   explicit TlsContext(bool is_server);
+  static ssl_ctx_st* makeContext(bool is_server);
   std::string setCertificate(const std::string& cert, const std::string& key);
   std::string setAlpn(const std::vector<std::string>& names);
+  std::expected<uint32_t, std::string> policyFor(const TlsSite& site);
+  const net::TlsPolicy& policyOf(uint32_t site) const { return policies_[policy_of_site_[site]]; }
   void keepSession(const char* name, ssl_session_st* session);
   ssl_session_st* takeSession(const char* name);
 
   ssl_ctx_st* context_ = nullptr;
-  TicketKeys ticket_keys_;
+  std::shared_ptr<TicketKeys> ticket_keys_ = std::make_shared<TicketKeys>();
   bool is_server_;
   bool verifies_ = false;
+  // Server: the first one is that of new connections.
+  std::vector<net::TlsPolicy> policies_;
+  std::vector<uint32_t> policy_of_site_;
+  std::unique_ptr<net::CertificateStore> certificates_;
+  int64_t not_after_s_ = 0;  // of the one certificate where there are no others
   std::vector<std::string> warnings_;
   std::array<uint8_t, max_alpn_list> alpn_list_{};  // as on the wire: each name behind its length
   size_t alpn_list_size_ = 0;
@@ -98,7 +153,11 @@ enum class AlpnOffer : uint8_t { all, http_1_1 };
 // error only the destructor and alpn() may follow, and what is in `cipher_out` (the alert) is still worth sending.
 class TlsSession {
  public:
-  enum class Step : uint8_t { want_read, done };
+  enum class Step : uint8_t {
+    want_read,
+    want_key,  // of site(), see net::KeyWait; then handshake() again
+    done,
+  };
   // A record takes so much besides its plaintext: header, explicit nonce or content type, and tag are at most 29 bytes
   // in the cipher suites offered; the rest is for a KeyUpdate that TLS puts in front of it.
   static constexpr size_t record_overhead = 128;
@@ -117,6 +176,8 @@ class TlsSession {
   // tls_failed, whose detail is the X.509 verification result; no_memory when `cipher_out` or OpenSSL's memory is at
   // its end.
   Result<Step> handshake();
+  // The key that handshake() wanted cannot be had: the next one fails, with an alert.
+  void refuseKey() { is_keyless_ = true; }
 
   // Gives ciphertext, which must stay where it is until hasUnread() is false. Not while there is some unread.
   void feed(Bytes ciphertext);
@@ -149,6 +210,11 @@ class TlsSession {
   std::string_view alpn() const;
   // True when the handshake took up an earlier session.
   bool isResumed() const;
+  // Server, after the handshake: the site that was chosen, and the name by which, "" where the client gave none.
+  uint32_t site() const { return site_; }
+  std::string_view serverName() const;
+  net::ClientCertificate clientCertificate() const;
+  TlsContext& context() const { return context_; }
   // "TLSv1.3" or "TLSv1.2", for the log.
   const char* version() const;
 
@@ -157,6 +223,7 @@ class TlsSession {
   friend struct TlsCallbacks;
 
   void setServerName(std::string_view name);
+  void releaseKey();
   Error lastError(const char* reason);
   std::unexpected<Error> failWith(const Error& error);
 
@@ -166,7 +233,11 @@ class TlsSession {
   Bytes input_;
   const char* setup_error_ = nullptr;
   HelloGuard hello_guard_;
-  size_t own_answers_ = 0;  // bytes that TLS by itself answered while reading, since the queue was last empty
+  net::LoadedKey* key_ = nullptr;  // during the handshake
+  uint32_t site_ = 0;
+  size_t own_answers_ = 0;   // bytes that TLS by itself answered while reading, since the queue was last empty
+  bool has_chosen_ = false;  // its site
+  bool is_keyless_ = false;
   bool is_reading_ = false;
   bool at_end_ = false;
   bool failed_ = false;

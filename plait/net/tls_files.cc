@@ -108,13 +108,16 @@ void sortStore(SSL_CTX* context) {
   X509_STORE_unlock(store);
 }
 
-// "2026-03-04 05:06:07 UTC".
-std::string textOf(const ASN1_TIME* time) {
-  tm parts{};
-  if (ASN1_TIME_to_tm(time, &parts) != 1) return "an unreadable time";
+std::string textOf(const tm& parts) {
   char text[64];
   const size_t size = ::strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S UTC", &parts);
   return {text, size};
+}
+
+std::string textOf(const ASN1_TIME* time) {
+  tm parts{};
+  if (ASN1_TIME_to_tm(time, &parts) != 1) return "an unreadable time";
+  return textOf(parts);
 }
 
 }  // namespace
@@ -129,6 +132,17 @@ std::string tlsReason() {
   }
   ERR_clear_error();
   return text;
+}
+
+std::string certificateFault(const std::string& file, const std::string& reason) {
+  return faultOfFile(file, Kind::certificate, reason);
+}
+
+std::string timeText(int64_t epoch_s) {
+  const auto time = static_cast<time_t>(epoch_s);
+  tm parts{};
+  if (::gmtime_r(&time, &parts) == nullptr) return "an unreadable time";
+  return textOf(parts);
 }
 
 std::string useCertificate(SSL_CTX* context, const std::string& cert, const std::string& key) {
@@ -173,15 +187,34 @@ std::string useClientAuthorities(SSL_CTX* context, const std::string& file) {
   return {};
 }
 
+int64_t certificateEnd(SSL_CTX* context) {
+  const X509* own = SSL_CTX_get0_certificate(context);
+  tm parts{};
+  if (own == nullptr || ASN1_TIME_to_tm(X509_get0_notAfter(own), &parts) != 1) return 0;
+  return ::timegm(&parts);
+}
+
+std::string endSentence(const std::string& which, int64_t not_after_s, int64_t now_s) {
+  const int64_t left_s = not_after_s - now_s;
+  if (left_s < 0) return which + " has expired: it was valid until " + timeText(not_after_s);
+  if (left_s >= warn_before_end_s) return {};
+  const int64_t days = left_s / 86400;
+  return which + " expires in " + std::to_string(days) + (days == 1 ? " day" : " days") + ", at " +
+         timeText(not_after_s);
+}
+
 std::vector<std::string> certificateWarnings(SSL_CTX* context, const std::string& cert, int64_t now_s) {
   std::vector<std::string> warnings;
   auto now = static_cast<time_t>(now_s);
   const auto look = [&](const X509* certificate, const std::string& which) {
-    if (X509_cmp_time(X509_get0_notAfter(certificate), &now) < 0) {
-      warnings.push_back(which + " has expired: it was valid until " + textOf(X509_get0_notAfter(certificate)));
-    } else if (X509_cmp_time(X509_get0_notBefore(certificate), &now) > 0) {
-      warnings.push_back(which + " is not valid yet: it will be from " + textOf(X509_get0_notBefore(certificate)));
+    tm parts{};
+    if (ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &parts) != 1) {
+      warnings.push_back(which + " has an end that cannot be read");
+    } else if (std::string ends = endSentence(which, ::timegm(&parts), now_s); !ends.empty()) {
+      warnings.push_back(std::move(ends));
     }
+    if (X509_cmp_time(X509_get0_notBefore(certificate), &now) > 0)
+      warnings.push_back(which + " is not valid yet: it will be from " + textOf(X509_get0_notBefore(certificate)));
   };
   if (const X509* own = SSL_CTX_get0_certificate(context)) look(own, "the certificate " + cert);
   STACK_OF(X509)* chain = nullptr;

@@ -8,7 +8,6 @@
 
 #include "plait/base/byte_queue.h"
 #include "plait/io/io.h"
-#include "plait/limits.h"
 #include "plait/net/sock_output.h"
 #include "plait/net/tls.h"
 
@@ -17,6 +16,9 @@ namespace plait {
 // It is lent from startTls() to close(), so that a plain socket holds none of it.
 class TlsPump {
  public:
+  // So much is encrypted before it is sent (LoopLimits::cipher_queue_bytes).
+  static constexpr size_t max_cipher_bytes = 64 << 10;
+
   // `retry` is called when it may be time to look for a block again: nothing tells a socket when one is free, for a
   // record or for its ciphertext. `record_blocks` hold one decrypted record each while it is being read.
   TlsPump(TlsContext& context, SockOutput& output, BlockSlab& record_blocks, std::string_view server_name,
@@ -61,7 +63,6 @@ class TlsPump {
   void cancelRetry() { retry_timer_.cancel(); }
 
  private:
-  static constexpr size_t max_cipher_bytes = Limits::cipher_queue_bytes;
   static constexpr TimeNs starved_ns = 50 * ns_per_ms;
 
   SockOutput& output_;

@@ -15,7 +15,7 @@ namespace plait {
 
 class TestCerts {
  public:
-  // `key_type`: "EC", which is P-256, or "ED25519".
+  // `key_type`: "EC", which is P-256, "P-384", "ED25519" or "RSA".
   explicit TestCerts(const char* key_type = "EC") : key_type_(key_type) {
     std::string pattern = (std::filesystem::temp_directory_path() / "plait-tls-XXXXXX").string();
     directory_ = ::mkdtemp(pattern.data());
@@ -41,8 +41,9 @@ class TestCerts {
   std::string path(const std::string& name) const { return (directory_ / name).string(); }
 
   // Makes `name`.pem and `name`.key, valid from and until so many seconds from now.
-  void issue(const std::string& name, const std::string& alternatives, long until_s = 3600, long from_s = -3600) const {
-    EVP_PKEY* key = makeKey();
+  void issue(const std::string& name, const std::string& alternatives, long until_s = 90L * 86400, long from_s = -3600,
+             const char* key_type = nullptr) const {
+    EVP_PKEY* key = makeKey(key_type == nullptr ? key_type_ : key_type);
     X509* cert = make(name.c_str(), alternatives, key, ca_, ca_key_, until_s, from_s);
     write(name + ".pem", cert, nullptr);
     write(name + ".key", nullptr, key);
@@ -52,8 +53,11 @@ class TestCerts {
 
  private:
   bool isEd25519() const { return key_type_ == "ED25519"; }
-  EVP_PKEY* makeKey() const {
-    return isEd25519() ? EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519") : EVP_EC_gen("P-256");
+  EVP_PKEY* makeKey() const { return makeKey(key_type_); }
+  static EVP_PKEY* makeKey(const std::string& type) {
+    if (type == "RSA") return EVP_RSA_gen(2048);
+    if (type == "ED25519") return EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519");
+    return EVP_EC_gen(type == "EC" ? "P-256" : type.c_str());
   }
 
   X509* make(const char* name, const std::string& alternatives, EVP_PKEY* key, X509* issuer, EVP_PKEY* issuer_key,

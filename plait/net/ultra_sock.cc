@@ -97,18 +97,26 @@ Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_na
     if (std::exchange(is_first, false) && isText()) co_return refuseText();
     tls_->feed(begun);
   }
+  const auto abortion = [&] {
+    return deadline.has_passed ? connectionError(ErrorCode::connect_timeout, "the TLS handshake took too long")
+                               : error_;
+  };
   while (true) {
     auto step = tls_->session().handshake();
     if (!tls_->cipher().empty()) flushLater();
     if (!step) co_return fail(step.error());
     if (*step == TlsSession::Step::done) break;
+    if (*step == TlsSession::Step::want_key) {
+      doneReading();
+      const Status loaded = co_await waitForKey(io);
+      if (isAborted()) co_return fail(abortion());
+      if (!loaded && loaded.error().code == ErrorCode::no_memory) co_return fail(loaded.error());
+      if (!loaded) tls_->session().refuseKey();
+      continue;
+    }
     releaseCurrent();
     while (!nextBuffer()) {
-      if (isAborted()) {
-        if (deadline.has_passed)
-          co_return fail(connectionError(ErrorCode::connect_timeout, "the TLS handshake took too long"));
-        co_return fail(error_);
-      }
+      if (isAborted()) co_return fail(abortion());
       if (input_.end() <= 0) co_return fail(lost(input_.end()));
       co_await Wait(*this, WaitsFor::received);
     }
@@ -117,6 +125,15 @@ Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_na
   }
   if (!tls_->session().hasUnread()) releaseCurrent();
   co_return Status();
+}
+
+// A coroutine of its own: nearly all handshakes find their key, and need no room for this.
+Task<Status> UltraSock::waitForKey(Io& io) {
+  TlsSession& session = tls_->session();
+  net::KeyWait wait(*session.context().certificates(), session.site());
+  const int32_t result = co_await OpAwaiter(wait.op, io);
+  if (result == 0) co_return Status();
+  co_return fail(connectionError(ErrorCode::tls_failed, "the site's private key could not be loaded"));
 }
 
 UltraSock::Deadline::Deadline(UltraSock& limited)
@@ -164,6 +181,17 @@ void UltraSock::doneReading() {
   if (!input_.moveCurrent(session.unread(), output_.queue(), sock_room_, io_)) return;
   PLAIT_RARE("records that nobody reads are kept elsewhere");
   session.moved(input_.current(io_));
+}
+
+Bytes UltraSock::keepLast(size_t count) {
+  PLAIT_ASSERT(!isTls());
+  if (count == 0) {
+    releaseCurrent();
+    return {};
+  }
+  input_.keepLast(count, io_);
+  input_.moveCurrent(count, output_.queue(), sock_room_, io_);
+  return input_.current(io_);
 }
 
 void UltraSock::stopReading() {
@@ -413,6 +441,11 @@ Task<void> UltraSock::sayAlert(Io& io) {
   while (!limit.has_passed && output_end_ != OutputEnd::shut && output_.failure() == 0) {
     flushLater();
     co_await Wait(*this, WaitsFor::drained);
+  }
+  if (output_end_ == OutputEnd::shut) {
+    // The peer's time begins when the alert has left, which after a stop of this process may be just now.
+    limit.has_passed = false;
+    io.arm(timer, io.nowNs() + alert_linger_ns);
   }
   while (!limit.has_passed && output_.failure() == 0 && input_.end() == SockInput::receiving) {
     co_await Wait(*this, WaitsFor::received);

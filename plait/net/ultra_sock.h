@@ -86,6 +86,8 @@ class UltraSock final : Io::Flusher, BufferPool::Waiter {
   bool isTls() const { return tls_ != nullptr; }
   // The protocol that ALPN chose: "h2", "http/1.1" or "".
   std::string_view alpn() const { return isTls() ? tls_->session().alpn() : std::string_view(); }
+  // From startTls() to close(); null where the socket is plain.
+  const TlsSession* tls() const { return isTls() ? &tls_->session() : nullptr; }
 
   class RecvAwaiter {
    public:
@@ -114,6 +116,9 @@ class UltraSock final : Io::Flusher, BufferPool::Waiter {
   // The bytes of the last recv() are done with. A reader that is going to wait for something else gives their buffer
   // back by this.
   void doneReading();
+  // Before TLS: of the bytes of the last recv() all but the last `count` are done with. These are valid until the next
+  // recv(), and startTls() begins with them. While buffers are short they lie elsewhere than in one.
+  Bytes keepLast(size_t count);
   // A reader that needs nothing more for now lets its owner hear of the peer's end (onPeerClosed). While buffers are
   // short it does not, and has to ask again.
   void watchEnd() {
@@ -219,6 +224,7 @@ class UltraSock final : Io::Flusher, BufferPool::Waiter {
     if (isTls()) sock_room_.tls_pumps.destroy(std::exchange(tls_, nullptr));
   }
   Task<void> sayAlert(Io& io);
+  Task<Status> waitForKey(Io& io);
   // Lives in the frame of the coroutine that waits, and aborts the socket when its time is over.
   struct Deadline {
     UltraSock& sock;

@@ -5,26 +5,26 @@
 #include <string>
 #include <vector>
 
+#include "plait/net/trusted_proxies.h"
 #include "plait/plan/identity_fields.h"
-#include "plait/plan/trusted_proxies.h"
 
 namespace plait {
 
-// The authority that a backend is asked for. SNI and verification use the backend's name all the same.
-struct BackendAuthority {
-  std::string fixed;  // sent instead of the client's; empty: the client's is
-  std::string own;    // the backend's host and port, for clients that name none (HTTP/1.0)
-};
+// How a backend hears of the certificate that a client has shown: not at all, or by Client-Cert (RFC 9440) and
+// X-Forwarded-Client-Cert (Envoy's form).
+enum class ClientCertHint : uint8_t { off, fields };
 
 struct ForwardOptions {
   bool x_forwarded = true;
   bool forwarded = false;
   bool via = true;
+  ClientCertHint client_cert = ClientCertHint::fields;
   // Whether every request goes on with an x-request-id. Unset: where there is an access log, which has the same id.
   std::optional<bool> request_id;
-  TrustedProxies trusted_proxies;             // their forwarded fields are kept and added to
-  IdentityFields identity;                    // those of anybody else are dropped
-  std::vector<BackendAuthority> authorities;  // one for each backend
+  TrustedProxies trusted_proxies;  // their forwarded fields are kept and added to
+  // All of it, for comparing.
+  std::string text() const;
+  IdentityFields identity;  // those of anybody else are dropped
 };
 
 }  // namespace plait

@@ -18,6 +18,12 @@ class IdentityFields final : public http::TrailerFilter {
   IdentityFields();
   // One more, as "CF-Connecting-IP". Empty on success, else a phrase for the operator.
   std::string add(std::string_view name);
+  // Those that were added, for comparing.
+  std::string text() const {
+    std::string text;
+    for (const std::string& name : added_) text += name + ' ';
+    return text;
+  }
   bool hasAdded() const { return !added_.empty(); }
 
   bool claims(const http::Field& field) const {

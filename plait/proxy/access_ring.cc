@@ -9,7 +9,7 @@ namespace plait {
 
 // In the ring a record is this, and its texts behind it.
 struct AccessRing::Header {
-  static constexpr size_t texts = 8;
+  static constexpr size_t texts = 9;
   uint32_t size;    // of the whole entry, a multiple of 16
   bool is_padding;  // nothing but the rest of the ring's end
   uint16_t lengths[texts];
@@ -20,9 +20,9 @@ namespace {
 
 constexpr size_t alignment = 16;
 
-std::array<std::string_view*, 8> textsOf(AccessRecord& record) {
-  return {&record.client,    &record.real_client, &record.request_id, &record.method,
-          &record.authority, &record.path,        &record.referer,    &record.user_agent};
+std::array<std::string_view*, 9> textsOf(AccessRecord& record) {
+  return {&record.route,     &record.client, &record.real_client, &record.request_id, &record.method,
+          &record.authority, &record.path,   &record.referer,     &record.user_agent};
 }
 
 }  // namespace

@@ -33,6 +33,7 @@ struct AccessRecord {
   Error cause;
   int64_t cause_after_ns = 0;  // since the last try began; 0: that says nothing
 
+  std::string_view route;        // the name of its route; empty without routes
   std::string_view client;       // the peer
   std::string_view real_client;  // which trusted proxies have named
   std::string_view request_id;

@@ -80,7 +80,6 @@ struct EmbedTest : testing::TestWithParam<Way> {
     options.limits.exchanges = 64;
     options.limits.client_connections = 16;
     options.limits.receive_buffers = 64;
-    options.limits.h2_connections_per_backend = 1;
     auto made = Runtime::make(options);
     EXPECT_TRUE(made.has_value());
     runtime = std::move(*made);
@@ -95,7 +94,7 @@ struct EmbedTest : testing::TestWithParam<Way> {
     backend.protocol = GetParam().protocol;
     backend.host = "127.0.0.1";
     backend.port = ntohs(v4.sin_port);
-    pool = runtime->makePool({backend});
+    pool = runtime->makePool({backend}, {}, {.h2_connections_per_backend = 1});
   }
   ~EmbedTest() override { runtime->run(end(*pool, *server, runtime->io())); }
   Asked request(std::string_view method, http::Pipe* body = nullptr) {

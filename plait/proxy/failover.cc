@@ -21,7 +21,7 @@ Seen seenOf(const ProxyRequest& request, const Result<Outcome>& outcome, bool an
     }
   }
   const Error& error = outcome.error();
-  if (request.exchange.cancelToken().isCancelled()) return Seen::neutral;
+  if (request.isCancelled()) return Seen::neutral;
   switch (error.code) {
     case ErrorCode::connection_lost:
     case ErrorCode::stalled:
@@ -44,15 +44,14 @@ Seen seenOf(const ProxyRequest& request, const Result<Outcome>& outcome, bool an
 // Whether the request may go on to another try; counts it. An endpoint that could not be reached, and one on trial,
 // have rules of their own; the others are the pool's.
 bool mayGoOn(ProxyRequest& request, const Error& error, ConnectionPool& pool) {
-  if (request.exchange.isHeadSent() || request.exchange.cancelToken().isCancelled() || !request.canReplay())
-    return false;
+  if (request.exchange.isHeadSent() || request.isCancelled() || !request.canReplay()) return false;
   Attempts& attempts = request.attempts;
   // The endpoint could not be reached: nothing of the request has gone there. One that answers wrongly and is the only
   // one would do so again.
   if (error.reach == Reach::backend) {
     if (error.code == ErrorCode::protocol_error && !attempts.elsewhere) return false;
     // A connection of its own is dialled for this request alone, and not without end.
-    return !request.lease.own || attempts.retries++ < pool.limits().unprocessed_retries;
+    return !request.needs_own || attempts.retries++ < pool.mostRetries(attempts);
   }
   // A response that is too large would be so again, also from another endpoint.
   if (error.code == ErrorCode::message_too_large) return false;
@@ -69,6 +68,12 @@ bool mayGoOn(ProxyRequest& request, const Error& error, ConnectionPool& pool) {
 
 }  // namespace
 
+// Of the route, else of the cluster.
+int64_t Failover::headMs() const {
+  if (request_.policy && request_.policy->response_head_ms != 0) return request_.policy->response_head_ms;
+  return cluster_.hasLeft() ? 0 : cluster_.spec()->response_head_ms;
+}
+
 bool Failover::choose() {
   if (std::exchange(must_wait_, false)) return false;
   const Choice choice = cluster_.choose(request_.wish, spot_.isWaiting());
@@ -76,14 +81,19 @@ bool Failover::choose() {
   if (id.isNone()) return false;
   request_.choice = choice;
   spot_.leave();
+  waits_.leave();
   request_.attempts.begun_ns = begun_ns_ = io_.nowNs();
-  request_.options.head_timeout_ms =
-      choice.is_trial ? std::min(response_head_ms_, cluster_.trialHeadMs()) : response_head_ms_;
+  const int64_t head_ms = headMs();
+  request_.options.head_timeout_ms = choice.is_trial ? std::min(head_ms, cluster_.trialHeadMs()) : head_ms;
   // The pool does not repeat a trial, nor anything that another endpoint could take.
   request_.attempts.elsewhere = choice.is_trial || cluster_.hasOther(request_.wish, id);
-  request_.lease.needs_http_1_1 = request_.wish.is_tunnel && cluster_.pool().find(id)->takesTunnels();
-  request_.lease.own = request_.attempts.travels_alone;
-  chooseAuthority(request_.asked_authority, options_, id, request_.head);
+  request_.needs_http_1_1 = request_.wish.is_tunnel && cluster_.pool().find(id)->takesTunnels();
+  request_.needs_own = request_.attempts.travels_alone;
+  if (!chooseAuthority(request_, store_.current().authorities[id.number])) {
+    outcome_ = fail(streamError(ErrorCode::no_memory, "no memory is left for the request's fields"));
+    end();
+    return false;
+  }
   return true;
 }
 
@@ -119,7 +129,13 @@ void Failover::judge(const Result<Outcome>& outcome) {
 }
 
 Cluster::WaitAwaiter Failover::room() {
-  if (give_up_ns_ == never_ns) give_up_ns_ = io_.nowNs() + cluster_.pool().timeouts().queue_ms * ns_per_ms;
+  if (give_up_ns_ == never_ns && !cluster_.hasLeft()) give_up_ns_ = io_.nowNs() + cluster_.spec()->queue_ms * ns_per_ms;
+  if (!cluster_.hasLeft() && cluster_.spec()->most_waiting && !waits_.isEntered() && !cluster_.isRoomToCome(spot_) &&
+      !waits_.enter(cluster_.spec()->identity->waiting, *cluster_.spec()->most_waiting)) {
+    PLAIT_RARE("a cluster lets no more requests wait");
+    is_line_full_ = true;
+    give_up_ns_ = io_.nowNs();
+  }
   return cluster_.wait(spot_, give_up_ns_, request_.options.cancel, io_);
 }
 
@@ -127,7 +143,11 @@ void Failover::waited(const Status& room) {
   if (room) return;
   // An error of an endpoint says more than that no other endpoint was to be had.
   if (outcome_.error().code == ErrorCode::none) {
-    outcome_ = fail(room.error());
+    const bool is_refused = is_line_full_ && room.error().code == ErrorCode::pool_exhausted;
+    outcome_ = fail(is_refused ? backendError(ErrorCode::pool_exhausted,
+                                              "no backend has room, and as many requests wait as the cluster's "
+                                              "limits.queue allows")
+                               : room.error());
     request_.cause_after_ns = io_.nowNs() - request_.exchange.startedNs();
   }
   end();

@@ -1,7 +1,7 @@
 // Endpoint after endpoint, each once, until one answers. Not a coroutine itself, so that a request that waits for its
 // backend holds two frames: the handler's and the attempt's.
 //
-//   Failover failover(request, cluster, options, response_head_ms, io);
+//   Failover failover(request, store, io);
 //   while (!failover.isOver()) {
 //     if (failover.choose()) failover.tried(co_await attempt(…));
 //     else failover.waited(co_await failover.room());
@@ -15,14 +15,9 @@ namespace plait {
 
 class Failover {
  public:
-  // `response_head_ms` is the time for each try's response head. References must outlive the object.
-  Failover(ProxyRequest& request, Cluster& cluster, const ForwardOptions& options, int64_t response_head_ms, Io& io)
-      : request_(request),
-        cluster_(cluster),
-        options_(options),
-        response_head_ms_(response_head_ms),
-        io_(io),
-        spot_(cluster, request.wish) {}
+  // `request.cluster` is chosen. References must outlive the object.
+  Failover(ProxyRequest& request, PlanStore& store, Io& io)
+      : request_(request), cluster_(*request.cluster), store_(store), io_(io), spot_(cluster_, request.wish) {}
 
   bool isOver() const { return is_over_; }
   // Of the last try; pool_exhausted, or why no backend can be reached, where none was had in time. Once it is over.
@@ -43,17 +38,19 @@ class Failover {
  private:
   void judge(const Result<Outcome>& outcome);
   void end() { is_over_ = true; }
+  int64_t headMs() const;
 
   ProxyRequest& request_;
   Cluster& cluster_;
-  const ForwardOptions& options_;
-  int64_t response_head_ms_;
+  PlanStore& store_;
   Io& io_;
   Cluster::Spot spot_;
   Result<Outcome> outcome_ = fail(Error());
   TimeNs begun_ns_ = 0;           // the present try
   TimeNs give_up_ns_ = never_ns;  // while it waits for an endpoint
-  bool must_wait_ = false;        // before it is worth choosing again
+  Entered waits_;                 // among those that the cluster lets wait
+  bool is_line_full_ = false;
+  bool must_wait_ = false;  // before it is worth choosing again
   bool is_over_ = false;
 };
 

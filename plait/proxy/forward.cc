@@ -4,19 +4,30 @@
 #include <charconv>
 #include <span>
 
+#include "plait/filter/fields.h"
 #include "plait/http/field_rules.h"
 #include "plait/http/forwarded.h"
 #include "plait/net/address.h"
+#include "plait/net/tls.h"
+#include "plait/proxy/route_effects.h"
 
 namespace plait {
 
 using http::FieldName;
 
-void chooseAuthority(std::string_view asked, const ForwardOptions& options, EndpointId endpoint,
-                     http::RequestHead& out) {
-  const BackendAuthority& backend = options.authorities[endpoint.index];
-  out.authority = !backend.fixed.empty() ? std::string_view(backend.fixed) : asked;
-  if (out.authority.empty()) out.authority = backend.own;
+bool chooseAuthority(ProxyRequest& request, const BackendAuthority& backend) {
+  const std::string_view chosen =
+      authorityFor(request.policy ? &*request.policy : nullptr, request.asked_authority, backend);
+  const bool is_of_backend = chosen.data() == backend.fixed.data() || chosen.data() == backend.own.data();
+  if (!is_of_backend || chosen.empty()) {
+    request.head.authority = chosen;
+    return true;
+  }
+  if (request.head.authority == chosen) return true;
+  // The plan may be replaced before the head is sent.
+  if (!request.exchange.makeRoom(chosen.size())) return false;
+  request.head.authority = request.head.fields.keep(chosen);
+  return request.head.authority.data() != nullptr;
 }
 
 namespace {
@@ -48,7 +59,7 @@ bool hasUsedUpMaxForwards(const http::RequestHead& head) {
   return !hops.empty() && hops.find_first_not_of('0') == std::string_view::npos;
 }
 
-bool isForwardingLoop(const http::RequestHead& head, uint32_t most_hops) {
+bool isForwardingLoop(const http::RequestHead& head) {
   uint32_t hops = 0;
   for (size_t i = head.fields.find(FieldName::via); i < head.fields.count();
        i = head.fields.find(FieldName::via, i + 1)) {
@@ -62,7 +73,7 @@ bool isForwardingLoop(const http::RequestHead& head, uint32_t most_hops) {
       if (http::equalsIgnoreCase(received_by.substr(0, received_by.find_first_of(whitespace)), pseudonym)) hops += 1;
     }
   }
-  return hops >= most_hops;
+  return hops >= most_hops_through_plait;
 }
 
 namespace {
@@ -94,6 +105,8 @@ class AddedFields {
 
 // Text that is built has at most this size.
 constexpr size_t most_text = 4096;
+// The same for a certificate's.
+constexpr size_t most_certificate_text = 16 << 10;
 
 std::string_view viaOf(http::Version version) {
   switch (version) {
@@ -219,6 +232,27 @@ bool prepareRequest(Exchange& exchange, const ForwardOptions& options) {
   return needs_care ? replaceFields(exchange, options) : addFieldsOfThisHop(exchange, options);
 }
 
+Status addClientCertificate(Exchange& exchange, const ForwardOptions& options) {
+  const TlsSession* const tls = exchange.client().is_tls ? exchange.tls() : nullptr;
+  if (tls == nullptr || options.client_cert == ClientCertHint::off || !tls->context().asksForCertificates()) return {};
+  const net::ClientCertificate shown = tls->clientCertificate();
+  if (!shown) return {};
+  char of_client[most_certificate_text];
+  char of_envoy[most_certificate_text];
+  const bool is_trusted = options.trusted_proxies.contains(exchange.client().address());
+  const std::string_view whole = is_trusted ? std::string_view() : shown.clientCert(of_client);
+  const std::string_view element = shown.forwardedClientCert(of_envoy);
+  // A backend that misses one field only would take its client for one without a certificate.
+  if (element.empty() || (whole.empty() && !is_trusted)) {
+    return fail(streamError(ErrorCode::message_too_large, "the client's certificate is too long to be handed on"));
+  }
+  AddedFields additions;
+  additions.add(FieldName::client_cert, whole, true);
+  additions.add(FieldName::x_forwarded_client_cert, element, true);
+  if (additions.addTo(exchange)) return {};
+  return fail(streamError(ErrorCode::no_memory, "no memory is left for the client's certificate"));
+}
+
 std::string_view realClientOf(const http::RequestHead& request, const ClientInfo& client,
                               const ForwardOptions& options) {
   if (options.trusted_proxies.empty() || !options.trusted_proxies.contains(client.address())) return {};
@@ -238,7 +272,7 @@ std::string_view realClientOf(const http::RequestHead& request, const ClientInfo
 ClientKey clientKeyOf(const ClientInfo& client, std::string_view real_client) {
   // Many clients come over one connection of a proxy: each address has a share of its own.
   const uint64_t address = real_client.empty() ? 0 : TrustedProxies::numberOf(real_client);
-  return address == 0 ? client.key : ClientKey{address, address};
+  return address == 0 ? client.key() : ClientKey{address, address};
 }
 
 void adoptRequestId(Exchange& exchange, const ForwardOptions& options) {
@@ -254,32 +288,54 @@ void adoptRequestId(Exchange& exchange, const ForwardOptions& options) {
 bool ForwardAwaiter::await_ready() {
   http::Pipe& pipe = response_.pipe();
   const uint16_t status = response_.status();
-  is_failed_trial_ = request_.choice.is_trial && status >= 502 && status <= 504 && request_.canReplay() &&
-                     http::isIdempotent(request_.head.method);
-  if (is_failed_trial_) return true;
+  const bool is_bad_trial = request_.choice.is_trial && status >= 502 && status <= 504;
+  if (is_bad_trial && request_.canReplay() && http::isIdempotent(request_.head.method)) {
+    way_ = Way::failed_trial;
+    return true;
+  }
   Exchange& exchange = request_.exchange;
   const bool no_content = exchange.request().method == "HEAD" || status == 204 || status == 304;
   const bool is_empty = pipe.isEnded() && !pipe.isAborted() && pipe.bufferedBytes() == 0 && pipe.trailers() == nullptr;
   const bool ends = no_content || is_empty;
   // A response that only stopped is forwarded as far as it goes, and is visibly broken off.
-  is_broken_ = pipe.isAborted() && pipe.error().isGibberish() && !no_content;
-  if (is_broken_) return true;
-  is_refused_ = !exchange.sendHead(response_.head(), ends);
-  is_relayed_ = !is_refused_ && !ends;
+  if (pipe.isAborted() && pipe.error().isGibberish() && !no_content) {
+    way_ = Way::broken;
+    return true;
+  }
+  const bool is_sent = request_.policy && request_.policy->changesResponse()
+                           ? sendChangedHead(ends)
+                           : exchange.sendHead(response_.head(), ends);
   if (ends) exchange.noteGrpcStatus(response_.head().fields);
-  return is_relayed_ ? relay_.await_ready() : true;
+  if (is_sent && !ends) {
+    way_ = Way::relayed;
+    return relay_.await_ready();
+  }
+  if (!is_sent) way_ = Way::refused;
+  return true;
+}
+
+bool ForwardAwaiter::sendChangedHead(bool ends) {
+  Exchange& exchange = request_.exchange;
+  const RoutePolicy& policy = *request_.policy;
+  ChangedHead changed(exchange.headerSlab());
+  return changed.make(response_.head(), policy.response_fields, policy.hstsFor(exchange.client().is_tls),
+                      request_.variables()) &&
+         exchange.sendHead(changed.head(), ends);
 }
 
 Result<Outcome> ForwardAwaiter::await_resume() {
-  if (is_failed_trial_) {
-    return fail(streamError(ErrorCode::ejected, "the trial was answered with 502, 503 or 504"));
-  }
-  if (is_broken_) return fail(response_.pipe().error());
-  if (is_refused_) {
-    return fail(streamError(ErrorCode::cancelled, "the client is gone, or has no room for the response's head"));
-  }
-  if (is_relayed_) {
-    if (Status relayed = relay_.await_resume(); !relayed) return fail(relayed.error());
+  switch (way_) {
+    case Way::whole:
+      break;
+    case Way::relayed:
+      if (Status relayed = relay_.await_resume(); !relayed) return fail(relayed.error());
+      break;
+    case Way::refused:
+      return fail(streamError(ErrorCode::cancelled, "the client is gone, or has no room for the response's head"));
+    case Way::broken:
+      return fail(response_.pipe().error());
+    case Way::failed_trial:
+      return fail(streamError(ErrorCode::ejected, "the trial was answered with 502, 503 or 504"));
   }
   const uint16_t status = response_.status();
   if (!request_.is_compared) return Outcome{status, false};

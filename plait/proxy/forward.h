@@ -19,16 +19,23 @@ struct Outcome {
 // has run out. The authority is that of the backend, so chooseAuthority comes before each try.
 bool prepareRequest(Exchange& exchange, const ForwardOptions& options);
 
+// Tells the backend of the certificate that the client has shown (ForwardOptions::client_cert). A trusted proxy has
+// told whose certificate its own client has: its Client-Cert stays, and the proxy's own certificate is one more element
+// of X-Forwarded-Client-Cert. After prepareRequest. Errors: no_memory; message_too_large for a certificate whose fields
+// would be longer than 16 KiB.
+Status addClientCertificate(Exchange& exchange, const ForwardOptions& options);
+
 // True for a TRACE or OPTIONS whose Max-Forwards is used up: it must not be forwarded (RFC 9110 §7.6.2).
 bool hasUsedUpMaxForwards(const http::RequestHead& head);
 
-// True for a request that has come through plait `most_hops` times, as its Via says: it would come again without end
+// True for a request that has come through plait so many times, as its Via says: it would come again without end
 // (RFC 9110 §7.6).
-bool isForwardingLoop(const http::RequestHead& head, uint32_t most_hops);
+inline constexpr uint32_t most_hops_through_plait = 16;
+bool isForwardingLoop(const http::RequestHead& head);
 
-// Gives `out` the authority for that endpoint, whose views are the options', or `asked`, which the client has named.
-void chooseAuthority(std::string_view asked, const ForwardOptions& options, EndpointId endpoint,
-                     http::RequestHead& out);
+// Gives the request the authority that it is to have at that endpoint: its route's, the backend's fixed one, else the
+// client's, or the backend's own where the client has named none. False where no memory is left.
+bool chooseAuthority(ProxyRequest& request, const BackendAuthority& backend);
 
 // The client behind proxies that are trusted, as X-Forwarded-For names it: the rightmost address that is none of
 // theirs. Empty where the peer is not trusted, or names nobody. To be asked before prepareRequest.
@@ -50,13 +57,13 @@ class ForwardAwaiter {
   Result<Outcome> await_resume();
 
  private:
+  bool sendChangedHead(bool ends);
+
   ProxyRequest& request_;
   Response& response_;
   Exchange::RelayAwaiter relay_;
-  bool is_failed_trial_ = false;
-  bool is_refused_ = false;
-  bool is_relayed_ = false;
-  bool is_broken_ = false;
+  enum class Way : uint8_t { whole, relayed, refused, broken, failed_trial };
+  Way way_ = Way::whole;
 };
 
 // Sends head, body and trailers to the client; ends when the client's side has all of it, which often is at once. An

@@ -1,31 +1,52 @@
 #include "plait/proxy/handler.h"
 
 #include "plait/http/field_rules.h"
+#include "plait/net/tls.h"
 #include "plait/proxy/attempt.h"
 #include "plait/proxy/failover.h"
 #include "plait/proxy/local_reply.h"
+#include "plait/proxy/routing.h"
+#include "plait/route/host_table.h"
 
 namespace plait {
 
 namespace {
 
 // The request's body is there, or will be soon: it is short enough to be kept for a repetition.
-bool isSmall(const Exchange& exchange, const Limits& limits) {
+bool isSmall(const Exchange& exchange, const PoolLimits& limits) {
   const http::Pipe* body = exchange.requestBody();
   if (body == nullptr || exchange.request().content_length <= limits.replay_bytes_per_request) return true;
   return body->isEnded() && body->totalBytes() <= limits.replay_bytes_per_request;
+}
+
+// The request came over TLS that was made for a site with other demands (RFC 9110 §15.5.20). A request that names no
+// host is one for the site that the handshake named.
+bool isMisdirected(ProxyRequest& request, const TlsContext& sites) {
+  const TlsSession* const tls = request.exchange.tls();
+  char buffer[route::max_host];
+  const std::string_view host = route::normalHost(request.head.authority, buffer);
+  if (tls == nullptr || request.head.authority.empty() || !sites.isMisdirected(*tls, host)) return false;
+  // The demands of its own site may have changed since the handshake: then only a new one helps.
+  if (&tls->context() != &sites) request.exchange.drainConnection();
+  return true;
 }
 
 }  // namespace
 
 Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
   ProxyRequest request(exchange);
-  if (admit(request)) {
-    Failover failover(request, cluster_, options_, response_head_ms_, io);
+  if (!admit(request, io)) {
+    finish(request, io);
+    co_return;
+  }
+  if (request.is_stored_answer) {
+    co_await replyStored(request, blocks_, io);
+  } else {
+    Failover failover(request, store_, io);
     while (!failover.isOver()) {
       if (failover.choose()) {
-        failover.tried(noteTry(request, co_await attempt(request, cluster_.pool(), request.choice.endpoint, io)));
-      } else {
+        failover.tried(noteTry(request, co_await attempt(request, pool_, request.choice.endpoint, io)));
+      } else if (!failover.isOver()) {
         failover.waited(co_await failover.room());
       }
     }
@@ -34,9 +55,9 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
     } else {
       answerFailure(request, failover.outcome().error(), io);
     }
-    if (request.body() != nullptr) {
-      request.body()->cancel(streamError(ErrorCode::cancelled, "the response is complete"));
-    }
+  }
+  if (http::Pipe* body = exchange.requestBody()) {
+    body->cancel(streamError(ErrorCode::cancelled, "the response is complete"));
   }
   finish(request, io);
 }
@@ -51,7 +72,7 @@ bool ProxyHandler::mayGoFurther(ProxyRequest& request) {
     replyWith(request, 200, {}, options_);
     return false;
   }
-  if (isForwardingLoop(request.head, cluster_.pool().limits().hops_through_plait)) {
+  if (isForwardingLoop(request.head)) {
     replyWith(request, 508,
               streamError(ErrorCode::forwarding_loop, "this request comes round to this proxy again and again"),
               options_);
@@ -60,9 +81,8 @@ bool ProxyHandler::mayGoFurther(ProxyRequest& request) {
   return true;
 }
 
-bool ProxyHandler::admit(ProxyRequest& request) {
+bool ProxyHandler::admit(ProxyRequest& request, Io& io) {
   Exchange& exchange = request.exchange;
-  const ConnectionPool& pool = cluster_.pool();
   // The client cancelled before anything was done: nothing is sent to a backend.
   if (exchange.cancelToken().isCancelled()) return false;
   if (request.head.method == "CONNECT") {
@@ -78,39 +98,75 @@ bool ProxyHandler::admit(ProxyRequest& request) {
     adoptRequestId(exchange, options_);
     (void)exchange.requestId();
   }
+  if (store_.sites() != nullptr && isMisdirected(request, *store_.sites())) {
+    replyWith(request, 421,
+              streamError(ErrorCode::misdirected,
+                          "this connection was made for a site that asks its clients for something else"),
+              options_);
+    return false;
+  }
+  if (!store_.hasRoutes()) return enterCluster(request, store_, store_.onlyCluster(), options_) && prepare(request, io);
+  if (!chooseRoute(request, store_, options_, io)) return false;
+  return request.is_stored_answer || prepare(request, io);
+}
+
+bool ProxyHandler::prepare(ProxyRequest& request, Io& io) {
+  Exchange& exchange = request.exchange;
   if (!prepareRequest(exchange, options_)) {
     replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the request's fields"), options_);
     return false;
   }
+  if (const Status told = addClientCertificate(exchange, options_); !told) {
+    replyWith(request, told.error().code == ErrorCode::no_memory ? 503 : 431, told.error(), options_);
+    return false;
+  }
+  if (request.policy && !rewriteRequest(request)) {
+    replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the request's fields"), options_);
+    return false;
+  }
   request.wish.is_tunnel = !request.head.protocol.empty();
-  request.is_compared = !cluster_.isAlone();
+  request.is_compared = !request.cluster->isAlone();
   request.wish.suits_trial =
       request.is_compared && exchange.requestBody() == nullptr && http::isIdempotent(request.head.method);
-  request.wish.claim.is_small = isSmall(exchange, pool.limits());
-  request.lease.claim = request.options.claim = request.wish.claim;
-  request.lease.cancel = &exchange.cancelToken();
-  request.lease.waits = false;
+  request.wish.claim.is_small = isSmall(exchange, pool_.limits());
+  request.options.claim = request.wish.claim;
+  CancelToken* cancel = &exchange.cancelToken();
+  if (request.policy) {
+    const RoutePolicy& policy = *request.policy;
+    request.attempts.most_retries = policy.most_retries.value_or(UINT32_MAX);
+    request.attempts.may_repeat_unknown = policy.repeats_unknown;
+    request.options.idle_ms = policy.idle_ms;
+    if (policy.total_ms != 0) {
+      request.total = TotalTimeout::make(exchange, policy.total_ms, io);
+      if (request.total == nullptr) {
+        replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the request's time limit"),
+                  options_);
+        return false;
+      }
+      cancel = &request.total->token();
+    }
+  }
   request.options.wanted_with_head = exchange.hotMemory();
-  request.options.cancel = &exchange.cancelToken();
+  request.options.cancel = cancel;
   request.options.interim = &request;
   request.options.body = exchange.requestBody();
   request.options.attempts = &request.attempts;
   // A tunnel's bytes begin after its request has been answered: there is nothing to repeat.
   if (request.body() != nullptr && !request.wish.is_tunnel) {
-    request.body()->enableReplay(cluster_.pool().replayBudget(), pool.limits().replay_bytes_per_request);
+    request.body()->enableReplay(pool_.replayBudget(), pool_.limits().replay_bytes_per_request);
   }
   return true;
 }
 
 EndpointCounters& ProxyHandler::countersOf(EndpointId endpoint) {
-  return endpoint.index < endpoints_.size() ? endpoints_[endpoint.index] : counters_.nowhere;
+  return endpoint.number < endpoints_.size() ? endpoints_[endpoint.number] : counters_.nowhere;
 }
 
 const Result<Outcome>& ProxyHandler::noteTry(const ProxyRequest& request, const Result<Outcome>& outcome) {
   if (outcome) return outcome;
-  // A client that leaves says nothing about the endpoint, and that it had no room was no try.
+  // A client that leaves, or sends too much, says nothing about the endpoint, and that it had no room was no try.
   const ErrorCode code = outcome.error().code;
-  if (!request.exchange.cancelToken().isCancelled() && code != ErrorCode::pool_exhausted)
+  if (!request.isCancelled() && code != ErrorCode::pool_exhausted && code != ErrorCode::body_too_large)
     countersOf(request.choice.endpoint).failures[static_cast<size_t>(code)] += 1;
   return outcome;
 }
@@ -122,8 +178,9 @@ void ProxyHandler::answerFailure(ProxyRequest& request, const Error& error, Io& 
     return;
   }
   request.cause = error;
-  replyToFailure(request, error, options_, cluster_.pool());
-  if (observer_ == nullptr) return;
+  replyToFailure(request, error, options_, pool_);
+  // What the client has done is no failure of a backend.
+  if (observer_ == nullptr || error.code == ErrorCode::body_too_large) return;
   const std::string_view id = exchange.hasRequestId() ? exchange.requestId() : std::string_view();
   observer_->onRequestFailed(request.choice.endpoint, exchange.isOwnAnswer() ? statusOf(error) : 0, error,
                              request.cause_after_ns, id, io.nowNs());
@@ -159,16 +216,19 @@ void ProxyHandler::finish(ProxyRequest& request, Io& io) {
     record.grpc_status = exchange.grpcStatus();
     record.cause = request.cause;
     record.cause_after_ns = request.cause_after_ns;
+    if (request.policy) record.route = request.policy->name;
     record.client = exchange.client().address();
     record.real_client = request.real_client;
     record.request_id = exchange.hasRequestId() ? exchange.requestId() : std::string_view();
     record.method = head.method;
     record.authority = request.asked_authority;
-    record.path = head.path;
+    record.path = request.asked_path;
     record.referer = head.fields.value(http::FieldName::referer);
     record.user_agent = head.fields.value(http::FieldName::user_agent);
     log_->push(record);
   }
+  // It listens to the exchange's token, and the exchange may be gone with its end.
+  request.total.reset();
   exchange.end();
 }
 
@@ -178,7 +238,7 @@ uint64_t ProxyHandler::addressOf(const http::RequestHead& request, const ClientI
 
 uint64_t ProxyHandler::addressOf(const ClientInfo& client) const {
   const bool speaks_for_many = !options_.trusted_proxies.empty() && options_.trusted_proxies.contains(client.address());
-  return speaks_for_many ? 0 : client.key.address;
+  return speaks_for_many ? 0 : client.address_number;
 }
 
 void ProxyHandler::onRejected(const Rejection& rejection) {
@@ -187,7 +247,7 @@ void ProxyHandler::onRejected(const Rejection& rejection) {
   if (log_ == nullptr) return;
   AccessRecord record;
   record.started_ns = rejection.started_ns;
-  record.ended_ns = cluster_.pool().io().nowNs();
+  record.ended_ns = pool_.io().nowNs();
   record.status = rejection.status;
   record.version = rejection.request.version;
   record.bytes = rejection.bytes;

@@ -25,15 +25,17 @@ class RequestObserver {
 
 class ProxyHandler final : public Handler {
  public:
-  // References must outlive the handler; `log` may be null. `endpoints` are counters by the endpoint's index.
-  ProxyHandler(Cluster& cluster, const ForwardOptions& options, int64_t response_head_ms, ProxyCounters& counters,
-               std::span<EndpointCounters> endpoints, AccessRing* log)
-      : cluster_(cluster),
+  // References must outlive the handler; `log` may be null. `endpoints` are counters by the endpoint's number. `blocks`
+  // hold what a client does not take at once of an answer of plait's own.
+  ProxyHandler(PlanStore& store, const ForwardOptions& options, ProxyCounters& counters,
+               std::span<EndpointCounters> endpoints, AccessRing* log, BlockSlab& blocks)
+      : store_(store),
+        pool_(store.clusters().pool()),
         options_(options),
-        response_head_ms_(response_head_ms),
         counters_(counters),
         endpoints_(endpoints),
         log_(log),
+        blocks_(blocks),
         has_ids_(options.request_id.value_or(log != nullptr)) {}
   // Null for none; must outlive the handler.
   void setObserver(RequestObserver* observer) { observer_ = observer; }
@@ -44,7 +46,9 @@ class ProxyHandler final : public Handler {
 
  private:
   // False where the request goes no further: it has been answered, or nobody waits for an answer.
-  bool admit(ProxyRequest& request);
+  bool admit(ProxyRequest& request, Io& io);
+  // The last part of it, for requests that go to a cluster.
+  bool prepare(ProxyRequest& request, Io& io);
   bool mayGoFurther(ProxyRequest& request);
   EndpointCounters& countersOf(EndpointId endpoint);
   // Counts a try that failed, and returns its outcome.
@@ -54,12 +58,13 @@ class ProxyHandler final : public Handler {
   // Counts, logs, and ends the exchange.
   void finish(ProxyRequest& request, Io& io);
 
-  Cluster& cluster_;
+  PlanStore& store_;
+  ConnectionPool& pool_;
   ForwardOptions options_;
-  int64_t response_head_ms_;
   ProxyCounters& counters_;
   std::span<EndpointCounters> endpoints_;
   AccessRing* log_;
+  BlockSlab& blocks_;
   RequestObserver* observer_ = nullptr;
   bool has_ids_;  // every request has one
 };

@@ -15,6 +15,13 @@ uint16_t statusOf(const Error& error);
 // happened there, is told to trusted peers alone.
 void replyToFailure(ProxyRequest& request, const Error& error, const ForwardOptions& options, ConnectionPool& pool);
 
+// The redirection of a route: a status and Location (RFC 9110 §15.4).
+void replyRedirect(ProxyRequest& request, uint16_t status, std::string_view location);
+
+// The answer that a route has by itself: its status and its body, which may be longer than what the client takes at
+// once. `blocks` hold what waits.
+Task<void> replyStored(ProxyRequest& request, BlockSlab& blocks, Io& io);
+
 // A whole answer of plait's own; the cause's reason is its text. 200 to a request that was for plait: then there is no
 // cause, and no text.
 void replyWith(ProxyRequest& request, uint16_t status, const Error& cause, const ForwardOptions& options);

@@ -46,7 +46,14 @@ std::string_view proxyErrorOf(const Error& error) {
       return "destination_unavailable";
     case ErrorCode::pool_exhausted:
       return "connection_limit_reached";
+    case ErrorCode::bad_target:
+    case ErrorCode::misdirected:
+      return "http_request_error";
+    case ErrorCode::no_route:
+      return "destination_not_found";
     case ErrorCode::not_served:
+    case ErrorCode::access_denied:
+    case ErrorCode::body_too_large:
       return "http_request_denied";
     case ErrorCode::forwarding_loop:
       return "proxy_loop_detected";

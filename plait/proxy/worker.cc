@@ -36,18 +36,24 @@ class BoundArena {
 
 }  // namespace
 
+std::string cannotDoIo(const Error& error) {
+  return std::string(error.reason) + " (" + std::strerror(static_cast<int>(error.detail)) + ")";
+}
+
 std::string cannotListen(int error, const PortUse& use) {
   std::string text = std::string("cannot listen: ") + std::strerror(-error);
   if (error == -EADDRINUSE && !use.share) {
     text += "; if another plait of this user has it, share_port = true or --share-port listens beside it";
   }
+  if (error == -EACCES) text += "; this port needs root, or CAP_NET_BIND_SERVICE";
+  if (error == -EADDRNOTAVAIL) text += "; no interface of this machine has the address";
   return text;
 }
 
 Worker::Worker(ResolveService& resolver, const WorkerOptions& options, uint32_t number)
     : resolver_(resolver), options_(options), number_(number) {
   if (options.has_access_log) access_ring_.emplace(options.limits.access_ring_bytes);
-  last_.backends.resize(options.backends.size());
+  if (options.plan) last_.backends.resize(options.limits.endpoints);
 }
 
 Worker::~Worker() {
@@ -93,8 +99,7 @@ void Worker::run(const std::vector<ListenOptions>& listeners, std::promise<Worke
   LoopMemory memory(options_.limits);
   auto backend = makeBackend(options_.io, memory.buffers, mailbox_, &resolver_, &report.io, options_.descriptors);
   if (!backend) {
-    report.error =
-        std::string(backend.error().reason) + " (" + std::strerror(static_cast<int>(backend.error().detail)) + ")";
+    report.error = cannotDoIo(backend.error());
     has_ended_ = true;
     started.set_value(report);
     return;
@@ -103,7 +108,7 @@ void Worker::run(const std::vector<ListenOptions>& listeners, std::promise<Worke
   WorkerCore core(options_, memory, arena.get(), **backend, counters_, accessRing());
   core_ = &core;
   if (core.pool() != nullptr) core.pool()->setObserver(&events_);
-  if (core.cluster() != nullptr) core.cluster()->setObserver(&events_);
+  if (core.store() != nullptr) core.store()->clusters().setObserver(&events_);
   core.server().setObserver(&events_);
   if (core.proxy() != nullptr) core.proxy()->setObserver(&events_);
   Io& io = core.io();
@@ -122,10 +127,19 @@ void Worker::run(const std::vector<ListenOptions>& listeners, std::promise<Worke
     worker->answerSnapshot();
   };
   io.submit(snapshot_op_);
+  order_op_.owner = this;
+  order_op_.on_complete = [](void* self, const Completion&) {
+    auto* worker = static_cast<Worker*>(self);
+    worker->core_->io().submit(worker->order_op_);
+    worker->carryOut(*worker->order_);
+  };
+  io.submit(order_op_);
   io.turn(0);
+  store_.store(core.store(), std::memory_order_release);
   for (const ListenOptions& listener : listeners) {
     sockaddr_storage address = listener.address;
-    const int result = core.server().listen(address, listener.tls, listener.tls_by_first_byte, listener.port);
+    const int result =
+        core.server().listen(address, listener.tls, listener.tls_by_first_byte, listener.port, listener.proxies.get());
     if (result < 0) {
       report.error = cannotListen(result, listener.port);
       // Listeners that were opened before are closed by the same path as at any other end.
@@ -135,9 +149,15 @@ void Worker::run(const std::vector<ListenOptions>& listeners, std::promise<Worke
     report.addresses.push_back(address);
   }
   started.set_value(report);
+  {
+    const std::lock_guard lock(order_mutex_);
+    takes_orders_ = true;
+  }
   AllocGuard::enter(AllocGuard::Phase::serving);
   io.run();
   AllocGuard::enter(AllocGuard::Phase::teardown);
+  endOrders();
+  store_.store(nullptr, std::memory_order_release);
   {
     const std::lock_guard lock(snapshot_mutex_);
     core.fill(last_);
@@ -146,6 +166,134 @@ void Worker::run(const std::vector<ListenOptions>& listeners, std::promise<Worke
   answerSnapshot();
   core_ = nullptr;
   is_over_.store(true, std::memory_order_relaxed);
+}
+
+// One thing that the worker is to do in its own thread.
+struct Worker::Order {
+  enum class Kind : uint8_t {
+    prepare,
+    undo,
+    commit,
+    open_listener,
+    close_listener,
+    set_listener_tls,
+    set_listener_proxies,
+    snapshot
+  };
+  Kind kind;
+  const Plan* plan = nullptr;
+  route::RouteScratch* scratch = nullptr;
+  const ListenOptions* listener = nullptr;
+  const sockaddr_storage* address = nullptr;
+  TlsContext* tls = nullptr;
+  const TrustedProxies* proxies = nullptr;
+  WorkerSnapshot* snapshot = nullptr;
+  Status result{};
+  int listened = 0;
+  bool is_done = false;
+};
+
+// Waits until the order has been carried out, or the worker has ended.
+void Worker::give(Order& order) {
+  std::unique_lock lock(order_mutex_);
+  if (!takes_orders_) {
+    order.result = fail(backendError(ErrorCode::shutting_down, "the worker has ended"));
+    return;
+  }
+  order_ = &order;
+  mailbox_.post(order_op_, 0);
+  order_done_.wait(lock, [&] { return order.is_done || !takes_orders_; });
+  order_ = nullptr;
+  if (!order.is_done) order.result = fail(backendError(ErrorCode::shutting_down, "the worker has ended"));
+}
+
+void Worker::carryOut(Order& order) {
+  WorkerCore& core = *core_;
+  switch (order.kind) {
+    case Order::Kind::prepare:
+      order.result = core.store()->prepare(*order.plan);
+      break;
+    case Order::Kind::undo:
+      core.store()->undo();
+      break;
+    case Order::Kind::commit:
+      core.store()->commit(*order.plan, order.scratch, core.server().timeouts);
+      break;
+    case Order::Kind::open_listener: {
+      sockaddr_storage address = order.listener->address;
+      order.listened = core.server().listen(address, order.listener->tls, order.listener->tls_by_first_byte,
+                                            order.listener->port, order.listener->proxies.get());
+      break;
+    }
+    case Order::Kind::close_listener:
+      core.server().closeListener(*order.address);
+      break;
+    case Order::Kind::set_listener_tls:
+      core.server().setListenerTls(*order.address, order.tls);
+      break;
+    case Order::Kind::set_listener_proxies:
+      core.server().setListenerProxies(*order.address, order.proxies);
+      break;
+    case Order::Kind::snapshot:
+      core.fill(*order.snapshot);
+      break;
+  }
+  const std::lock_guard lock(order_mutex_);
+  order.is_done = true;
+  order_done_.notify_one();
+}
+
+void Worker::endOrders() {
+  const std::lock_guard lock(order_mutex_);
+  takes_orders_ = false;
+  order_done_.notify_one();
+}
+
+Status Worker::prepare(const Plan& next) {
+  Order order{.kind = Order::Kind::prepare, .plan = &next};
+  give(order);
+  return order.result;
+}
+
+void Worker::undo() {
+  Order order{.kind = Order::Kind::undo};
+  give(order);
+}
+
+void Worker::commit(const Plan& next, route::RouteScratch* scratch) {
+  Order order{.kind = Order::Kind::commit, .plan = &next, .scratch = scratch};
+  give(order);
+}
+
+std::string Worker::openListener(const ListenOptions& listener) {
+  Order order{.kind = Order::Kind::open_listener, .listener = &listener};
+  give(order);
+  return order.listened < 0 ? cannotListen(order.listened, listener.port) : std::string();
+}
+
+void Worker::closeListener(const sockaddr_storage& address) {
+  Order order{.kind = Order::Kind::close_listener, .address = &address};
+  give(order);
+}
+
+void Worker::setListenerTls(const sockaddr_storage& address, TlsContext* tls) {
+  Order order{.kind = Order::Kind::set_listener_tls, .address = &address, .tls = tls};
+  give(order);
+}
+
+void Worker::setListenerProxies(const sockaddr_storage& address, const TrustedProxies* proxies) {
+  Order order{.kind = Order::Kind::set_listener_proxies, .address = &address, .proxies = proxies};
+  give(order);
+}
+
+void Worker::snapshot(WorkerSnapshot& out) {
+  Order order{.kind = Order::Kind::snapshot, .snapshot = &out};
+  give(order);
+}
+
+uint32_t Worker::holders(const RoutePolicy& policy) const {
+  const PlanStore* store = store_.load(std::memory_order_acquire);
+  return store == nullptr ? 0 : store->holders(policy);
 }
 
 void Worker::requestSnapshot(WorkerSnapshot& out, Mailbox& reply_to, Op& reply) {

@@ -1,6 +1,8 @@
 // One worker: a thread with its own Io, listeners, pool and memory. Workers share nothing on the request path.
 #pragma once
 
+#include <atomic>
+#include <condition_variable>
 #include <future>
 #include <mutex>
 #include <string>
@@ -9,7 +11,9 @@
 
 #include "plait/client/pool.h"
 #include "plait/io/mailbox.h"
+#include "plait/limits.h"
 #include "plait/plan/forward_options.h"
+#include "plait/plan/plan.h"
 #include "plait/proxy/access_ring.h"
 #include "plait/proxy/event_ring.h"
 #include "plait/proxy/figures.h"
@@ -22,10 +26,13 @@ struct ListenOptions {
   TlsContext* tls = nullptr;  // must outlive the workers
   bool tls_by_first_byte = false;
   PortUse port;
+  std::shared_ptr<const TrustedProxies> proxies;  // as for Listener; must outlive the workers
 };
 
 // Why a port cannot be had, in a sentence for the operator. `error` is -errno.
 std::string cannotListen(int error, const PortUse& use);
+// Likewise where the way of doing I/O that was asked for cannot be had (makeBackend).
+std::string cannotDoIo(const Error& error);
 
 struct WorkerOptions {
   IoKind io = IoKind::automatic;
@@ -36,8 +43,8 @@ struct WorkerOptions {
   PoolTimeouts pool_timeouts;
   ServerTimeouts server_timeouts;
   ForwardOptions forward;
-  int64_t response_head_ms = 60'000;
-  std::vector<BackendOptions> backends;  // empty: the demo origin answers
+  std::shared_ptr<const Plan> plan;  // the first; null: the demo origin answers
+  bool has_tls_backends = false;     // some backend may speak TLS
   std::vector<ListenOptions> listeners;
 };
 
@@ -49,6 +56,7 @@ struct WorkerStarted {
   std::vector<sockaddr_storage> addresses;
 };
 
+class PlanStore;
 class WorkerCore;
 
 class Worker {
@@ -75,6 +83,23 @@ class Worker {
   // `reply` to `reply_to`. From one thread, and not before the reply to the last request. `out.backends` must have the
   // right size.
   void requestSnapshot(WorkerSnapshot& out, Mailbox& reply_to, Op& reply);
+  // -- a new generation of the plan, from one thread, which waits until the worker's has done it
+  // See PlanStore. An error: a place is missing, or the worker has ended, and nothing has changed.
+  Status prepare(const Plan& next);
+  void undo();
+  // After prepare(). `scratch` is of its routes. Both must live until the next commit() has returned.
+  void commit(const Plan& next, route::RouteScratch* scratch);
+  // Listeners that are there from now on; one that fails is told in a sentence. And those that are not any more.
+  std::string openListener(const ListenOptions& listener);
+  void closeListener(const sockaddr_storage& address);
+  // Another TLS context for the clients that it accepts from now on.
+  void setListenerTls(const sockaddr_storage& address, TlsContext* tls);
+  void setListenerProxies(const sockaddr_storage& address, const TrustedProxies* proxies);
+  // Its figures; nothing is written once it has ended. `out.backends` has the size that is wanted.
+  void snapshot(WorkerSnapshot& out);
+  // From any thread, until the worker is joined: the requests that hold the policy.
+  uint32_t holders(const RoutePolicy& policy) const;
+
   // The last figures, after join().
   const WorkerSnapshot& last() const { return last_; }
   // Null where there is no access log. The worker pushes, one other thread pops.
@@ -85,6 +110,10 @@ class Worker {
  private:
   void run(const std::vector<ListenOptions>& listeners, std::promise<WorkerStarted>& started);
   void answerSnapshot();
+  struct Order;
+  void give(Order& order);
+  void carryOut(Order& order);
+  void endOrders();
 
   ResolveService& resolver_;
   const WorkerOptions& options_;
@@ -107,6 +136,14 @@ class Worker {
   Op* reply_ = nullptr;
   WorkerSnapshot last_;
   bool has_ended_ = false;
+
+  // Met when a plan is installed, never on the request path.
+  std::mutex order_mutex_;
+  std::condition_variable order_done_;
+  Op order_op_;
+  Order* order_ = nullptr;
+  bool takes_orders_ = false;
+  std::atomic<const PlanStore*> store_{nullptr};
 };
 
 }  // namespace plait

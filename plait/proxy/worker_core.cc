@@ -18,25 +18,31 @@ WorkerCore::WorkerCore(const WorkerOptions& options, LoopMemory& memory, TlsAren
       memory_(memory),
       arena_(arena),
       counters_(counters),
-      endpoint_counters_(options.backends.size()),
+      endpoint_counters_(options.plan ? options.limits.endpoints : 0),
       access_ring_(access_ring),
       io_(backend, memory.buffers, ioConfigFor(options.limits)) {
-  if (!options.backends.empty()) {
-    pool_.emplace(io_, options.limits, options.pool_timeouts, options.backends,
+  if (options.plan) {
+    pool_.emplace(io_, options.limits, options.limits, options.pool_timeouts, std::vector<BackendOptions>(),
                   UpstreamMemory{memory.stream_blocks, memory.headers}, memory.send_blocks, memory.record_blocks);
-    std::vector<EndpointId> endpoints;
-    for (size_t i = 0; i < options.backends.size(); ++i) endpoints.push_back(pool_->endpoint(i));
-    cluster_.emplace(*pool_, std::move(endpoints), OutlierOptions{}, io_);
-    proxy_.emplace(*cluster_, options.forward, options.response_head_ms, counters, endpoint_counters_, access_ring);
+    store_.emplace(*pool_, io_);
+    proxy_.emplace(*store_, options.forward, counters, endpoint_counters_, access_ring, memory.stream_blocks);
+    // Another endpoint had the number before.
+    store_->clusters().onAdded(
+        [](void* self, uint32_t number) { static_cast<WorkerCore*>(self)->endpoint_counters_[number] = {}; }, this);
+    if (options.plan->routes) scratch_.emplace(*options.plan->routes);
+    const Status prepared = store_->prepare(*options.plan);
+    PLAIT_ASSERT(prepared.has_value());  // the configuration names no more than there are places
   }
   Handler& handler = proxy_ ? static_cast<Handler&>(*proxy_) : demo_;
-  server_.emplace(io_, options.limits, options.server_timeouts, handler, memory.send_blocks, memory.record_blocks,
-                  memory.stream_blocks, memory.headers);
+  server_.emplace(io_, options.limits, options.limits, options.server_timeouts, handler, memory.send_blocks,
+                  memory.record_blocks, memory.stream_blocks, memory.headers);
+  if (store_) store_->commit(*options.plan, scratch_ ? &*scratch_ : nullptr, server_->timeouts);
 }
 
 size_t WorkerCore::reservedBytes() const {
   return memory_.reservedBytes() + io_.reservedBytes() + server_->reservedBytes() +
-         (pool_ ? pool_->reservedBytes() : 0) + (arena_ != nullptr ? arena_->reservedBytes() : 0);
+         (pool_ ? pool_->reservedBytes() + store_->reservedBytes() : 0) +
+         (arena_ != nullptr ? arena_->reservedBytes() : 0);
 }
 
 void WorkerCore::prefault() {
@@ -44,6 +50,7 @@ void WorkerCore::prefault() {
   io_.prefault();
   server_->prefault();
   if (pool_) pool_->prefault();
+  if (store_) store_->prefault();
   if (arena_ != nullptr) arena_->prefault();
 }
 
@@ -92,13 +99,15 @@ void WorkerCore::fill(WorkerSnapshot& out) const {
                                           limits.exchanges * size_t{2}};
     slabs[ShownSlab::endpoints] = {pool.endpoints().used(), pool.endpoints().peak(), limits.endpoints};
     out.places = pool.places();
-    out.cluster = cluster_->counters();
-    out.is_panic = cluster_->isPanic();
-    out.waiting = cluster_->waiting();
-    for (size_t i = 0; i < out.backends.size(); ++i) {
-      if (const Endpoint* endpoint = pool.find(pool.endpoint(i)))
-        out.backends[i] = {endpoint->readyConnections(), endpoint->in_flight, endpoint->state, endpoint->goaways,
-                           endpoint_counters_[i]};
+    const ClusterTable& clusters = store_->clusters();
+    out.cluster = clusters.counters();
+    out.is_panic = clusters.isPanic();
+    out.waiting = clusters.waiting();
+    for (uint32_t i = 0; i < out.backends.size() && i < endpoint_counters_.size(); ++i) {
+      if (const Endpoint* endpoint = pool.find(clusters.endpoint(i)))
+        out.backends[i] = {
+            endpoint->readyConnections(), endpoint->in_flight, endpoint->state, endpoint->cause, endpoint->goaways,
+            endpoint_counters_[i]};
     }
   }
   if (access_ring_ != nullptr) {

@@ -37,7 +37,7 @@ class WorkerCore {
   Io& io() { return io_; }
   Server& server() { return *server_; }
   ConnectionPool* pool() { return pool_ ? &*pool_ : nullptr; }
-  Cluster* cluster() { return cluster_ ? &*cluster_ : nullptr; }
+  PlanStore* store() { return store_ ? &*store_ : nullptr; }
   ProxyHandler* proxy() { return proxy_ ? &*proxy_ : nullptr; }
   LoopMemory& memory() { return memory_; }
 
@@ -53,7 +53,8 @@ class WorkerCore {
   AccessRing* access_ring_;
   Io io_;
   std::optional<ConnectionPool> pool_;
-  std::optional<Cluster> cluster_;
+  std::optional<PlanStore> store_;
+  std::optional<route::RouteScratch> scratch_;
   std::optional<ProxyHandler> proxy_;
   DemoHandler demo_;
   std::optional<Server> server_;

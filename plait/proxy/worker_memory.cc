@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "plait/proxy/plan_store.h"
+
 namespace plait {
 namespace {
 
@@ -17,24 +19,23 @@ uint64_t tlsArenaBytes(const WorkerOptions& options) {
   const Limits& limits = options.limits;
   const bool has_clients =
       std::ranges::any_of(options.listeners, [](const ListenOptions& listener) { return listener.tls != nullptr; });
-  const bool has_backends =
-      std::ranges::any_of(options.backends, [](const BackendOptions& backend) { return backend.tls != nullptr; });
-  return limits.tlsBytes((has_clients ? limits.client_connections : 0) +
-                         (has_backends ? limits.upstream_connections : 0));
+  return limits.tlsBytes(has_clients ? limits.client_connections : 0,
+                         options.has_tls_backends ? limits.upstream_connections : 0);
 }
 
 std::vector<MemoryItem> memoryOf(const WorkerOptions& options) {
   const Limits& limits = options.limits;
-  const bool has_backends = !options.backends.empty();
+  const bool has_backends = options.plan != nullptr;
   const uint64_t tls = tlsArenaBytes(options);
   std::vector<MemoryItem> items = memoryOfLoop(limits, options.io, options.descriptors);
   items.insert(items.end(),
                {
                    {"blocks of uploads", BlockSlab::bytesFor(limits.stream_block_size, limits.uploadBlocks())},
-                   {"clients' connections", Server::connectionBytes(limits)},
+                   {"clients' connections", Server::connectionBytes(limits, limits)},
                    {"exchanges", Server::exchangeBytes(limits)},
-                   {"upstream connections", has_backends ? ConnectionPool::connectionBytes(limits) : 0},
+                   {"upstream connections", has_backends ? ConnectionPool::connectionBytes(limits, limits) : 0},
                    {"upstream streams", has_backends ? ConnectionPool::streamBytes(limits) : 0},
+                   {"clusters and routes", has_backends ? PlanStore::bytesFor(limits) : 0},
                    {"TLS arena", tls == 0 ? 0 : pages(tls) + page_size},  // a page for its own bookkeeping
                    {"access log ring", options.has_access_log ? pages(limits.access_ring_bytes) : 0},
                });

@@ -11,7 +11,7 @@ TEST(MemorySum, FollowsTheLimitsAndWhatIsUsed) {
   EXPECT_GT(bare, 500u << 20);
   options.has_access_log = true;
   EXPECT_EQ(sumOf(memoryOf(options)), bare + options.limits.access_ring_bytes);
-  options.backends.emplace_back();
+  options.plan = std::make_shared<Plan>();
   const uint64_t plain = sumOf(memoryOf(options));
   EXPECT_GT(plain, bare + options.limits.access_ring_bytes);
   EXPECT_EQ(tlsArenaBytes(options), 0u) << "nobody speaks TLS";

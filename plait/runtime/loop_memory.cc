@@ -8,7 +8,7 @@ namespace {
 
 // How many coroutines of each size there may be at once, by who has them. Where a class is used up frames come from the
 // next larger one, and in the end there are none (FrameSlab::take).
-FrameCounts framesFor(const Limits& limits) {
+FrameCounts framesFor(const LoopLimits& limits) {
   const uint32_t clients = limits.client_connections;
   const uint32_t upstream = limits.upstream_connections;
   // Those of HTTP/2, and those of HTTP/1.1, of which a client has one.
@@ -17,15 +17,17 @@ FrameCounts framesFor(const Limits& limits) {
   counts.by_class = {
       2 * clients + 3 * upstream + 16,  // Server::serve, the servers' run; dial, runConnection, UltraSock::drain
       clients + 2 * upstream + 16,      // startTls, closeGracefully; H2Connection::run
-      clients + upstream + 16,          // greet, or H1Conversation::serveOne; connect, or H1Connection::run
-      2 * requests + 16,                // a handler and its attempt
-      limits.exchanges / 4 + 32,        // embedders'
-      upstream / 4 + 16,                // openSocket, with the addresses of a name
+      // greet, or H1Conversation::serveOne; connect, or H1Connection::run; a request's attempt
+      clients + upstream + requests + 16,
+      requests + 16,              // its handler
+      requests / 2 + 32,          // embedders'
+      limits.exchanges / 4 + 32,  // likewise
+      upstream / 4 + 16,          // openSocket, with the addresses of a name
       16,
   };
 #if __has_feature(address_sanitizer)
   // Frames are larger there.
-  for (size_t i = 4; i > 0; --i) counts.by_class[i] = std::max(counts.by_class[i], counts.by_class[i - 1]);
+  for (size_t i = 5; i > 0; --i) counts.by_class[i] = std::max(counts.by_class[i], counts.by_class[i - 1]);
 #endif
   // The end of each socket; and of the server and the pool.
   counts.last = clients + upstream + 2;
@@ -39,7 +41,7 @@ uint64_t pages(uint64_t bytes) {
 
 }  // namespace
 
-LoopMemory::LoopMemory(const Limits& limits)
+LoopMemory::LoopMemory(const LoopLimits& limits)
     : buffers(limits.receive_buffers, limits.receive_buffer_size, limits.buffersLeftByClients()),
       send_blocks(limits.send_block_size, limits.send_blocks),
       record_blocks(limits.recordBlockSize(), limits.record_blocks),
@@ -59,7 +61,7 @@ void LoopMemory::prefault() {
   for (size_t i = 0; i < std::size(http::HeaderSlab::class_sizes); ++i) headers.ofClass(i).prefault();
 }
 
-IoConfig ioConfigFor(const Limits& limits) {
+IoConfig ioConfigFor(const LoopLimits& limits) {
   return {.frames = framesFor(limits), .coalesce_ns = limits.coalesce_us * ns_per_us};
 }
 
@@ -69,7 +71,7 @@ uint64_t sumOf(const std::vector<MemoryItem>& items) {
   return total;
 }
 
-std::vector<MemoryItem> memoryOfLoop(const Limits& limits, IoKind kind, uint32_t descriptors) {
+std::vector<MemoryItem> memoryOfLoop(const LoopLimits& limits, IoKind kind, uint32_t descriptors) {
   const auto& classes = http::HeaderSlab::class_sizes;
   const FrameCounts frames = framesFor(limits);
   return {

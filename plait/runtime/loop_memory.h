@@ -6,13 +6,13 @@
 
 #include "plait/http/header_block.h"
 #include "plait/io/io.h"
-#include "plait/limits.h"
+#include "plait/runtime/loop_limits.h"
 
 namespace plait {
 
 // The receive buffers among them are what an IoBackend is made with, so they come first.
 struct LoopMemory {
-  explicit LoopMemory(const Limits& limits);
+  explicit LoopMemory(const LoopLimits& limits);
 
   BufferPool buffers;
   BlockSlab send_blocks;
@@ -25,7 +25,7 @@ struct LoopMemory {
 };
 
 // Of an Io with these limits.
-IoConfig ioConfigFor(const Limits& limits);
+IoConfig ioConfigFor(const LoopLimits& limits);
 
 // One addend of a sum, by its consumer.
 struct MemoryItem {
@@ -35,6 +35,6 @@ struct MemoryItem {
 uint64_t sumOf(const std::vector<MemoryItem>& items);
 
 // What LoopMemory, an Io and its backend reserve with these limits. `descriptors` as for makeBackend().
-std::vector<MemoryItem> memoryOfLoop(const Limits& limits, IoKind kind, uint32_t descriptors);
+std::vector<MemoryItem> memoryOfLoop(const LoopLimits& limits, IoKind kind, uint32_t descriptors);
 
 }  // namespace plait

@@ -107,6 +107,20 @@ void Exchange::respondError(const OwnAnswer& answer) {
   if (has_body) sendShortBody(written.body());
 }
 
+bool Exchange::respondWith(const http::ResponseHead& head, std::string_view body) {
+  const bool has_body = !body.empty() && request_.method != "HEAD";
+  if (!sendHead(head, !has_body)) return false;
+  is_own_answer_ = true;
+  if (has_body) sendShortBody(body);
+  return true;
+}
+
+void Exchange::breakOff(const Error& error) {
+  if (relayed_ != nullptr) std::exchange(relayed_, nullptr)->cancel(error);
+  abort(error);
+  bodyDone(error);
+}
+
 void Exchange::respond(uint16_t status, std::string_view content_type, std::string_view text) {
   alignas(8) uint8_t memory[512];
   http::ResponseHead head;
@@ -117,10 +131,7 @@ void Exchange::respond(uint16_t status, std::string_view content_type, std::stri
   head.content_length = text.size();
   head.fields.add("content-type", content_type, FieldName::content_type);
   head.fields.add("content-length", {length, static_cast<size_t>(size)}, FieldName::content_length);
-  const bool no_body = request_.method == "HEAD" || text.empty();
-  if (!sendHead(head, no_body)) return;
-  is_own_answer_ = true;
-  if (!no_body) sendShortBody(text);
+  respondWith(head, text);
 }
 
 }  // namespace plait

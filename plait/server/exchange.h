@@ -15,12 +15,16 @@
 
 namespace plait {
 
+class TlsSession;
+
 // The facts that a server connection knows about its client.
 struct ClientInfo {
-  char address_text[46] = {};  // INET6_ADDRSTRLEN
+  uint64_t address_number = 0;  // as in ClientKey
+  uint32_t connection = 0;      // likewise
   uint8_t address_size = 0;
   bool is_tls = false;
-  ClientKey key;  // its address, and this connection
+  char address_text[42] = {};  // an IPv6 address takes 39; mapped IPv4 addresses are written as IPv4
+  ClientKey key() const { return {address_number, connection}; }
   std::string_view address() const { return {address_text, address_size}; }
   std::string_view scheme() const { return is_tls ? "https" : "http"; }
 };
@@ -51,6 +55,10 @@ class Exchange : public http::BodyProducer, public http::BodyConsumer {
   http::Pipe* requestBody() { return request_pipe_ ? &*request_pipe_ : nullptr; }
   const http::Pipe* requestBody() const { return request_pipe_ ? &*request_pipe_ : nullptr; }
   const ClientInfo& client() const { return client_; }
+  // The TLS of the client's connection; null where that is plain, or has been closed.
+  virtual const TlsSession* tls() const = 0;
+  // The client is asked to make a new connection for what follows; what is under way on this one runs on.
+  virtual void drainConnection() = 0;
   TimeNs startedNs() const { return started_ns_; }
   // The request's id, for messages and logs: one that somebody else has made, or its own, which is made when it is
   // first asked for. Good as long as the exchange.
@@ -100,8 +108,17 @@ class Exchange : public http::BodyProducer, public http::BodyConsumer {
   void respondError(uint16_t status, std::string_view text) { respondError({.status = status, .text = text}); }
   // A whole small response. `text` must fit into what the client's windows and the send queue have room for.
   void respond(uint16_t status, std::string_view content_type, std::string_view text);
+  // A whole response that is made here: its head, and a body that is empty or has room (hasRoomForBody). False where it
+  // was refused.
+  bool respondWith(const http::ResponseHead& head, std::string_view body);
+  bool hasRoomForBody(size_t bytes) const { return hasRoomFor(bytes); }
+  // The head that was sent, and the body that follows, are made here (isOwnAnswer).
+  void noteOwnAnswer() { is_own_answer_ = true; }
   // The response cannot be completed: RST_STREAM, or the connection is closed.
   virtual void abort(const Error& error) = 0;
+  // The same in the middle of relay(), which ends with `error`; the body's producer is told.
+  void breakOff(const Error& error);
+  http::HeaderSlab& headerSlab() { return headers_; }
   // The handler's last call; the exchange may be gone when it returns.
   virtual void end() = 0;
 
@@ -167,9 +184,9 @@ class Handler {
  public:
   virtual Task<void> handle(Exchange& exchange, Io& io) = 0;
   // The client's address, as in ClientKey, for shares: that of the connection, unless the handler knows better.
-  virtual uint64_t addressOf(const http::RequestHead&, const ClientInfo& client) const { return client.key.address; }
+  virtual uint64_t addressOf(const http::RequestHead&, const ClientInfo& client) const { return client.address_number; }
   // The address whose share of the connections one takes: 0 where it speaks for many clients, and takes nobody's.
-  virtual uint64_t addressOf(const ClientInfo& client) const { return client.key.address; }
+  virtual uint64_t addressOf(const ClientInfo& client) const { return client.address_number; }
   // For handlers that count and log requests.
   virtual void onRejected(const Rejection&) {}
 

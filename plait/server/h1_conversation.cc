@@ -14,9 +14,10 @@ constexpr size_t max_buffered_body = 64 * 1024;
 
 H1Conversation::H1Conversation(ServerConnection& connection)
     : connection_(connection), input_(connection.sock(), connection.server().headers.classes()) {
-  const Limits& limits = connection.server().limits;
-  limits_.fields_size = limits.header_bytes;
-  limits_.field_count = limits.header_fields;
+  const LoopLimits& loop_limits = connection.server().loop_limits;
+  const ServerLimits& limits = connection.server().limits;
+  limits_.fields_size = loop_limits.header_bytes;
+  limits_.field_count = loop_limits.header_fields;
   limits_.target_size = limits.target_bytes;
   limits_.start_line_size = limits.target_bytes + 64;  // with a method and a version
 }

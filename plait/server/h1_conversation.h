@@ -27,6 +27,8 @@ struct H1Exchange final : public Exchange {
   bool hasRoomFor(size_t) const override { return true; }
   void abort(const Error& error) override;
   void end() override;
+  const TlsSession* tls() const override;
+  void drainConnection() override;
 
  private:
   friend class H1Conversation;

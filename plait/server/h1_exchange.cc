@@ -9,6 +9,14 @@ H1Exchange::H1Exchange(H1Conversation& server, ServerConnection& connection)
                connection.server().request_ids),
       server_(server) {}
 
+const TlsSession* H1Exchange::tls() const {
+  return server_.connection_.sock().tls();
+}
+
+void H1Exchange::drainConnection() {
+  server_.connection_.drain();
+}
+
 void H1Exchange::onConsumed(size_t) {
   stuck_since_ns_ = io_.nowNs();
   server_.wake();
@@ -29,7 +37,7 @@ void H1Exchange::onRequestOver(const Error& error) {
 
 size_t H1Exchange::onBody(Bytes bytes, bool last) {
   UltraSock& sock = server_.connection_.sock();
-  const size_t limit = server_.connection_.server().limits.send_queue_bytes;
+  const size_t limit = server_.connection_.server().loop_limits.send_queue_bytes;
   if (sock.output().size() >= limit) return 0;
   auto taken = writer_.write(sock.output(), bytes, limit - sock.output().size());
   if (!taken) {

@@ -25,20 +25,20 @@ std::string_view textOf(uint16_t status) {
 
 }  // namespace
 
-h2::SessionConfig H2Conversation::sessionConfig(const Limits& limits) {
+h2::SessionConfig H2Conversation::sessionConfig(const LoopLimits& loop_limits, const ServerLimits& limits) {
   h2::SessionConfig config;
   config.max_concurrent_streams = limits.streams_per_client;
-  config.max_header_list_size = limits.header_bytes;
-  config.max_fields = limits.header_fields;
+  config.max_header_list_size = loop_limits.header_bytes;
+  config.max_fields = loop_limits.header_fields;
   config.max_target_size = limits.target_bytes;
   config.stream_window = limits.client_stream_window;
   // It grows for who uploads (creditConnection).
   config.connection_window = h2::default_window;
-  config.send_queue_limit = limits.send_queue_bytes;
+  config.send_queue_limit = loop_limits.send_queue_bytes;
   config.reset_burst = limits.reset_burst;
   config.resets_per_second = limits.resets_per_second;
-  config.idle_frame_burst = limits.idle_frame_burst;
-  config.idle_frames_per_second = limits.idle_frames_per_second;
+  config.idle_frame_burst = loop_limits.idle_frame_burst;
+  config.idle_frames_per_second = loop_limits.idle_frames_per_second;
   return config;
 }
 
@@ -46,7 +46,7 @@ H2Conversation::H2Conversation(ServerConnection& connection)
     : connection_(connection),
       session_(h2::Role::server, connection.sock().output(), *connection.server().scratch),
       window_(h2::default_window) {
-  connection.sock().setLowWater(connection.server().limits.send_queue_bytes / 2);
+  connection.sock().setLowWater(connection.server().loop_limits.send_queue_bytes / 2);
 }
 
 void H2Conversation::finishIfDone(H2Exchange& exchange) {
@@ -61,8 +61,7 @@ void H2Conversation::finishIfDone(H2Exchange& exchange) {
   server.uploads.noteFreed();
   if (session_.streamCount() != 0) return;
   connection_.setIdle();
-  // A client that is idle and does not answer the PING of a drain is not waited for long.
-  idle_by_ns_ = server.io.nowNs() + (draining_ ? ns_per_s : server.timeouts.client_idle_ms * ns_per_ms);
+  if (!awaits_rest_) restartDeadline();
   updateDeadline();
   if (goaway_final_) connection_.sock().stopReading();
 }
@@ -101,13 +100,18 @@ void H2Conversation::pumpBlocked() {
 }
 
 void H2Conversation::updateDeadline() {
-  const TimeNs now_ns = connection_.server().io.nowNs();
-  if (!session_.isReceivingHeaders()) {
-    headers_by_ns_ = never_ns;
-  } else if (headers_by_ns_ == never_ns) {
-    headers_by_ns_ = now_ns + connection_.server().timeouts.client_header_ms * ns_per_ms;
+  if (awaits_rest_ != session_.isReceivingHeaders()) {
+    awaits_rest_ = !awaits_rest_;
+    restartDeadline();
   }
-  connection_.expectBy(std::min(headers_by_ns_, session_.streamCount() == 0 ? idle_by_ns_ : never_ns));
+  connection_.expectBy(awaits_rest_ || session_.streamCount() == 0 ? say_by_ns_ : never_ns);
+}
+
+void H2Conversation::restartDeadline() {
+  const Server& server = connection_.server();
+  // A client that is idle and does not answer the PING of a drain is not waited for long.
+  const int64_t idle_ms = draining_ ? 1000 : server.timeouts.client_idle_ms;
+  say_by_ns_ = server.io.nowNs() + (awaits_rest_ ? server.timeouts.client_header_ms : idle_ms) * ns_per_ms;
 }
 
 void H2Conversation::onDeadline() {
@@ -181,7 +185,7 @@ void H2Conversation::drain() {
   session_.sendPing(0);
   connection_.sock().flushLater();
   // Nor is one that is idle already.
-  idle_by_ns_ = std::min(idle_by_ns_, connection_.server().io.nowNs() + ns_per_s);
+  if (!awaits_rest_) say_by_ns_ = std::min(say_by_ns_, connection_.server().io.nowNs() + ns_per_s);
   updateDeadline();
 }
 
@@ -333,7 +337,7 @@ void H2Conversation::onEvent(h2::Event& event, Io& io) {
 }
 
 bool H2Conversation::hasHadItsTurn() const {
-  return share_.isUsedUp(connection_.server().limits.work_per_turn);
+  return share_.isUsedUp(connection_.server().loop_limits.work_per_turn);
 }
 
 Status H2Conversation::feed(Bytes& input, Io& io) {
@@ -374,7 +378,7 @@ Task<void> H2Conversation::run(BufferedInput opening, Io& io) {
   if (connection_.sock().isTls()) session_.copyData();
   session_.start();
   connection_.sock().flushLater();
-  idle_by_ns_ = io.nowNs() + connection_.server().timeouts.client_idle_ms * ns_per_ms;
+  restartDeadline();
   if (connection_.server().isDraining()) drain();
   while (feed(first, io)) {
     if (hasHadItsTurn()) {

@@ -6,9 +6,9 @@
 #include "plait/h2/window_growth.h"
 #include "plait/io/scope.h"
 #include "plait/io/turn_share.h"
-#include "plait/limits.h"
 #include "plait/net/buffered_input.h"
 #include "plait/server/exchange.h"
+#include "plait/server/server_limits.h"
 
 namespace plait {
 
@@ -29,6 +29,8 @@ struct H2Exchange final : public h2::Stream, public Exchange {
   bool hasRoomFor(size_t bytes) const override;
   void abort(const Error& error) override;
   void end() override;
+  const TlsSession* tls() const override;
+  void drainConnection() override;
 
  private:
   friend class H2Conversation;
@@ -63,7 +65,7 @@ class H2Conversation {
  public:
   explicit H2Conversation(ServerConnection& connection);
   // Of every client's session.
-  static h2::SessionConfig sessionConfig(const Limits& limits);
+  static h2::SessionConfig sessionConfig(const LoopLimits& loop_limits, const ServerLimits& limits);
 
   // Serves until the connection is over and every exchange has ended. `opening` has the bytes already read.
   Task<void> run(BufferedInput opening, Io& io);
@@ -110,6 +112,8 @@ class H2Conversation {
   void creditConnection(size_t count);
   bool mustPause();
   void updateDeadline();
+  // The client has as long from now on to say something.
+  void restartDeadline();
   bool hasHadItsTurn() const;
   void onRejected(h2::Event& event);
   bool answerTooLarge(const h2::Event& event, const Error& error);
@@ -128,9 +132,10 @@ class H2Conversation {
   bool gives_way_ = false;  // feed() left input, for the handlers to go first
   bool draining_ = false;
   bool goaway_final_ = false;
+  bool awaits_rest_ = false;  // of a header block
   Progress window_progress_;  // of the connection's window
-  TimeNs idle_by_ns_ = never_ns;
-  TimeNs headers_by_ns_ = never_ns;
+  // For the rest of that block; else for the next request, while none is under way.
+  TimeNs say_by_ns_ = never_ns;
   TurnShare share_;
 };
 

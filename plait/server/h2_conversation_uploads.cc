@@ -56,7 +56,7 @@ void H2Conversation::creditConnection(size_t count) {
     session_.sendPing(round_trip_.ask(server.io.nowNs()));
   }
   if (taken != h2::WindowGrowth::Taken::fast || !server.uploads.isAmple()) return;
-  const Limits& limits = server.limits;
+  const ServerLimits& limits = server.limits;
   const uint64_t most = std::min(limits.client_connection_window, limits.upload_pool_bytes / 4);
   window_ = static_cast<uint32_t>(std::clamp<uint64_t>(most, window_, uint64_t{window_} * 2));
   session_.growConnectionWindow(window_);
@@ -85,7 +85,7 @@ void H2Conversation::onTaken(H2Exchange& exchange, size_t count) {
     if (taken == h2::WindowGrowth::Taken::fast && exceeds && server.uploads.isAmple()) {
       exchange.credit += static_cast<uint32_t>(count);
       count = 0;
-      const size_t share = server.uploads.blocks.available() / 8 * server.limits.streamBlockPayload();
+      const size_t share = server.uploads.blocks.available() / 8 * server.loop_limits.streamBlockPayload();
       session_.growStreamWindow(exchange,
                                 static_cast<uint32_t>(std::min<size_t>({size_t{window} * 2, window_, share})));
     }

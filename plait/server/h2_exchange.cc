@@ -29,6 +29,14 @@ H2Exchange::H2Exchange(H2Conversation& server, ServerConnection& connection)
                connection.server().request_ids),
       server_(server) {}
 
+const TlsSession* H2Exchange::tls() const {
+  return server_.connection_.sock().tls();
+}
+
+void H2Exchange::drainConnection() {
+  server_.connection_.drain();
+}
+
 size_t H2Exchange::onBody(Bytes bytes, bool last) {
   if (isClosed()) return 0;
   const size_t taken = server_.session_.sendData(*this, bytes, last);

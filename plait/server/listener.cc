@@ -6,8 +6,8 @@
 
 namespace plait {
 
-Listener::Listener(Owner& owner, Io& io, ListenerTls tls, bool one_by_one)
-    : owner_(owner), io_(io), tls_(tls), one_by_one_(one_by_one) {}
+Listener::Listener(Owner& owner, Io& io, ListenerTls tls, const TrustedProxies* proxies, bool one_by_one)
+    : owner_(owner), io_(io), tls_(tls), proxies_(proxies), one_by_one_(one_by_one) {}
 
 int Listener::open(sockaddr_storage& address, const PortUse& use) {
   op_.kind = OpKind::listen;
@@ -52,7 +52,7 @@ void Listener::close() {
 
 void Listener::onAccept(const Completion& completion) {
   if (completion.result >= 0) {
-    owner_.onAccepted({tls_, completion.result});
+    tell(completion.result);
   } else if (completion.result != -ECANCELED && completion.result != -EINTR) {
     PLAIT_RARE("accept fails");
     owner_.onAcceptFailed();
@@ -69,7 +69,7 @@ void Listener::finish() {
   Op waiting;
   waiting.kind = OpKind::accept_waiting;
   waiting.fd = op_.fd;
-  for (io_.submit(waiting); waiting.result >= 0; io_.submit(waiting)) owner_.onAccepted({tls_, waiting.result});
+  for (io_.submit(waiting); waiting.result >= 0; io_.submit(waiting)) tell(waiting.result);
   Op close;
   close.kind = OpKind::close;
   close.fd = op_.fd;

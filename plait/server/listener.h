@@ -4,6 +4,7 @@
 
 #include "plait/io/io.h"
 #include "plait/net/tls.h"
+#include "plait/net/trusted_proxies.h"
 #include "plait/server/server_options.h"
 
 namespace plait {
@@ -18,6 +19,7 @@ struct ListenerTls {
 // A client that has no connection object yet.
 struct AcceptedClient {
   [[no_unique_address]] ListenerTls tls;  // what follows lies in its padding: many may wait
+  bool has_proxy_header;
   int fd;
 };
 static_assert(sizeof(AcceptedClient) == 16);
@@ -26,7 +28,7 @@ class Listener {
  public:
   class Owner {
    public:
-    virtual void onAccepted(const AcceptedClient& client) = 0;
+    virtual void onAccepted(const AcceptedClient& client, const Listener& listener) = 0;
     // The system is out of descriptors or memory. The listener asks again at once unless it is paused.
     virtual void onAcceptFailed() = 0;
     virtual void onListenerClosed() = 0;
@@ -35,13 +37,19 @@ class Listener {
     ~Owner() = default;
   };
 
-  // References must outlive the listener. With `one_by_one` no client is accepted before the one before is adopted.
-  Listener(Owner& owner, Io& io, ListenerTls tls, bool one_by_one);
+  // References must outlive the listener. `proxies` are the balancers that speak for its clients by the PROXY protocol:
+  // each connection comes from one of them and begins with its header. Null: clients come by themselves. With
+  // `one_by_one` no client is accepted before the one before is adopted.
+  Listener(Owner& owner, Io& io, ListenerTls tls, const TrustedProxies* proxies, bool one_by_one);
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
   // Listens on `address`, which becomes the bound one, and accepts from now on. 0 or -errno.
   int open(sockaddr_storage& address, const PortUse& use);
+  const TrustedProxies* proxies() const { return proxies_; }
+  // For clients that are accepted from now on.
+  void setTls(TlsContext* tls) { tls_.context = tls; }
+  void setProxies(const TrustedProxies* proxies) { proxies_ = proxies; }
   void pause();
   void resume();
   // Takes what already waits to be accepted, as its clients have seen no refusal, and then gives the socket back
@@ -52,11 +60,13 @@ class Listener {
  private:
   enum class State : uint8_t { closed, accepting, paused, closing };
   void onAccept(const Completion& completion);
+  void tell(int fd) { owner_.onAccepted({tls_, proxies_ != nullptr, fd}, *this); }
   void finish();
 
   Owner& owner_;
   Io& io_;
-  const ListenerTls tls_;
+  ListenerTls tls_;
+  const TrustedProxies* proxies_;
   const bool one_by_one_;
   State state_ = State::closed;
   Op op_;

@@ -2,20 +2,23 @@
 // address holds its share.
 #pragma once
 
+#include <algorithm>
+
 #include "plait/base/address_shares.h"
 #include "plait/base/ring.h"
-#include "plait/limits.h"
+#include "plait/runtime/loop_limits.h"
 #include "plait/server/listener.h"
 
 namespace plait {
 
 class PlaceShares {
  public:
-  // A client waits here for a connection of its address to end: as many may as a listen queue has.
-  static constexpr size_t max_waiting = 4096;
+  // A client waits here for a connection of its address to end, and holds a descriptor meanwhile: as many may as a
+  // listen queue has, but no more than there are places.
+  static constexpr uint32_t mostWaiting(const LoopLimits& limits) { return std::min(limits.client_connections, 4096u); }
 
-  PlaceShares(const Limits& limits, uint64_t seed)
-      : limits_(limits), shares_(limits.client_connections, seed), line_(max_waiting) {}
+  PlaceShares(const LoopLimits& limits, uint64_t seed)
+      : limits_(limits), shares_(limits.client_connections, seed), line_(mostWaiting(limits)) {}
 
   // Of an address, as in ClientKey; 0 speaks for many clients, and has no share. `left` places are free.
   bool mayTake(uint64_t address, size_t left) const {
@@ -25,8 +28,9 @@ class PlaceShares {
     return address == 0 || shares_.mayTake(address, limits_.client_connections, left);
   }
   // Whether a client that may not take a place yet may wait for one.
-  bool mayWait() const { return !line_.full() && !limits_.accepts_one_by_one; }
+  bool mayWait() const { return line_.size() < mostWaiting(limits_) && !limits_.accepts_one_by_one; }
   bool isAbove(uint64_t address) const { return address != 0 && shares_.isAbove(address, limits_.client_connections); }
+  uint64_t seed() const { return shares_.seed(); }
   bool hasSeveral() const { return shares_.addresses() > 1; }
   void add(uint64_t address) {
     if (address != 0) shares_.add(address);
@@ -39,14 +43,14 @@ class PlaceShares {
   AcceptedClient pop() { return line_.pop(); }
   size_t waiting() const { return line_.size(); }
 
-  static size_t bytesFor(const Limits& limits) {
-    return AddressShares::bytesFor(limits.client_connections) + max_waiting * sizeof(AcceptedClient);
+  static size_t bytesFor(const LoopLimits& limits) {
+    return AddressShares::bytesFor(limits.client_connections) + mostWaiting(limits) * sizeof(AcceptedClient);
   }
-  size_t reservedBytes() const { return shares_.reservedBytes() + max_waiting * sizeof(AcceptedClient); }
+  size_t reservedBytes() const { return shares_.reservedBytes() + mostWaiting(limits_) * sizeof(AcceptedClient); }
   void prefault() { shares_.prefault(); }
 
  private:
-  const Limits& limits_;
+  const LoopLimits& limits_;
   AddressShares shares_;
   Ring<AcceptedClient> line_;
 };

@@ -10,33 +10,45 @@
 #include "plait/net/address.h"
 
 namespace plait {
+namespace {
 
-Server::Server(Io& server_io, const Limits& server_limits, const ServerTimeouts& server_timeouts,
-               Handler& server_handler, BlockSlab& server_send_blocks, BlockSlab& server_record_blocks,
-               BlockSlab& server_stream_blocks, http::HeaderSlab& server_headers)
+uint32_t mostHandshakes(const LoopLimits& loop_limits, const ServerLimits& limits) {
+  return std::min(limits.tls_handshakes, loop_limits.client_connections);
+}
+
+}  // namespace
+
+Server::Server(Io& server_io, const LoopLimits& server_loop_limits, const ServerLimits& server_limits,
+               const ServerTimeouts& server_timeouts, Handler& server_handler, BlockSlab& server_send_blocks,
+               BlockSlab& server_record_blocks, BlockSlab& server_stream_blocks, http::HeaderSlab& server_headers)
     : io(server_io),
+      loop_limits(server_loop_limits),
       limits(server_limits),
       timeouts(server_timeouts),
       handler(server_handler),
       send_blocks(server_send_blocks),
-      sock_room(server_record_blocks, server_limits.client_connections),
+      sock_room(server_record_blocks, server_loop_limits.client_connections),
       stream_blocks(server_stream_blocks),
       headers(server_headers),
-      uploads(*this, server_io, limits),
-      scratch(std::make_unique<h2::SessionScratch>(server_limits.client_connections,
-                                                   H2Conversation::sessionConfig(limits), headers.ofClass(2))),
+      uploads(*this, server_io, loop_limits.stream_block_size,
+              limits.upload_pool_bytes / loop_limits.stream_block_size),
+      scratch(std::make_unique<h2::SessionScratch>(server_loop_limits.client_connections,
+                                                   H2Conversation::sessionConfig(loop_limits, limits),
+                                                   headers.ofClass(2))),
       request_ids(io.random().next()),
-      h2_exchanges(server_limits.exchanges),
-      h1_exchanges(server_limits.exchanges),
-      early_answers(server_io, std::max<size_t>(server_limits.exchanges / 8, 4)),
-      exchange_shares_(2 * size_t{server_limits.exchanges}, server_io.entropy()),
-      places_(limits, server_io.entropy()),
-      connections_(server_limits.client_connections),
+      h2_exchanges(server_loop_limits.exchanges),
+      h1_exchanges(server_loop_limits.exchanges),
+      early_answers(server_io, std::max<size_t>(server_loop_limits.exchanges / 8, 4)),
+      exchange_shares_(2 * size_t{server_loop_limits.exchanges}, server_io.entropy()),
+      places_(loop_limits, server_io.entropy()),
+      handshakes_(*this, server_io, mostHandshakes(loop_limits, limits), places_.seed()),
+      connections_(server_loop_limits.client_connections),
       accepted_(max_accepted_waiting),
       accept_timer_(this, [](void* self) { static_cast<Server*>(self)->resumeAccepting(); }),
       room_timer_(this, [](void* self) { static_cast<Server*>(self)->makeRoom(); }),
       crowd_timer_(this, [](void* self) { static_cast<Server*>(self)->lookAtCrowd(); }) {
-  PLAIT_ASSERT(!limits.mistake());
+  PLAIT_ASSERT(!loop_limits.defect() && !limits.defect());
+  static_assert(LoopLimits::cipher_queue_bytes == TlsPump::max_cipher_bytes);
   scratch->lender = &io.buffers();
 }
 
@@ -44,15 +56,17 @@ Server::~Server() {
   PLAIT_ASSERT(busy_.empty() && idle_.empty());
 }
 
-size_t Server::connectionBytes(const Limits& limits) {
-  return Slab<ServerConnection>::bytesFor(limits.client_connections) + SockRoom::bytesFor(limits.client_connections) +
-         h2::SessionScratch::lentBytesFor(limits.client_connections) + sizeof(h2::SessionScratch) +
-         PlaceShares::bytesFor(limits) + max_accepted_waiting * sizeof(AcceptedClient);
+size_t Server::connectionBytes(const LoopLimits& loop_limits, const ServerLimits& limits) {
+  return Slab<ServerConnection>::bytesFor(loop_limits.client_connections) +
+         SockRoom::bytesFor(loop_limits.client_connections) +
+         h2::SessionScratch::lentBytesFor(loop_limits.client_connections) + sizeof(h2::SessionScratch) +
+         PlaceShares::bytesFor(loop_limits) + Handshakes::bytesFor(mostHandshakes(loop_limits, limits)) +
+         max_accepted_waiting * sizeof(AcceptedClient);
 }
 
-size_t Server::exchangeBytes(const Limits& limits) {
-  return Slab<H2Exchange>::bytesFor(limits.exchanges) + Slab<H1Exchange>::bytesFor(limits.exchanges) +
-         AddressShares::bytesFor(2 * size_t{limits.exchanges});
+size_t Server::exchangeBytes(const LoopLimits& loop_limits) {
+  return Slab<H2Exchange>::bytesFor(loop_limits.exchanges) + Slab<H1Exchange>::bytesFor(loop_limits.exchanges) +
+         AddressShares::bytesFor(2 * size_t{loop_limits.exchanges});
 }
 
 void Server::prefault() {
@@ -66,11 +80,39 @@ void Server::prefault() {
   scratch->prefault();
 }
 
-int Server::listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte, const PortUse& use) {
-  auto listener = std::make_unique<Listener>(*this, io, ListenerTls{tls, tls_by_first_byte}, limits.accepts_one_by_one);
-  if (const int failed = listener->open(address, use); failed != 0) return failed;
-  listeners_.push_back(std::move(listener));
-  return 0;
+int Server::listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte, const PortUse& use,
+                   const TrustedProxies* proxies) {
+  for (Place& place : listeners_) {
+    if (place.listener && !place.listener->isClosed()) continue;
+    place.listener.emplace(*this, io, ListenerTls{tls, tls_by_first_byte}, proxies, loop_limits.accepts_one_by_one);
+    const int failed = place.listener->open(address, use);
+    place.address = address;
+    if (failed != 0) place.listener.reset();
+    return failed;
+  }
+  return -EMFILE;
+}
+
+Listener* Server::listenerAt(const sockaddr_storage& address) {
+  for (Place& place : listeners_) {
+    if (!place.listener || place.listener->isClosed()) continue;
+    char own[address_text_size];
+    char asked[address_text_size];
+    if (formatAddress(place.address, own) == formatAddress(address, asked)) return &*place.listener;
+  }
+  return nullptr;
+}
+
+void Server::closeListener(const sockaddr_storage& address) {
+  if (Listener* listener = listenerAt(address)) listener->close();
+}
+
+void Server::setListenerTls(const sockaddr_storage& address, TlsContext* tls) {
+  if (Listener* listener = listenerAt(address)) listener->setTls(tls);
+}
+
+void Server::setListenerProxies(const sockaddr_storage& address, const TrustedProxies* proxies) {
+  if (Listener* listener = listenerAt(address)) listener->setProxies(proxies);
 }
 
 std::string_view Server::date() {
@@ -84,7 +126,8 @@ std::string_view Server::date() {
 size_t Server::reservedBytes() const {
   return uploads.blocks.reservedBytes() + h2_exchanges.reservedBytes() + h1_exchanges.reservedBytes() +
          exchange_shares_.reservedBytes() + places_.reservedBytes() + connections_.reservedBytes() +
-         sock_room.reservedBytes() + scratch->lentBytes() + max_accepted_waiting * sizeof(AcceptedClient);
+         sock_room.reservedBytes() + scratch->lentBytes() + handshakes_.reservedBytes() +
+         max_accepted_waiting * sizeof(AcceptedClient);
 }
 
 void Server::noteFault(const ClientInfo& client, const Error& error) {
@@ -103,16 +146,15 @@ void Server::noteRejected(const Rejection& rejection) {
   handler.onRejected(rejection);
 }
 
-const char* Server::whyNoExchange(const http::RequestHead& request, const ClientInfo& client) {
+const char* Server::whyNoneOfFew(const http::RequestHead& request, const ClientInfo& client) {
   const size_t left = exchangesLeft();
-  if (left * 8 > limits.exchanges) return nullptr;
   if (left == 0) return "no room is left for a request";
   if (!std::exchange(counts_exchanges_, true)) {
     PLAIT_RARE("shares of exchanges begin to count");
     forEach([this](ServerConnection& one) { one.forEachExchange([this](Exchange& its) { addExchange(its); }); });
   }
   const uint64_t address = handler.addressOf(request, client);
-  if (address == 0 || exchange_shares_.mayTake(address, limits.exchanges, left)) return nullptr;
+  if (address == 0 || exchange_shares_.mayTake(address, loop_limits.exchanges, left)) return nullptr;
   PLAIT_RARE("an address has its share of the exchanges");
   return "the client's address has its share of exchanges";
 }
@@ -125,7 +167,7 @@ void Server::addExchange(Exchange& exchange) {
 void Server::removeExchange(Exchange& exchange) {
   exchange_shares_.remove(std::exchange(exchange.counted_address, 0));
   // With so many free the counting is not worth its cost.
-  if (exchangesLeft() * 4 <= limits.exchanges) return;
+  if (exchangesLeft() * 4 <= loop_limits.exchanges) return;
   counts_exchanges_ = false;
   forEach([this](ServerConnection& one) {
     one.forEachExchange([this](Exchange& its) {
@@ -139,14 +181,14 @@ StallWatch Server::stallWatch(TimeNs now_ns) const {
   return StallWatch({.stall_ns = timeouts.stall_ms * ns_per_ms,
                      .upload_bytes_per_second = limits.upload_bytes_per_second,
                      .download_bytes_per_second = limits.download_bytes_per_second,
-                     .has_ample_exchanges = available >= limits.exchanges / 2},
+                     .has_ample_exchanges = available >= loop_limits.exchanges / 2},
                     now_ns);
 }
 
 // A client that hoards connections without using them must not keep others out. A few are kept free, so that a client
 // that comes need not wait until one has left in good order.
 void Server::makeRoom() {
-  const size_t wanted = std::clamp<size_t>(limits.client_connections / 64, 1, 64);
+  const size_t wanted = std::clamp<size_t>(loop_limits.client_connections / 64, 1, 64);
   while (!draining_ && connections_.available() + leaving_ < wanted + accepted_.size()) {
     ServerConnection* longest = idle_.front();
     if (longest == nullptr) return;
@@ -192,7 +234,7 @@ TimeNs Server::longestFarewell() {
 }
 
 size_t Server::buffersOfWaiting() {
-  return send_blocks.available() <= limits.blocksLeftByClients() ? 0 : uploads.buffersOfWaiting();
+  return send_blocks.available() <= loop_limits.blocksLeftByClients() ? 0 : uploads.buffersOfWaiting();
 }
 
 void Server::closeNow(int fd) {
@@ -203,14 +245,17 @@ void Server::closeNow(int fd) {
 }
 
 ClientInfo Server::clientAt(int fd) {
-  ClientInfo client;
   sockaddr_storage address{};
   Op peer;
   peer.kind = OpKind::peer;
   peer.fd = fd;
   peer.address = &address;
   io.submit(peer);
-  if (peer.result != 0) return client;
+  return peer.result == 0 ? clientAt(address) : ClientInfo();
+}
+
+ClientInfo Server::clientAt(sockaddr_storage address) {
+  ClientInfo client;
   unmapV4(address);
   const void* binary = address.ss_family == AF_INET6
                            ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in6&>(address).sin6_addr)
@@ -221,13 +266,34 @@ ClientInfo Server::clientAt(int fd) {
   } else {
     std::memcpy(bytes + 12, binary, 4);
   }
-  client.key.address = ClientKey::ofBytes(bytes);
+  client.address_number = ClientKey::ofBytes(bytes);
   if (::inet_ntop(address.ss_family, binary, client.address_text, sizeof(client.address_text)) != nullptr)
     client.address_size = static_cast<uint8_t>(std::strlen(client.address_text));
   return client;
 }
 
-void Server::onAccepted(const AcceptedClient& accepted) {
+// Until a balancer's header has said whose a connection is, it is nobody's: neither of the balancer's address, which
+// would look like one client with far too many, nor of another.
+ClientInfo Server::clientOf(const AcceptedClient& accepted) {
+  ClientInfo client = clientAt(accepted.fd);
+  if (accepted.has_proxy_header) client.address_number = 0;
+  return client;
+}
+
+void Server::onAccepted(const AcceptedClient& accepted, const Listener& listener) {
+  if (listener.proxies() != nullptr) {
+    const ClientInfo peer = clientAt(accepted.fd);
+    if (!listener.proxies()->contains(peer.address())) {
+      counters_.connections_refused += 1;
+      noteFault(peer, connectionError(ErrorCode::access_denied, "it is not among the listener's proxy_trusted")
+                          .as(Fault::proxy_untrusted));
+      return closeNow(accepted.fd);
+    }
+  }
+  admit(accepted);
+}
+
+void Server::admit(const AcceptedClient& accepted) {
   if (connections_.available() == 0) {
     // Connections that had been accepted before accepting stopped wait for their turn.
     if (accepted_.full()) {
@@ -237,7 +303,7 @@ void Server::onAccepted(const AcceptedClient& accepted) {
     PLAIT_RARE("a client waits for a place");
     return accepted_.push(accepted);
   }
-  const ClientInfo client = clientAt(accepted.fd);
+  const ClientInfo client = clientOf(accepted);
   if (!places_.mayTake(handler.addressOf(client), connections_.available())) return wait(accepted, client);
   place(accepted, client);
 }
@@ -260,7 +326,7 @@ void Server::wait(const AcceptedClient& accepted, const ClientInfo& client) {
 void Server::lookAtCrowd() {
   for (size_t i = std::min(places_.waiting(), crowded_per_look); i != 0 && connections_.available() != 0; --i) {
     const AcceptedClient next = places_.pop();
-    const ClientInfo client = clientAt(next.fd);
+    const ClientInfo client = clientOf(next);
     if (places_.mayTake(handler.addressOf(client), connections_.available())) {
       place(next, client);
       continue;
@@ -276,7 +342,8 @@ void Server::place(const AcceptedClient& accepted, const ClientInfo& client) {
   ServerConnection* const connection = connections_.create(*this);
   counters_.connections_total += 1;
   connection->client_ = client;
-  connection->client_.key.connection = counters_.connections_total;
+  // Never 0, which is nobody's.
+  connection->client_.connection = static_cast<uint32_t>((counters_.connections_total - 1) % UINT32_MAX + 1);
   if (!scope_.spawn(serve(*connection, accepted, io), io)) {
     counters_.connections_refused += 1;
     connections_.destroy(connection);
@@ -286,6 +353,26 @@ void Server::place(const AcceptedClient& accepted, const ClientInfo& client) {
   connection->setIdle();
   if (connections_.available() == 0) pauseAccepting();
   makeRoom();
+}
+
+bool Server::become(ServerConnection& connection, const ClientInfo& client) {
+  const uint64_t address = handler.addressOf(client);
+  // Its own place is one of those that are left.
+  if (!places_.mayTake(address, connections_.available() + 1)) {
+    ServerConnection* const longest = idleAt(address);
+    if (longest == nullptr) {
+      counters_.connections_refused += 1;
+      noteFault(client, connectionError(ErrorCode::no_memory, "the client's address has its share of connections")
+                            .as(Fault::address_share));
+      return false;
+    }
+    longest->evict();
+  }
+  connection.client_.address_number = client.address_number;
+  connection.client_.address_size = client.address_size;
+  std::ranges::copy(client.address_text, connection.client_.address_text);
+  places_.add(address);
+  return true;
 }
 
 void Server::onAcceptFailed() {
@@ -304,18 +391,18 @@ void Server::pauseAccepting() {
   PLAIT_RARE("accepting pauses");
   accept_paused_ = true;
   counters_.accept_pauses += 1;
-  for (auto& listener : listeners_) listener->pause();
+  forEachListener([](Listener& listener) { listener.pause(); });
 }
 
 void Server::resumeAccepting() {
   if (!accept_paused_ || draining_ || connections_.available() == 0) return;
   accept_paused_ = false;
   accept_timer_.cancel();
-  for (auto& listener : listeners_) listener->resume();
+  forEachListener([](Listener& listener) { listener.resume(); });
 }
 
 void Server::admitWaiting() {
-  while (!accepted_.empty() && connections_.available() != 0) onAccepted(accepted_.pop());
+  while (!accepted_.empty() && connections_.available() != 0) admit(accepted_.pop());
   if (!accepted_.empty()) return;
   resumeAccepting();
   lookAtCrowd();
@@ -325,7 +412,7 @@ void Server::admitWaiting() {
 Task<void> Server::serve(ServerConnection& connection, AcceptedClient accepted, Io& task_io) {
   BufferedInput opening(connection.sock(), headers.classes());
   connection.sock().adopt(accepted.fd);
-  if (co_await connection.greet(accepted.tls, opening, task_io)) {
+  if (co_await connection.greet(accepted, opening, task_io)) {
     if (scope_.spawn(connection.converse(std::move(opening), task_io), task_io)) co_return;
   }
   if (connection.sock().isOpen()) {
@@ -352,9 +439,9 @@ Task<void> Server::drain(Io& drain_io, LastFrame) {
   draining_ = true;
   accept_timer_.cancel();
   room_timer_.cancel();
-  for (auto& listener : listeners_) listener->close();
-  for (auto& listener : listeners_) {
-    while (!listener->isClosed()) co_await changed_.wait();
+  forEachListener([](Listener& listener) { listener.close(); });
+  for (Place& place : listeners_) {
+    while (place.listener && !place.listener->isClosed()) co_await changed_.wait();
   }
   forEach([](ServerConnection& connection) { connection.drain(); });
   const TimeNs deadline_ns = drain_io.nowNs() + timeouts.drain_ms * ns_per_ms;
@@ -376,6 +463,7 @@ Task<void> Server::drain(Io& drain_io, LastFrame) {
   });
   co_await scope_.join();
   uploads.stop();
+  handshakes_.stop();
 }
 
 }  // namespace plait

@@ -9,8 +9,8 @@
 #include "plait/h2/session.h"
 #include "plait/http/date.h"
 #include "plait/io/sync.h"
-#include "plait/limits.h"
 #include "plait/server/early_answers.h"
+#include "plait/server/handshakes.h"
 #include "plait/server/listener.h"
 #include "plait/server/place_shares.h"
 #include "plait/server/server_connection.h"
@@ -23,14 +23,23 @@ namespace plait {
 
 class Server final : public Listener::Owner {
  public:
-  // `limits` must be without a mistake. References must outlive the server.
-  Server(Io& io, const Limits& limits, const ServerTimeouts& timeouts, Handler& handler, BlockSlab& send_blocks,
-         BlockSlab& record_blocks, BlockSlab& stream_blocks, http::HeaderSlab& headers);
+  // The limits must be without a defect. References must outlive the server.
+  Server(Io& io, const LoopLimits& loop_limits, const ServerLimits& limits, const ServerTimeouts& timeouts,
+         Handler& handler, BlockSlab& send_blocks, BlockSlab& record_blocks, BlockSlab& stream_blocks,
+         http::HeaderSlab& headers);
   ~Server();
 
   // Listens on `address`, which becomes the bound one. `tls` null: plain. With `tls_by_first_byte` each client chooses:
-  // a connection that begins with a TLS handshake is TLS, any other plain. 0 or -errno.
-  int listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte = false, const PortUse& use = {});
+  // a connection that begins with a TLS handshake is TLS, any other plain. `proxies` as for Listener. 0 or -errno.
+  static constexpr size_t most_listeners = 64;
+  int listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte = false, const PortUse& use = {},
+             const TrustedProxies* proxies = nullptr);
+  // The listener that is bound to that address takes what waits there and closes; its clients stay.
+  void closeListener(const sockaddr_storage& address);
+  // Its next clients speak TLS by that context.
+  void setListenerTls(const sockaddr_storage& address, TlsContext* tls);
+  // Its next clients come by those.
+  void setListenerProxies(const sockaddr_storage& address, const TrustedProxies* proxies);
   // Takes what already waits to be accepted, stops listening, and asks every client to go; returns when all are gone,
   // at the latest a moment after the drain deadline, when those that are left are cut off.
   Task<void> drain(Io& io, LastFrame = {});
@@ -56,13 +65,14 @@ class Server final : public Listener::Owner {
   // For a connection that is looked at now.
   StallWatch stallWatch(TimeNs now_ns) const;
   // The bytes that a server with these limits reserves: for connections, and for requests.
-  static size_t connectionBytes(const Limits& limits);
-  static size_t exchangeBytes(const Limits& limits);
+  static size_t connectionBytes(const LoopLimits& loop_limits, const ServerLimits& limits);
+  static size_t exchangeBytes(const LoopLimits& loop_limits);
   void prefault();
 
   Io& io;
-  const Limits limits;
-  const ServerTimeouts timeouts;
+  const LoopLimits loop_limits;
+  const ServerLimits limits;
+  ServerTimeouts timeouts;  // which may be changed while it runs
   Handler& handler;
   BlockSlab& send_blocks;
   SockRoom sock_room;
@@ -70,16 +80,21 @@ class Server final : public Listener::Owner {
   http::HeaderSlab& headers;
   // Request bodies that backends have not taken yet.
   UploadRoom uploads;
+  Handshakes& handshakes() { return handshakes_; }
   // The connection is closed and nothing uses it any more.
   void ended(ServerConnection& connection);
   // Of both protocols together; those that wait for the end of a request that is answered count as free.
   size_t exchangesLeft() const {
     const size_t used = h1_exchanges.used() + h2_exchanges.used() - early_answers.count();
-    return limits.exchanges - std::min<size_t>(used, limits.exchanges);
+    return loop_limits.exchanges - std::min<size_t>(used, loop_limits.exchanges);
   }
   // Null where one more exchange may go to that request, else why not. Where few are left one address must not hold
   // what others want (AddressShares).
-  const char* whyNoExchange(const http::RequestHead& request, const ClientInfo& client);
+  const char* whyNoExchange(const http::RequestHead& request, const ClientInfo& client) {
+    if (exchangesLeft() * 8 > loop_limits.exchanges) [[likely]]
+      return nullptr;
+    return whyNoneOfFew(request, client);
+  }
   // An exchange begins or ends.
   void countExchange(Exchange& exchange) {
     if (counts_exchanges_) [[unlikely]]
@@ -120,9 +135,10 @@ class Server final : public Listener::Owner {
   // A client that has just come or just got an answer is about to ask: it is not evicted yet.
   static constexpr int64_t min_idle_ms = 1000;
 
-  void onAccepted(const AcceptedClient& client) override;
+  void onAccepted(const AcceptedClient& client, const Listener& listener) override;
   void onAcceptFailed() override;
   void onListenerClosed() override { changed_.notifyAll(io); }
+  void admit(const AcceptedClient& accepted);
   // Gives the client a place, which must be free.
   void place(const AcceptedClient& accepted, const ClientInfo& client);
   // The client's address holds its share: an idle connection of its own gives way, and the client waits for that.
@@ -131,9 +147,14 @@ class Server final : public Listener::Owner {
   // Some of those that wait for their address's share.
   void lookAtCrowd();
   ClientInfo clientAt(int fd);
+  static ClientInfo clientAt(sockaddr_storage address);
+  ClientInfo clientOf(const AcceptedClient& accepted);
+  // The connection, which was nobody's, is that client's from now on. False where the client's address holds its share.
+  bool become(ServerConnection& connection, const ClientInfo& client);
   void pauseAccepting();
   void resumeAccepting();
   void closeNow(int fd);
+  const char* whyNoneOfFew(const http::RequestHead& request, const ClientInfo& client);
   void addExchange(Exchange& exchange);
   void removeExchange(Exchange& exchange);
   // Idle connections leave, so that some are free again: of addresses above their share first, and the longest idle.
@@ -149,6 +170,7 @@ class Server final : public Listener::Owner {
 
   AddressShares exchange_shares_;
   PlaceShares places_;
+  Handshakes handshakes_;
   bool counts_exchanges_ = false;
   char date_[http::imf_date_size];
   TimeNs date_until_ns_ = 0;
@@ -159,7 +181,19 @@ class Server final : public Listener::Owner {
   List<ServerConnection, &ServerConnection::node> idle_;  // the longest idle first
   size_t leaving_ = 0;                                    // evicted, and not gone yet
   ServerObserver* observer_ = nullptr;
-  std::vector<std::unique_ptr<Listener>> listeners_;
+  Listener* listenerAt(const sockaddr_storage& address);
+  template <class Use>
+  void forEachListener(Use use) {
+    for (Place& place : listeners_) {
+      if (place.listener && !place.listener->isClosed()) use(*place.listener);
+    }
+  }
+  struct Place {
+    sockaddr_storage address{};  // as bound
+    std::optional<Listener> listener;
+  };
+  // Listeners come and go, and each has a place of its own.
+  std::vector<Place> listeners_{most_listeners};
   Scope scope_;
   IoCondition changed_;  // a connection ended, or a listener stopped
   Timer accept_timer_;   // looks again whether descriptors can be had

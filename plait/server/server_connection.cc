@@ -1,15 +1,20 @@
 // One client's connection: which protocol it speaks, its deadlines, and whether it moves.
 #include "plait/base/rare.h"
+#include "plait/net/proxy_protocol.h"
 #include "plait/server/own_answer.h"
 #include "plait/server/server.h"
 
 namespace plait {
 
+static_assert(
+    sizeof(ServerConnection) <= 952,
+    "idle clients are many: with its slab's word this is an odd number of cache lines, and more would be two");
+
 ServerConnection::ServerConnection(Server& server)
     : server_(server),
       sock_(server.io, server.send_blocks, server.sock_room, this),
       timer_(this, [](void* self) { static_cast<ServerConnection*>(self)->onTimer(); }) {
-  sock_.leaveToOthers(server.limits.blocksLeftByClients());
+  sock_.leaveToOthers(server.loop_limits.blocksLeftByClients());
 }
 
 void ServerConnection::expectBy(TimeNs deadline_ns) {
@@ -92,6 +97,9 @@ void ServerConnection::onTimer() {
     if (H2Conversation* const h2 = this->h2()) {
       h2->onDeadline();
     } else if (h1 == nullptr || !h1->onDeadline()) {
+      if (room_waiter_ != nullptr) {
+        return abort(connectionError(ErrorCode::no_memory, "no place for a TLS handshake became free in time"));
+      }
       PLAIT_RARE("a client says nothing");
       abort(connectionError(ErrorCode::idle_timeout, "the client was silent for too long"));
     }
@@ -121,14 +129,16 @@ void ServerConnection::abort(const Error& error) {
   if (H1Conversation* const h1 = this->h1()) h1->onAborted(error);
 }
 
-void ServerConnection::waitForRoom(UploadWait& waiting) {
-  PLAIT_ASSERT(room_waiter_ == nullptr);
-  room_waiter_ = &waiting;
-  sortRoomWaiter();
+void RoomWait::suspend(std::coroutine_handle<> handle) {
+  PLAIT_ASSERT(connection_.room_waiter_ == nullptr);
+  connection_.room_waiter_ = this;
+  handle_ = handle;
+  since_ns_ = connection_.server_.io.nowNs();
 }
 
+// A conversation waits for nothing but memory for uploads.
 void ServerConnection::sortRoomWaiter() {
-  server_.uploads.sort(*room_waiter_, heldUpload());
+  server_.uploads.sort(*static_cast<UploadWait*>(room_waiter_), heldUpload());
 }
 
 size_t ServerConnection::heldUpload() {
@@ -198,25 +208,93 @@ void ServerConnection::answerText(const Error& why) {
   server_.handler.onRejected({client_, head, 400, server_.io.nowNs(), why, id, written.body().size()});
 }
 
-Task<bool> ServerConnection::greet(ListenerTls tls, BufferedInput& opening, Io& io) {
-  const TimeNs hello_by_ns = io.nowNs() + server_.timeouts.client_header_ms * ns_per_ms;
+ServerConnection::ProxyHeaderIs ServerConnection::takeProxyHeader(BufferedInput& opening) {
+  const auto header = net::readProxyHeader(opening.bytes());
+  if (!header) {
+    server_.noteFault(client_, header.error());
+    return ProxyHeaderIs::refused;
+  }
+  if (!*header) return ProxyHeaderIs::partial;
+  // A connection of the balancer's own, or of a client without an address of IP, stays nobody's.
+  if ((*header)->has_addresses && !server_.become(*this, Server::clientAt((*header)->source)))
+    return ProxyHeaderIs::refused;
+  // Whatever came behind the header came with its last bytes.
+  opening.start(sock_.keepLast(opening.bytes().size() - (*header)->size));
+  return ProxyHeaderIs::taken;
+}
+
+void ServerConnection::noteNoProxyHeader(const Result<bool>& end, const BufferedInput& opening) {
+  if (end) {
+    // Health checks connect, say nothing, and go.
+    if (opening.empty()) return;
+    return server_.noteFault(
+        client_,
+        connectionError(ErrorCode::protocol_error, "it ended within its PROXY header").as(Fault::proxy_header));
+  }
+  if (end.error().code == ErrorCode::no_memory) return server_.noteFault(client_, end.error());
+  if (end.error().code != ErrorCode::idle_timeout || is_leaving_ || server_.isDraining()) return;
+  server_.noteFault(
+      client_,
+      connectionError(ErrorCode::idle_timeout, "the PROXY header did not come in time").as(Fault::header_timeout));
+}
+
+Task<bool> ServerConnection::readProxyHeader(BufferedInput& opening, TimeNs by_ns, Io& io) {
+  while (true) {
+    expectBy(server_.isDraining() ? std::min(by_ns, io.nowNs() + ns_per_s) : by_ns);
+    const auto more = co_await opening.more();
+    expectBy(never_ns);
+    if (!more || !*more) {
+      noteNoProxyHeader(more, opening);
+      co_return false;
+    }
+    const ProxyHeaderIs header = takeProxyHeader(opening);
+    if (header != ProxyHeaderIs::partial) co_return header == ProxyHeaderIs::taken;
+  }
+}
+
+Task<bool> ServerConnection::greet(const AcceptedClient& accepted, BufferedInput& opening, Io& io) {
+  const ListenerTls& tls = accepted.tls;
+  TimeNs hello_by_ns = io.nowNs() + server_.timeouts.client_header_ms * ns_per_ms;
   const auto helloBy = [&] {
     return server_.isDraining() ? std::min(hello_by_ns, io.nowNs() + ns_per_s) : hello_by_ns;
   };
   bool speaks_h2 = false;
   std::optional<Result<Bytes>> first;
+  if (accepted.has_proxy_header) {
+    if (!co_await readProxyHeader(opening, hello_by_ns, io)) {
+      co_await sock_.close(io);
+      co_return false;
+    }
+    if (!opening.empty()) first = std::exchange(opening.bytes(), {});
+  }
   client_.is_tls = tls.context != nullptr;
-  if (tls.context != nullptr && tls.by_first_byte) {
+  Handshake handshake(*this);
+  if (tls.context != nullptr) {
+    // Before anything is read: a client that waits holds no receive buffer.
     expectBy(helloBy());
-    first = co_await sock_.recv();
+    co_await handshake;
     expectBy(never_ns);
+    if (sock_.isAborted()) {
+      co_await sock_.close(io);
+      co_return false;
+    }
+    hello_by_ns = io.nowNs() + server_.timeouts.client_header_ms * ns_per_ms;
+  }
+  if (tls.context != nullptr && tls.by_first_byte) {
+    if (!first) {
+      expectBy(helloBy());
+      first = co_await sock_.recv();
+      expectBy(never_ns);
+    }
     // A handshake record begins with 22 (RFC 8446 §5.1), a control character with which no HTTP request does.
     client_.is_tls = *first && !(*first)->empty() && (**first)[0] == 22;
   }
   if (client_.is_tls) {
     first.reset();
     if (const Status secured = co_await sock_.startTls(*tls.context, {}, hello_by_ns, io); !secured) {
-      const Error& error = secured.error();
+      Error error = secured.error();
+      // Also where there is no coroutine frame for the handshake.
+      error.reach = Reach::connection;
       server_.noteFault(client_, error.code == ErrorCode::connect_timeout ? error.as(Fault::handshake_timeout) : error);
       if (!sock_.isTls() && error.code != ErrorCode::no_memory) answerText(error);
       co_await sayFarewell(io, refused_unread_limit);
@@ -224,6 +302,7 @@ Task<bool> ServerConnection::greet(ListenerTls tls, BufferedInput& opening, Io& 
     }
     speaks_h2 = sock_.alpn() == "h2";
   }
+  handshake.end();
   if (!first) {
     expectBy(helloBy());
     first = co_await sock_.recv();

@@ -15,9 +15,10 @@ class ServerConnection final : public UltraSock::Owner {
   explicit ServerConnection(Server& server);
   ~ServerConnection() = default;
 
-  // Performs TLS where it is spoken, and waits for the client's first bytes, which tell the protocol: they are in
-  // `opening` then. False where nothing came, with the socket closed, or where there was no frame.
-  Task<bool> greet(ListenerTls tls, BufferedInput& opening, Io& io);
+  // Reads a balancer's header where one comes, performs TLS where it is spoken, and waits for the client's first bytes,
+  // which tell the protocol: they are in `opening` then. False where nothing came, with the socket closed, or where
+  // there was no frame.
+  Task<bool> greet(const AcceptedClient& accepted, BufferedInput& opening, Io& io);
   // Serves from those bytes on until the connection is over, and then ends it (Server::ended).
   Task<void> converse(BufferedInput&& opening, Io& io);
   // The protocol's task runs. Bytes that were read before count for nothing where the connection has been aborted
@@ -64,7 +65,7 @@ class ServerConnection final : public UltraSock::Owner {
   // Waits until there is memory for this connection's request bodies again, or it is over: look which. One waiter at a
   // time.
   UploadWait uploadRoom() { return UploadWait(*this); }
-  void waitForRoom(UploadWait& waiting);
+  // A coroutine that waits for something that is scarce goes on: it is its turn, or the connection is aborted.
   void wakeForRoom();
   // Memory for uploads is ample again: nothing that waits counts against the connection's window any more.
   void creditWaiting() {
@@ -79,9 +80,17 @@ class ServerConnection final : public UltraSock::Owner {
 
  private:
   friend class Server;
+  friend class RoomWait;
   // A client that is refused before its first request may send so much until it has heard that.
   static constexpr uint32_t refused_unread_limit = 256 * 1024;
 
+  // Reads the header that a balancer sends in front of a connection (net/proxy_protocol.h), and takes the client from
+  // it. What came behind it is in `opening` then. False where the connection is refused or over.
+  Task<bool> readProxyHeader(BufferedInput& opening, TimeNs by_ns, Io& io);
+  enum class ProxyHeaderIs : uint8_t { partial, taken, refused };
+  ProxyHeaderIs takeProxyHeader(BufferedInput& opening);
+  // The connection has ended within that header.
+  void noteNoProxyHeader(const Result<bool>& end, const BufferedInput& opening);
   void onTimer();
   void schedule();
   void evict();
@@ -106,7 +115,7 @@ class ServerConnection final : public UltraSock::Owner {
   TimeNs deadline_ns_ = never_ns;  // while it ends: since when
   OutputWatch output_;
   TimeNs idle_since_ns_ = 0;
-  UploadWait* room_waiter_ = nullptr;
+  RoomWait* room_waiter_ = nullptr;
   std::variant<std::monostate, H2Conversation, H1Conversation> protocol_;
 };
 

@@ -16,6 +16,7 @@ struct ServerCounters {
   uint64_t requests_refused = 0;  // no exchange or no memory for its head was free
   uint64_t accept_pauses = 0;     // accepting stopped: every connection in use, or the system out of descriptors
   uint64_t upload_pauses = 0;     // a client was not read because the memory for request bodies was used up
+  uint64_t handshake_waits = 0;   // a client's TLS handshake waited for others to be done
   uint64_t stalled_streams = 0;
   uint64_t stalled_connections = 0;
   uint64_t header_timeouts = 0;

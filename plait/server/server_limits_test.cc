@@ -268,6 +268,20 @@ TEST_P(LimitsTest, AHeaderBlockThatDoesNotEndClosesTheConnectionThoughOtherStrea
   EXPECT_EQ(world.server.counters().header_timeouts, 1u);
 }
 
+TEST_P(LimitsTest, ARequestThatAnIdleClientHasBegunHasTheTimeOfAHeaderBlock) {
+  ServerTimeouts timeouts = hasty();
+  timeouts.client_idle_ms = 100;
+  timeouts.client_header_ms = 60'000;
+  World world(GetParam(), smallLimits(), timeouts);
+  H2Client client(world);
+  client.send(frame(FrameType::headers, flags::end_stream, 1, requestBlock("GET", "/hello")));
+  client.sees([] { return false; }, 300);
+  EXPECT_FALSE(client.is_closed);
+  client.send(frame(FrameType::continuation, flags::end_headers, 1));
+  EXPECT_TRUE(client.seesEnd(1));
+  EXPECT_EQ(world.server.counters().header_timeouts, 0u);
+}
+
 TEST_P(LimitsTest, AnIdleClientIsToldGoawayBeforeItsConnectionEnds) {
   ServerTimeouts timeouts = hasty();
   timeouts.client_idle_ms = 100;
@@ -346,7 +360,6 @@ TEST_P(LimitsTest, UploadsThatAreNotReadLeaveTheConnectionsWindowToTheOthers) {
 TEST_P(LimitsTest, UploadsThatAreNotReadKeepTheConnectionsWindowWhileMemoryIsShortAndThenLeaveIt) {
   Limits limits = smallLimits();
   limits.upload_pool_bytes = 192 << 10;
-  limits.allows_shortage = true;
   World world(GetParam(), limits, patient());
   std::vector<void*> taken;
   for (int i = 0; i < 26; ++i) taken.push_back(world.server.uploads.blocks.take());
@@ -367,7 +380,6 @@ TEST_P(LimitsTest, UploadsThatAreNotReadKeepTheConnectionsWindowWhileMemoryIsSho
 TEST_P(LimitsTest, WhereMemoryIsShortTheLongestStuckUploadOfWhoHoldsMostIsEnded) {
   Limits limits = smallLimits();
   limits.upload_pool_bytes = 256 << 10;
-  limits.allows_shortage = true;
   ServerTimeouts timeouts;
   timeouts.stuck_upload_ms = 50;
   World world(GetParam(), limits, timeouts);
@@ -401,7 +413,6 @@ TEST_P(LimitsTest, WhereMemoryIsShortTheLongestStuckUploadOfWhoHoldsMostIsEnded)
 TEST_P(LimitsTest, AStuckUploadWhoseResponseHasBegunIsResetWithEnhanceYourCalm) {
   Limits limits = smallLimits();
   limits.upload_pool_bytes = 96 << 10;
-  limits.allows_shortage = true;
   ServerTimeouts timeouts;
   timeouts.stuck_upload_ms = 50;
   World world(GetParam(), limits, timeouts);
@@ -431,7 +442,6 @@ TEST_P(LimitsTest, UploadsThatAreResetGiveTheConnectionsWindowBack) {
 TEST_P(LimitsTest, WithoutMemoryForUploadsTheirClientsWaitAndNobodyElse) {
   Limits limits = smallLimits();
   limits.upload_pool_bytes = 128 << 10;
-  limits.allows_shortage = true;
   World world(GetParam(), limits, patient());
   H2Client hog(world);
   H2Client second_hog(world);

@@ -12,6 +12,7 @@
 
 #include "plait/h2/wire_test.h"
 #include "plait/io/mailbox.h"
+#include "plait/limits.h"
 #include "plait/runtime/loop_memory.h"
 #include "plait/server/server.h"
 
@@ -162,7 +163,7 @@ struct World {
         backend(std::move(*makeBackend(kind, buffers, mailbox, nullptr))),
         io(*backend, buffers, {.frames = FrameCounts::evenly(512)}),
         handler(stream_blocks, headers),
-        server(io, limits, timeouts, handler, send_blocks, record_blocks, stream_blocks, headers) {
+        server(io, limits, limits, timeouts, handler, send_blocks, record_blocks, stream_blocks, headers) {
     reinterpret_cast<sockaddr_in&>(address) = {
         .sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
     EXPECT_EQ(server.listen(address, nullptr), 0);

@@ -15,10 +15,9 @@ bool UploadWait::await_ready() const {
 void UploadWait::await_suspend(std::coroutine_handle<> handle) {
   PLAIT_RARE("an upload waits for memory");
   Server& server = connection_.server();
-  handle_ = handle;
-  since_ns_ = server.io.nowNs();
   server.counters_.upload_pauses += 1;
-  connection_.waitForRoom(*this);
+  suspend(handle);
+  server.uploads.sort(*this, connection_.heldUpload());
   server.uploads.watch();
 }
 
@@ -27,15 +26,14 @@ void UploadWait::await_resume() {
   connection_.server().uploads.noteFreed();
 }
 
-UploadRoom::UploadRoom(Server& server, Io& io, const Limits& limits)
-    : blocks(limits.stream_block_size, limits.uploadBlocks()),
+UploadRoom::UploadRoom(Server& server, Io& io, uint32_t block_size, uint32_t block_count)
+    : blocks(block_size, block_count),
       server_(server),
       io_(io),
-      limits_(limits),
       timer_(this, [](void* self) { static_cast<UploadRoom*>(self)->look(); }) {}
 
 void UploadRoom::sort(UploadWait& waiting, size_t held) {
-  const bool holds_little = held < Limits::little_upload;
+  const bool holds_little = held < little_upload;
   if (waiting.node.isLinked() && waiting.holds_little_ == holds_little) return;
   waiting.holds_little_ = holds_little;
   waiting.node.unlink();
@@ -45,9 +43,9 @@ void UploadRoom::sort(UploadWait& waiting, size_t held) {
 void UploadRoom::noteFreed() {
   // One at a time, first come first served, those that hold little first; each passes the word on.
   if (!little_.empty()) {
-    if (takes(0)) little_.front()->connection_.wakeForRoom();
+    if (takes(0)) little_.front()->connection().wakeForRoom();
   } else if (!large_.empty()) {
-    if (takes(Limits::little_upload)) large_.front()->connection_.wakeForRoom();
+    if (takes(little_upload)) large_.front()->connection().wakeForRoom();
   }
 }
 
@@ -66,7 +64,7 @@ bool UploadRoom::endStuckUpload() {
   // Addresses that fall into one place are looked at as one.
   std::array<uint64_t, 256> stuck{};
   const auto placeOf = [](const ServerConnection& one) {
-    return static_cast<size_t>(one.client().key.address * 0x9e3779b97f4a7c15 >> 56);
+    return static_cast<size_t>(one.client().address_number * 0x9e3779b97f4a7c15 >> 56);
   };
   server_.forEach([&](ServerConnection& one) { stuck[placeOf(one)] += one.stuckUpload(before_ns); });
   const auto most = static_cast<size_t>(std::ranges::max_element(stuck) - stuck.begin());
@@ -87,8 +85,8 @@ bool UploadRoom::endStuckUpload() {
 size_t UploadRoom::buffersOfWaiting() {
   size_t held = 0;
   for (Line* line : {&little_, &large_}) {
-    for (UploadWait* waiting = line->front(); waiting != nullptr; waiting = line->next(*waiting)) {
-      const UltraSock& sock = waiting->connection_.sock();
+    for (RoomWait* waiting = line->front(); waiting != nullptr; waiting = line->next(*waiting)) {
+      const UltraSock& sock = waiting->connection().sock();
       if (!sock.isTls() && sock.holdsBuffer()) held += 1;
     }
   }

@@ -2,17 +2,14 @@
 // holds those that are not in two lines, and ends uploads that are stuck while memory is short.
 #pragma once
 
-#include <coroutine>
-
 #include "plait/base/list.h"
 #include "plait/base/slab.h"
 #include "plait/io/io.h"
-#include "plait/limits.h"
+#include "plait/server/room_wait.h"
 
 namespace plait {
 
 class Server;
-class ServerConnection;
 
 // The answer to an upload that is ended for want of memory, and the error that is logged (UploadRoom::look).
 inline constexpr std::string_view stuck_upload_text =
@@ -23,29 +20,21 @@ inline Error stuckUploadError() {
 }
 
 // A connection that waits for memory for its request bodies (ServerConnection::uploadRoom).
-class UploadWait {
+class UploadWait final : public RoomWait {
  public:
-  explicit UploadWait(ServerConnection& connection) : connection_(connection) {}
+  explicit UploadWait(ServerConnection& connection) : RoomWait(connection) {}
   bool await_ready() const;
   void await_suspend(std::coroutine_handle<> handle);
   void await_resume();
 
-  TimeNs sinceNs() const { return since_ns_; }
-  std::coroutine_handle<> handle() const { return handle_; }
-
-  ListNode node;
-
  private:
   friend class UploadRoom;
-  ServerConnection& connection_;
-  std::coroutine_handle<> handle_;
-  TimeNs since_ns_ = 0;
   bool holds_little_ = false;
 };
 
 class UploadRoom {
  public:
-  UploadRoom(Server& server, Io& io, const Limits& limits);
+  UploadRoom(Server& server, Io& io, uint32_t block_size, uint32_t block_count);
 
   BlockSlab blocks;
   // Half of them are free: what waits in them is in nobody's way.
@@ -55,7 +44,7 @@ class UploadRoom {
   bool takes(size_t held) const {
     const size_t available = blocks.available();
     if (available < reserve) return false;
-    return held < Limits::little_upload || available >= limits_.blocksForSmallUploads();
+    return held < little_upload || available >= blocks.capacity() / 8;
   }
   // Memory for uploads is no longer ample: looks every now and then for those that are stuck, until it is.
   void watch() {
@@ -70,6 +59,7 @@ class UploadRoom {
   void stop() { timer_.cancel(); }
 
  private:
+  static constexpr size_t little_upload = 16 << 10;
   static constexpr size_t reserve = 6;
   static constexpr int64_t watch_ms = 250;
   static constexpr uint32_t most_ended = 8;  // with each look
@@ -81,9 +71,8 @@ class UploadRoom {
 
   Server& server_;
   Io& io_;
-  const Limits& limits_;
-  using Line = List<UploadWait, &UploadWait::node>;
-  Line little_;  // of connections that hold little
+  using Line = List<RoomWait, &RoomWait::node>;  // of UploadWait
+  Line little_;                                  // of connections that hold little
   Line large_;
   Timer timer_;
 };

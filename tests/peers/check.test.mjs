@@ -10,6 +10,7 @@ import { adminGet, metric, plaitBin, runPlait, startConfigured, startProxy, writ
 import { defer, eventually, run, temporaryDirectory } from './lib/process.mjs';
 
 const ok = (stream) => stream.respond({ ':status': 200 }, { endStream: true });
+const secure = (address, cert, key) => `[[listen]]\naddress = "${address}"\ntls = "on"\ncert = "${cert}"\nkey = "${key}"`;
 const plain = '[[listen]]\naddress = "127.0.0.1:0"\n[[backend]]\nurl = "h2c://127.0.0.1:1"\n';
 
 // Both refuse with these lines, and nothing else is said.
@@ -55,16 +56,8 @@ test('an address that is used twice is a mistake, also beside all addresses and 
   const { cert, key } = await certificate(t);
   const other = await certificate(t);
   const file = writeConfiguration(t, `
-[[listen]]
-address = "127.0.0.1:8443"
-tls = "on"
-cert = "${cert}"
-key = "${key}"
-[[listen]]
-address = "127.0.0.1:8443"
-tls = "on"
-cert = "${other.cert}"
-key = "${other.key}"
+${secure('127.0.0.1:8443', cert, key)}
+${secure('127.0.0.1:8443', other.cert, other.key)}
 [[listen]]
 address = "0.0.0.0:8443"
 [[backend]]
@@ -85,11 +78,7 @@ test('a certificate out of its time is a warning, for clients and for backends',
   await run('openssl', ['req', '-new', '-key', key, '-subj', '/CN=localhost', '-out', `${old}.csr`]);
   await run('openssl', ['x509', '-req', '-in', `${old}.csr`, '-signkey', key, '-days', '-1', '-out', old]);
   const toml = `
-[[listen]]
-address = "127.0.0.1:0"
-tls = "on"
-cert = "${old}"
-key = "${key}"
+${secure('127.0.0.1:0', old, key)}
 [[backend]]
 url = "https://127.0.0.1:1"
 ca_file = "${cert}"
@@ -107,26 +96,30 @@ client_key = "${key}"
   await eventually(() => /Z warning configuration: \S+:5:8: the certificate \S+ has expired: /.test(plait.stderr()), 'a start says it as well');
 });
 
+test('a certificate of a listener that ends soon is a warning and a metric', async (t) => {
+  const { cert, key } = await certificate(t);
+  const soon = path.join(temporaryDirectory(t), 'soon.pem');
+  await run('openssl', ['req', '-x509', '-key', key, '-subj', '/CN=localhost', '-days', '20', '-out', soon]);
+  const toml = `${secure('127.0.0.1:0', soon, key)}\n${secure('127.0.0.1:0', cert, key)}\n[[backend]]\nurl = "h2c://127.0.0.1:1"\n[admin]\naddress = "127.0.0.1:0"\n`;
+  const file = writeConfiguration(t, toml);
+  const { code, stderr } = await runPlait(['check', file]);
+  assert.equal(code, 0);
+  assert.match(stderr, /^\S+:4:8: warning: the certificate \S+soon\.pem expires in (19|20) days, at 20\S+ \S+ UTC\n$/);
+  const plait = await startConfigured(t, toml);
+  assert.match(plait.stderr(), /Z warning configuration: \S+:4:8: the certificate \S+soon\.pem expires in /);
+  const days = async (certificate_file) => (await metric(plait, 'plait_certificate_not_after_seconds', { certificate: certificate_file }) - Date.now() / 1000) / 86400;
+  assert.ok(Math.abs(await days(soon) - 20) < 0.1);
+  assert.ok(Math.abs(await days(cert) - 90) < 0.1);
+});
+
 test('a key with a passphrase, and files of another kind, are said in words', async (t) => {
   const { cert, key } = await certificate(t);
   const secret = path.join(temporaryDirectory(t), 'secret.key');
   await run('openssl', ['pkey', '-in', key, '-aes128', '-passout', 'pass:secret', '-out', secret]);
   const file = writeConfiguration(t, `
-[[listen]]
-address = "127.0.0.1:0"
-tls = "on"
-cert = "${cert}"
-key = "${secret}"
-[[listen]]
-address = "127.0.0.1:0"
-tls = "on"
-cert = "plait.toml"
-key = "${key}"
-[[listen]]
-address = "127.0.0.1:0"
-tls = "on"
-cert = "${key}"
-key = "${cert}"
+${secure('127.0.0.1:0', cert, secret)}
+${secure('127.0.0.1:0', 'plait.toml', key)}
+${secure('127.0.0.1:0', key, cert)}
 [[backend]]
 url = "h2c://127.0.0.1:1"
 `);
@@ -135,6 +128,46 @@ url = "h2c://127.0.0.1:1"
     `${file}:10:8: cannot read the certificate ${file}: it is no PEM file: no part of it begins with -----BEGIN`,
     `${file}:15:8: cannot read the certificate ${key}: it holds no certificate, but a PRIVATE KEY`,
   ]);
+});
+
+test('an address that cannot be had is found before the start', async (t) => {
+  const file = writeConfiguration(t, '[[listen]]\naddress = "192.0.2.1:8080"\n[[backend]]\nurl = "h2c://127.0.0.1:1"\n');
+  await refusedByBoth(file, [`${file}:2:11: cannot listen: Cannot assign requested address; no interface of this machine has the address`]);
+  const admin = writeConfiguration(t, `${plain}[admin]\naddress = "192.0.2.1:9100"\n`);
+  const { code, stdout, stderr } = await runPlait(['check', admin]);
+  assert.deepEqual([code, stdout, stderr], [2, '', `${admin}:6:11: cannot listen: Cannot assign requested address; no interface of this machine has the address\n`]);
+});
+
+test('a port that this user may not take is found before the start', { skip: process.getuid() !== 0 && 'needs root, to be somebody else' }, async () => {
+  const { stdout: first } = await run('cat', ['/proc/sys/net/ipv4/ip_unprivileged_port_start']);
+  if (Number(first) < 2) return;  // anybody may take any
+  const args = ['--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all', '--bounding-set=-all', plaitBin];
+  for (const command of [['check'], []]) {
+    const refusal = await run('setpriv', [...args, ...command, '-b', 'h2c://127.0.0.1:1', '--listen', '127.0.0.1:1']).then(() => '', (error) => error.stderr);
+    assert.match(refusal, /^plait: --listen 127\.0\.0\.1:1: cannot listen: Permission denied; this port needs root, or CAP_NET_BIND_SERVICE$/m);
+  }
+});
+
+test('a port that is in use is a warning alone, and the plait that has it serves on', async (t) => {
+  const backend = await startH2Backend(t, ok);
+  const plait = await startProxy(t, [backend], { admin: true });
+  const check = async (...args) => {
+    const { code, stdout, stderr } = await runPlait(['check', '-b', backend.url, ...args]);
+    return [code, stdout, stderr];
+  };
+  const held = (flag, port) => `plait: warning: --${flag} 127.0.0.1:${port}: cannot listen: Address already in use; if another plait of this user has it, share_port = true or --share-port listens beside it\n`;
+  assert.deepEqual(await check('--listen', `127.0.0.1:${plait.port}`, '--admin', `127.0.0.1:${plait.admin}`), [0, 'plait: ok\n', held('listen', plait.port) + held('admin', plait.admin)]);
+  assert.deepEqual(await check('--listen', `127.0.0.1:${plait.port}`, '--share-port'), [0, 'plait: ok\n', '']);
+  assert.equal(await metric(plait, 'plait_upstream_up', { backend: backend.url }), 1);
+});
+
+test('io_uring that is asked for and cannot be had is found before the start', async () => {
+  // The ring is the last descriptor that a check opens: with one too few only it is missing.
+  let refused;
+  for (let few = 32; refused === undefined && few > 3; few -= 1) {
+    refused = await run('prlimit', [`--nofile=${few}:${few}`, plaitBin, 'check', '-b', 'h2c://127.0.0.1:1', '--listen', '127.0.0.1:0', '--io', 'uring']).then(() => undefined, (error) => error);
+  }
+  assert.deepEqual([refused.code, refused.stdout, refused.stderr], [2, '', 'plait: --io: this kernel or its policy does not allow io_uring: use --io epoll (Too many open files)\n']);
 });
 
 test('a backend that is named twice is one backend, with one series each in the metrics', async (t) => {

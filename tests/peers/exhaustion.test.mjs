@@ -370,7 +370,7 @@ test('header blocks: requests with large heads are refused, small and fragmented
 
 test('records, receive buffers and memory for TLS: handshakes fail or wait, and plait recovers', async (t) => {
   const { cert, key, pem } = await certificate(t);
-  const { plait } = await start(t, 'record_blocks = 16\nreceive_buffers = 16\ntls_bytes_per_connection = 16384\nclient_connections = 250\nexchanges = 300\n', {
+  const { plait } = await start(t, 'record_blocks = 16\nreceive_buffers = 16\ntls_bytes_per_connection = 16384\ntls_handshakes = 100\nclient_connections = 250\nexchanges = 300\n', {
     listeners: `[[listen]]\naddress = "127.0.0.1:0"\ntls = "on"\ncert = "${cert}"\nkey = "${key}"\n`, timeouts: 'client_header_ms = 1500',
   });
   const ca = pem.cert;
@@ -391,6 +391,24 @@ test('records, receive buffers and memory for TLS: handshakes fail or wait, and 
   await eventually(async () => (await request(connectH2(t, plait.tlsPort, { ca }), { ':path': '/echo' })).status === 200, 'TLS is served afterwards');
   await works(t, plait);
   await settled(plait, { connections: Infinity });
+});
+
+test('places for TLS handshakes: clients wait for theirs, and handshakes that stop make way', async (t) => {
+  const { cert, key, pem } = await certificate(t);
+  const { plait } = await start(t, 'tls_handshakes = 8\n', { listeners: `[[listen]]\naddress = "127.0.0.1:0"\ntls = "on"\ncert = "${cert}"\nkey = "${key}"\n` });
+  for (let i = 0; i < 20; i += 1) {
+    const socket = net.connect(plait.tlsPort, '127.0.0.1');
+    defer(t, () => socket.destroy());
+    socket.on('error', () => {});
+    socket.write(Buffer.from([22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]));
+  }
+  await eventually(async () => (await metric(plait, 'plait_tls_handshake_waits_total')) === 12, 'twelve of them wait');
+  const sessions = Array.from({ length: 40 }, () => connectH2(t, plait.tlsPort, { ca: pem.cert }));
+  const answers = await Promise.all(sessions.map((session) => request(session, { ':path': '/echo' })));
+  assert.deepEqual([...new Set(answers.map((answer) => answer.status))], [200]);
+  assert.equal(await metric(plait, 'plait_tls_handshake_waits_total'), 52);
+  assert.ok((await metric(plait, 'plait_client_connection_errors_total', { reason: 'handshake_timeout' })) >= 16, 'those that stopped have made way');
+  assert.equal(await metric(plait, 'plait_client_connection_errors_total', { reason: 'no_memory' }), 0, 'nobody was refused');
 });
 
 test('receive buffers: clients of HTTP/1.1 that wait for an answer hold none', async (t) => {

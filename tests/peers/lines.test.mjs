@@ -84,7 +84,7 @@ test('SIGHUP, SIGUSR1 and SIGUSR2 say what they do and what they do not, and not
   plait.child.kill('SIGUSR2');
   await says(plait, 'warning plait: SIGUSR2: this version cannot hand over to another program yet; it goes on as it is');
   plait.child.kill('SIGHUP');
-  await says(plait, 'info plait: SIGHUP: this version does not read its configuration anew; the access log is opened anew');
+  await says(plait, 'info plait: SIGHUP: the configuration is read anew; the access log is opened anew');
   await says(plait, `info access log ${file}: opened anew`);
   renameSync(file, `${file}.1`);
   plait.child.kill('SIGUSR1');

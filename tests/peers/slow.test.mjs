@@ -5,10 +5,10 @@ import test from 'node:test';
 import { endure, startAttack, startTarget, startTargeted, latency, settled } from './lib/attack.mjs';
 import { startH1Backend, startH2Backend } from './lib/backends.mjs';
 import { certificate } from './lib/certificate.mjs';
-import { connectH2, openRaw } from './lib/clients.mjs';
+import { connectH2, openRaw, request } from './lib/clients.mjs';
 import { metric } from './lib/plait.mjs';
 import { connectionsTo, eventually } from './lib/process.mjs';
-import { errorCode } from './lib/raw_h2.mjs';
+import { errorCode, frame, frameType, startRawH2Backend } from './lib/raw_h2.mjs';
 
 const hasty = '[timeouts]\nclient_header_ms = 400\nstall_ms = 400\n';
 const streams = 'plait_client_stream_errors_total';
@@ -85,4 +85,60 @@ test('idle connections that take up every place make way for a client that comes
   assert.equal(await metric(plait, 'plait_client_connections_refused_total'), 0, 'those that came too late have waited');
   await running.stop();
   await settled(plait, { connections: 1 });
+});
+
+// A backend at the end of a slow wire: it answers each GET by one frame that comes in pieces, and what else it has to say, as
+// the answers to PINGs, waits until the frame has gone. `stops` after so many pieces.
+async function startSlowWire(t, { pieces, pauseMs, stops = pieces }) {
+  const content = Buffer.alloc(1000 * pieces, 'x');
+  const state = { content, pings: 0 };
+  const backend = await startRawH2Backend(t, {
+    open(connection) {
+      const send = connection.send.bind(connection);
+      connection.send = (...frames) => (connection.waiting ? connection.waiting.push(...frames) : send(...frames));
+    },
+    frame(connection, type, flags) {
+      if (type === frameType.ping && !(flags & 1)) state.pings += 1;
+    },
+    async request(connection, stream) {
+      connection.headers(stream, 200);
+      const whole = frame(frameType.data, 1, stream, content);
+      connection.waiting = [];
+      for (let i = 0; i < stops; ++i) {
+        await new Promise((resolve) => setTimeout(resolve, pauseMs));
+        const end = i + 1 === pieces ? whole.length : 1000 * (i + 1);
+        connection.socket.write(whole.subarray(1000 * i, end));
+      }
+      if (stops !== pieces) return;
+      const late = connection.waiting;
+      connection.waiting = null;
+      connection.send(...late);
+    },
+  });
+  return Object.assign(state, { url: backend.url });
+}
+
+const watchful = '[timeouts]\nping_ms = 150\nping_answer_ms = 1000\n';
+
+test('a backend whose answer to a PING waits behind a frame that takes long on its wire is alive', async (t) => {
+  const backend = await startSlowWire(t, { pieces: 10, pauseMs: 300 });
+  const plait = await startTargeted(t, [backend], watchful);
+  const session = connectH2(t, plait.port);
+  for (let i = 0; i < 2; ++i) {
+    const { status, body } = await request(session, { ':path': '/' });
+    assert.equal(status, 200);
+    assert.equal(body.length, backend.content.length);
+  }
+  assert.ok(backend.pings >= 1, 'plait has asked');
+  assert.equal(await metric(plait, 'plait_upstream_connection_errors_total'), 0);
+  assert.doesNotMatch(plait.stderr(), / backend /);
+});
+
+test('a backend whose wire stands still in the middle of a frame is given up', async (t) => {
+  const backend = await startSlowWire(t, { pieces: 10, pauseMs: 300, stops: 5 });
+  const plait = await startTargeted(t, [backend], watchful);
+  const { rstCode } = await request(connectH2(t, plait.port), { ':path': '/' });
+  assert.equal(rstCode, errorCode.internal);
+  assert.ok(backend.pings >= 1, 'plait has asked');
+  assert.equal(await metric(plait, 'plait_upstream_connection_errors_total', { reason: 'ping_timeout' }), 1);
 });

@@ -100,6 +100,16 @@ test('with descriptors for everybody nobody hears of them', async (t) => {
   assert.equal(statusOf(await get(plait.port)), 200);
 });
 
+test('that defaults follow the descriptors that are allowed is no warning', async (t) => {
+  const backend = await startH1Backend(t, (incoming, response) => response.end('ok'));
+  const start = (...args) => startPlait(t, ['-b', backend.url, '--listen', '127.0.0.1:0', ...args], { under: ['prlimit', '--nofile=8000:8000'] });
+  const plait = await start('--workers', '2');
+  await eventually(() => /^\S+Z info plait: 8000 file descriptors are allowed: 2 worker\(s\) take \d+ clients .* For the defaults \d+ are needed/m.test(plait.stderr()), 'it is said');
+  assert.doesNotMatch(plait.stderr(), / (warning|error) /);
+  const wish = await startPlait(t, ['-c', writeConfiguration(t, `[[listen]]\naddress = "127.0.0.1:0"\n[[backend]]\nurl = "${backend.url}"\n[limits]\nclient_connections = 9000\n`)], { under: ['prlimit', '--nofile=8000:8000'] });
+  await eventually(() => /Z warning plait: only 8000 file descriptors are allowed: .* For all that is configured/.test(wish.stderr()), 'less than was asked for is one');
+});
+
 // AddressSanitizer takes more address space than any limit leaves.
 const isInstrumented = plaitBin.includes('/asan/');
 

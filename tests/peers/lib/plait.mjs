@@ -101,7 +101,7 @@ export function writeConfiguration(t, toml) {
 // Runs plait to its end, for invocations that are not expected to serve. One that does serve is ended, and has no code.
 export async function runPlait(args) {
   try {
-    const more = args.includes('check') || args.includes('--workers') ? [] : ['--workers', '1'];
+    const more = ['check', 'explain'].includes(args[0]) || args.includes('check') || args.includes('--workers') ? [] : ['--workers', '1'];
     const { stdout, stderr } = await run(plaitBin, [...args, ...more], { timeout: 20_000 });
     return { code: 0, stdout, stderr };
   } catch (error) {

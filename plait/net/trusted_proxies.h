@@ -1,5 +1,5 @@
-// TrustedProxies: the clients that are proxies of ours, whose forwarded fields are kept: networks in CIDR notation (RFC
-// 4632, RFC 4291 §2.3).
+// TrustedProxies: the peers that are proxies of ours, whose word about a client is taken, in forwarded fields or in a
+// PROXY header: networks in CIDR notation (RFC 4632, RFC 4291 §2.3).
 #pragma once
 
 #include <array>
@@ -18,6 +18,8 @@ class TrustedProxies {
   // IPv4 address that it stands for. Allocates nothing.
   bool contains(std::string_view address) const;
   bool empty() const { return networks_.empty(); }
+  // The networks as they were added, for comparing.
+  const std::string& text() const { return text_; }
   // The number by which clients are told apart (ClientKey::address); 0 where `address` is no address.
   static uint64_t numberOf(std::string_view address);
 
@@ -30,6 +32,7 @@ class TrustedProxies {
   };
   static bool parse(std::string_view text, Binary& out, bool& is_v4);
   std::vector<Network> networks_;
+  std::string text_;
 };
 
 }  // namespace plait

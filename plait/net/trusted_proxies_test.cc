@@ -1,4 +1,4 @@
-#include "plait/plan/trusted_proxies.h"
+#include "plait/net/trusted_proxies.h"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,6 @@
-#include "plait/plan/trusted_proxies.h"
+#include "plait/net/trusted_proxies.h"
 
 #include <arpa/inet.h>
-#include <fmt/format.h>
 
 #include <charconv>
 #include <cstring>
@@ -9,6 +8,13 @@
 #include "plait/base/client_key.h"
 
 namespace plait {
+namespace {
+
+std::string quoted(std::string_view text) {
+  return '"' + std::string(text) + '"';
+}
+
+}  // namespace
 
 bool TrustedProxies::parse(std::string_view text, Binary& out, bool& is_v4) {
   char terminated[INET6_ADDRSTRLEN];
@@ -27,7 +33,7 @@ std::string TrustedProxies::add(std::string_view text) {
   Network network{};
   bool is_v4 = false;
   if (!parse(text.substr(0, slash), network.address, is_v4)) {
-    return fmt::format("\"{}\" is no address or network, as in 10.0.0.0/8 or ::1", text);
+    return quoted(text) + " is no address or network, as in 10.0.0.0/8 or ::1";
   }
   network.prefix = is_v4 ? 32 : 128;
   if (slash != text.npos) {
@@ -35,7 +41,7 @@ std::string TrustedProxies::add(std::string_view text) {
     const std::string_view digits = text.substr(slash + 1);
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), prefix);
     if (error != std::errc() || end != digits.data() + digits.size() || prefix > network.prefix) {
-      return fmt::format("\"{}\": the prefix is no number from 0 to {}", text, network.prefix);
+      return quoted(text) + ": the prefix is no number from 0 to " + std::to_string(network.prefix);
     }
     network.prefix = prefix;
   }
@@ -43,8 +49,10 @@ std::string TrustedProxies::add(std::string_view text) {
   // Bits behind the prefix are more likely a slip of the pen than meant to be ignored.
   Binary masked = network.address;
   for (uint32_t bit = network.prefix; bit < 128; ++bit) masked[bit / 8] &= static_cast<uint8_t>(~(0x80u >> (bit % 8)));
-  if (masked != network.address) return fmt::format("\"{}\" has bits set behind its prefix", text);
+  if (masked != network.address) return quoted(text) + " has bits set behind its prefix";
   networks_.push_back(network);
+  text_ += text;
+  text_ += ' ';
   return {};
 }
 

@@ -1,0 +1,388 @@
+#include "plait/control/reload.h"
+
+#include <fmt/format.h>
+#include <time.h>
+
+#include <algorithm>
+#include <map>
+
+#include "plait/control/check.h"
+#include "plait/net/address.h"
+
+namespace plait {
+namespace {
+
+std::string textOf(const sockaddr_storage& address) {
+  char text[address_text_size];
+  return std::string(formatAddress(address, text));
+}
+
+// "3 clusters" or "cluster api"; nothing for none.
+void describe(const char* what, const char* verb, const std::vector<std::string>& names,
+              std::vector<std::string>& lines) {
+  if (names.empty()) return;
+  std::string list;
+  for (size_t i = 0; i < names.size() && i < 10; ++i) list += (i == 0 ? "" : ", ") + names[i];
+  if (names.size() > 10) list += fmt::format(", … {} in all", names.size());
+  lines.push_back(fmt::format("{} {}: {}", what, verb, list));
+}
+
+// What was added, removed and changed between two sets of named things.
+template <class T>
+void compare(const char* what, const std::map<std::string, T>& before, const std::map<std::string, T>& after,
+             std::vector<std::string>& lines) {
+  std::vector<std::string> added;
+  std::vector<std::string> removed;
+  std::vector<std::string> changed;
+  for (const auto& [name, value] : after) {
+    const auto old = before.find(name);
+    if (old == before.end()) {
+      added.push_back(name);
+    } else if (old->second != value) {
+      changed.push_back(name);
+    }
+  }
+  for (const auto& [name, value] : before) {
+    if (!after.contains(name)) removed.push_back(name);
+  }
+  describe(what, "added", added, lines);
+  describe(what, "removed", removed, lines);
+  describe(what, "changed", changed, lines);
+}
+
+std::map<std::string, std::shared_ptr<const ClusterSpec>> clustersOf(const Plan& plan) {
+  std::map<std::string, std::shared_ptr<const ClusterSpec>> clusters;
+  for (const auto& cluster : plan.clusters) {
+    if (cluster != nullptr) clusters[cluster->identity->name] = cluster;
+  }
+  return clusters;
+}
+
+// A route's policy, and how it is matched.
+using RouteText = std::pair<const RoutePolicy*, std::string>;
+std::map<std::string, RouteText> routesOf(const CompiledPlan& compiled) {
+  std::map<std::string, RouteText> routes;
+  for (const route::RouteSpec& spec : compiled.specs) {
+    const route::Match& match = spec.match;
+    std::string text = fmt::format("{} {} {}", static_cast<int>(match.path_kind), match.path, match.priority);
+    for (const std::string& host : match.hosts) text += "\nh" + host;
+    for (const std::string& method : match.methods) text += "\nm" + method;
+    for (const route::Condition& field : match.fields) text += "\nf" + field.name + "=" + field.value;
+    for (const route::Condition& query : match.query) text += "\nq" + query.name + "=" + query.value;
+    routes[spec.name] = {compiled.plan->policies[spec.policy].get(), std::move(text)};
+  }
+  return routes;
+}
+
+const char* nameOf(EndpointState state) {
+  switch (state) {
+    case EndpointState::up:
+      return "up";
+    case EndpointState::trial:
+      return "trial";
+    case EndpointState::down:
+      return "down";
+    case EndpointState::ejected:
+      return "ejected";
+    case EndpointState::leaving:
+      return "leaving";
+  }
+  return "";
+}
+
+}  // namespace
+
+Reloader::Reloader(const Flags& flags, std::string file, Config config, LoadedConfig& loaded,
+                   std::vector<ListenOptions> listeners, std::vector<std::unique_ptr<Worker>>& workers,
+                   Resolver& resolver, EndpointNames& names, CertificateDates& certificate_dates,
+                   ReloadFigures& figures, LogSink& log)
+    : flags_(flags),
+      file_(std::move(file)),
+      config_(std::move(config)),
+      compiled_(std::move(loaded.compiled)),
+      plan_(compiled_.plan),
+      identities_(loaded.identities),
+      contexts_(loaded.contexts),
+      sites_(loaded.sites),
+      key_(loaded.key),
+      has_tls_backends_(loaded.options.has_tls_backends),
+      has_tls_clients_(std::ranges::any_of(listeners, [](const ListenOptions& one) { return one.tls != nullptr; })),
+      listeners_(std::move(listeners)),
+      workers_(workers),
+      scratches_(workers.size()),
+      resolver_(resolver),
+      names_(names),
+      certificate_dates_(certificate_dates),
+      log_(log),
+      figures_(figures) {
+  figures_.last_success_s = ::time(nullptr);
+  if (sites_ != nullptr) served_by_.insert(sites_);
+  for (const ListenOptions& one : listeners_) {
+    if (one.tls != nullptr) served_by_.insert(one.tls);
+  }
+}
+
+ReloadReport Reloader::refuse(std::vector<std::string> lines) {
+  figures_.failures.fetch_add(1, std::memory_order_relaxed);
+  figures_.last_failure_s.store(::time(nullptr), std::memory_order_relaxed);
+  for (const std::string& line : lines) log_.say({LogLevel::error, "configuration", line});
+  log_.say({LogLevel::error, "configuration",
+            fmt::format("not reloaded: generation {} goes on", figures_.generation.load())});
+  return {false, figures_.generation.load(), std::move(lines)};
+}
+
+ReloadReport Reloader::reload() {
+  identities_->sweep([this](const RoutePolicy& policy) {
+    uint32_t holders = 0;
+    for (const auto& worker : workers_) holders += worker->holders(policy);
+    return holders;
+  });
+  Config next;
+  LoadedConfig loaded;
+  loaded.identities = identities_;
+  loaded.contexts = contexts_;
+  loaded.before = plan_.get();
+  loaded.key = key_;
+  auto mistakes = configure(flags_, file_, false, resolver_, next, loaded);
+  if (mistakes.empty()) mistakes = checkNewKeys(next, loaded, sites_);
+  if (!mistakes.empty()) {
+    std::vector<std::string> lines;
+    for (const ConfigError& mistake : mistakes) lines.push_back(mistake.text());
+    return refuse(std::move(lines));
+  }
+  const bool has_tls_clients =
+      std::ranges::any_of(loaded.options.listeners, [](const ListenOptions& one) { return one.tls != nullptr; });
+  if ((loaded.options.has_tls_backends && !has_tls_backends_) || (has_tls_clients && !has_tls_clients_)) {
+    return refuse(
+        {fmt::format("{}: the memory for TLS is reserved at start, and at the last start {} spoke it: restart", file_,
+                     has_tls_clients && !has_tls_clients_ ? "no client" : "no backend")});
+  }
+  if (next.listeners.size() > Server::most_listeners)
+    return refuse({fmt::format("{}: there are more than {} listeners", file_, Server::most_listeners)});
+
+  const uint64_t generation = figures_.generation.load() + 1;
+  loaded.compiled.plan->generation = generation;
+  const Plan& plan = *loaded.compiled.plan;
+  std::vector<std::unique_ptr<route::RouteScratch>> scratches(workers_.size());
+  for (auto& scratch : scratches) {
+    if (plan.routes) scratch = std::make_unique<route::RouteScratch>(*plan.routes);
+  }
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    const Status prepared = workers_[i]->prepare(plan);
+    if (prepared) continue;
+    for (size_t k = 0; k < i; ++k) workers_[k]->undo();
+    return refuse({fmt::format("worker {}: {}", i, prepared.error().reason)});
+  }
+  goOn(next, loaded);
+  names_.set(endpointNames(plan));
+  certificate_dates_.set(std::move(loaded.certificate_ends));
+  for (size_t i = 0; i < workers_.size(); ++i) workers_[i]->commit(plan, scratches[i].get());
+
+  std::vector<std::string> lines;
+  describeChanges(next, loaded, lines);
+  changeListeners(next, loaded, lines);
+  for (const ConfigError& one : loaded.warnings) {
+    log_.say({LogLevel::warning, "configuration", one.text()});
+    lines.push_back("warning: " + one.text());
+  }
+  // The numbers of endpoints that nobody names any more are free again when the workers have let go of them.
+  scratches_ = std::move(scratches);
+  compiled_ = std::move(loaded.compiled);
+  plan_ = compiled_.plan;
+  sites_ = loaded.sites;
+  // What needs a restart stays as it was, so that it is said each time.
+  next.limits = config_.limits;
+  next.workers = config_.workers;
+  next.io = config_.io;
+  next.memory_bytes = config_.memory_bytes;
+  next.prefault = config_.prefault;
+  next.admin = config_.admin;
+  next.access_log = config_.access_log;
+  next.forward = config_.forward;
+  config_ = std::move(next);
+  figures_.generation.store(generation);
+  figures_.successes.fetch_add(1, std::memory_order_relaxed);
+  figures_.last_success_s.store(::time(nullptr), std::memory_order_relaxed);
+  log_.say({LogLevel::info, "configuration", fmt::format("reloaded: generation {}", generation)});
+  for (const std::string& line : lines) log_.say({LogLevel::info, "configuration", line});
+  if (lines.empty()) lines.emplace_back("nothing has changed");
+  return {true, generation, std::move(lines)};
+}
+
+void Reloader::describeChanges(const Config& next, const LoadedConfig& loaded, std::vector<std::string>& lines) const {
+  compare("clusters", clustersOf(*plan_), clustersOf(*loaded.compiled.plan), lines);
+  compare("routes", routesOf(compiled_), routesOf(loaded.compiled), lines);
+  if (next.pool_timeouts != config_.pool_timeouts || next.server_timeouts != config_.server_timeouts)
+    lines.emplace_back("timeouts changed");
+  std::vector<std::string> keys;
+  const auto note = [&](bool differs, const char* key) {
+    if (differs) keys.emplace_back(key);
+  };
+  note(next.workers != config_.workers, "server.workers");
+  note(next.io != config_.io, "server.io");
+  note(next.memory_bytes != config_.memory_bytes, "server.memory");
+  note(next.prefault != config_.prefault, "server.prefault");
+  for (const std::string& key : differentLimits(next.limits, config_.limits)) keys.push_back("limits." + key);
+  note(next.admin.value != config_.admin.value, "admin.address");
+  note(next.access_log.file.value != config_.access_log.file.value, "access_log.file");
+  note(next.access_log.format != config_.access_log.format, "access_log.format");
+  note(next.forward.text() != config_.forward.text(), "forwarding");
+  describe("needs a restart", "and keeps its value until then", keys, lines);
+}
+
+void Reloader::changeProxies(const ListenOptions& before, ListenOptions& wanted, std::vector<std::string>& lines) {
+  const auto textOfProxies = [](const ListenOptions& one) { return one.proxies ? one.proxies->text() : std::string(); };
+  if (textOfProxies(before) == textOfProxies(wanted)) {
+    wanted.proxies = before.proxies;
+    return;
+  }
+  for (const auto& worker : workers_) worker->setListenerProxies(wanted.address, wanted.proxies.get());
+  lines.push_back(fmt::format("PROXY protocol changed: {}", textOf(wanted.address)));
+}
+
+std::vector<size_t> Reloader::presentListeners(const Config& next) const {
+  const auto keyOf = [](const ListenConfig& one) {
+    return fmt::format("{} {} {}", one.address.value, static_cast<int>(one.tls), one.only_v6);
+  };
+  std::multimap<std::string, size_t> known;
+  for (size_t i = 0; i < config_.listeners.size(); ++i) known.emplace(keyOf(config_.listeners[i]), i);
+  std::vector<size_t> present;
+  for (const ListenConfig& listen : next.listeners) {
+    const auto found = known.find(keyOf(listen));
+    present.push_back(found == known.end() ? no_listener : found->second);
+    if (found != known.end()) known.erase(found);
+  }
+  return present;
+}
+
+void Reloader::goOn(const Config& next, const LoadedConfig& loaded) {
+  const auto take = [this](TlsContext* tls, TlsContext* before) {
+    // A context that comes back is in use by the connections that it has made.
+    if (tls == nullptr || !served_by_.insert(tls).second) return;
+    if (before != nullptr) tls->goOnFrom(*before);
+    if (tls->certificates() != nullptr) key_clerks_.push_back(std::make_unique<KeyClerk>(*tls->certificates(), log_));
+  };
+  TlsContext* before = sites_;
+  for (const ListenOptions& one : listeners_) before = before == nullptr ? one.tls : before;
+  take(loaded.sites, before);
+  const std::vector<size_t> present = presentListeners(next);
+  // Those that take another's place come first: several may share a context.
+  for (size_t i = 0; i < present.size(); ++i) {
+    if (present[i] != no_listener) take(loaded.options.listeners[i].tls, listeners_[present[i]].tls);
+  }
+  for (const ListenOptions& one : loaded.options.listeners) take(one.tls, nullptr);
+}
+
+void Reloader::changeListeners(const Config& next, const LoadedConfig& loaded, std::vector<std::string>& lines) {
+  std::vector<ListenOptions> listeners;
+  const std::vector<size_t> present = presentListeners(next);
+  std::vector<bool> is_kept(config_.listeners.size(), false);
+  for (size_t i = 0; i < next.listeners.size(); ++i) {
+    ListenOptions wanted = loaded.options.listeners[i];
+    if (const size_t same = present[i]; same != no_listener) {
+      is_kept[same] = true;
+      wanted.address = listeners_[same].address;
+      if (wanted.tls != listeners_[same].tls) {
+        for (const auto& worker : workers_) worker->setListenerTls(wanted.address, wanted.tls);
+        lines.push_back(fmt::format("certificates changed: {}", textOf(wanted.address)));
+      }
+      changeProxies(listeners_[same], wanted, lines);
+      listeners.push_back(wanted);
+      continue;
+    }
+    std::string failed;
+    wanted.port.share = true;
+    for (const auto& worker : workers_) {
+      failed = worker->openListener(wanted);
+      if (!failed.empty()) break;
+    }
+    if (failed.empty()) {
+      lines.push_back(fmt::format("listening on {}", textOf(wanted.address)));
+    } else {
+      lines.push_back(fmt::format("{}: {}", next.listeners[i].address.place.text(), failed));
+      for (const auto& worker : workers_) worker->closeListener(wanted.address);
+    }
+    listeners.push_back(wanted);
+  }
+  for (size_t i = 0; i < is_kept.size(); ++i) {
+    if (is_kept[i]) continue;
+    for (const auto& worker : workers_) worker->closeListener(listeners_[i].address);
+    // A listener looks at them until it has accepted what waits.
+    if (listeners_[i].proxies) closed_proxies_.push_back(listeners_[i].proxies);
+    lines.push_back(fmt::format("not listening any more on {}", textOf(listeners_[i].address)));
+  }
+  listeners_ = std::move(listeners);
+}
+
+std::string Reloader::status() {
+  std::string text = fmt::format("generation {}\n", figures_.generation.load());
+  for (size_t i = 0; i < listeners_.size(); ++i) {
+    const ListenTls tls = config_.listeners[i].tls;
+    text += fmt::format("listener {} {}\n", textOf(listeners_[i].address),
+                        tls == ListenTls::off  ? "plain"
+                        : tls == ListenTls::on ? "tls"
+                                               : "auto");
+  }
+  if (sites_ != nullptr) {
+    const net::CertificateStore& store = *sites_->certificates();
+    text += fmt::format("certificates {}\n", store.size());
+  }
+  std::vector<WorkerSnapshot> snapshots(workers_.size());
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    snapshots[i].backends.resize(plan_->authorities.size());
+    workers_[i]->snapshot(snapshots[i]);
+  }
+  if (!compiled_.specs.empty()) text += fmt::format("routes {}\n", compiled_.specs.size());
+  for (const auto& [name, cluster] : clustersOf(*plan_)) {
+    text += fmt::format("cluster {}\n", name);
+    for (const EndpointSpec& endpoint : cluster->endpoints) {
+      const uint32_t number = endpoint.options->number;
+      uint64_t connections = 0;
+      uint64_t requests = 0;
+      std::map<EndpointState, size_t> states;
+      std::string cause;
+      for (const WorkerSnapshot& worker : snapshots) {
+        const WorkerSnapshot::Backend& backend = worker.backends[number];
+        connections += backend.ready_connections;
+        requests += backend.requests;
+        states[backend.state] += 1;
+        if (backend.state != EndpointState::up && backend.cause.code != ErrorCode::none) cause = backend.cause.reason;
+      }
+      std::string state;
+      for (const auto& [one, count] : states) {
+        if (!state.empty()) state += ", ";
+        state += states.size() == 1 ? nameOf(one) : fmt::format("{} for {} worker(s)", nameOf(one), count);
+      }
+      text += fmt::format("  {} {}{}, {} connection(s), {} request(s)\n", endpoint.options->name, state,
+                          cause.empty() ? "" : fmt::format(" ({})", cause), connections, requests);
+    }
+  }
+  return text;
+}
+
+std::vector<std::string> Reloader::files() const {
+  std::vector<std::string> files;
+  const auto add = [&](const Text& file) {
+    if (!file.empty() && file.value != "-") files.push_back(file.value);
+  };
+  if (!file_.empty()) files.push_back(file_);
+  for (const ListenConfig& listen : config_.listeners) {
+    for (const Text* file : {&listen.cert, &listen.key, &listen.client_ca}) add(*file);
+  }
+  for (const CertificateConfig& one : config_.certificates) {
+    for (const Text* file : {&one.cert, &one.key, &one.client_ca}) add(*file);
+  }
+  for (const RouteConfig& route : config_.routes) {
+    if (route.respond) add(route.respond->file);
+    for (const ErrorPageConfig& page : route.error_pages) add(page.file);
+  }
+  Config copy = config_;
+  forEachBackend(copy, [&](const BackendConfig& backend) {
+    for (const Text* file : {&backend.ca_file, &backend.client_cert, &backend.client_key}) add(*file);
+  });
+  std::ranges::sort(files);
+  files.erase(std::ranges::unique(files).begin(), files.end());
+  return files;
+}
+
+}  // namespace plait

@@ -1,0 +1,21 @@
+#include "plait/proxy/plan_store.h"
+
+namespace plait {
+
+PlanStore::PlanStore(ConnectionPool& pool, Io& io)
+    : clusters_(pool, io), counts_(most_policies * sizeof(std::atomic<uint32_t>)) {
+  static_assert(sizeof(std::atomic<uint32_t>) == sizeof(uint32_t));
+}
+
+void PlanStore::commit(const Plan& next, route::RouteScratch* scratch, ServerTimeouts& server_timeouts) {
+  clusters_.pool().setTimeouts(next.pool_timeouts);
+  server_timeouts = next.server_timeouts;
+  clusters_.commit(next.clusters);
+  current_ = &next;
+  scratch_ = scratch;
+  sites_ = next.sites;
+  has_routes_ = next.routes != nullptr;
+  only_cluster_ = next.only_cluster;
+}
+
+}  // namespace plait

@@ -1,0 +1,240 @@
+// The configuration of a running plait changes, and nothing is lost by it.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import path from 'node:path';
+import { describe, test } from 'node:test';
+import { promisify } from 'node:util';
+import { startH1Backend, startH2Backend } from './lib/backends.mjs';
+import { connectH2, request } from './lib/clients.mjs';
+import { ask, assertAllAre200, startLoad } from './lib/outages.mjs';
+import { adminGet, metric, plaitBin, startPlait, writeConfiguration } from './lib/plait.mjs';
+import { defer, eventually } from './lib/process.mjs';
+
+const run = promisify(execFile);
+
+const cluster = (name, ...backends) => `[[cluster]]\nname = "${name}"\n${backends.map((one) => `[[cluster.backend]]\nurl = "${one.url ?? one}"\n`).join('')}`;
+const route = (name, prefix, rest) => `[[route]]\nname = "${name}"\npath = "${prefix}"\n${rest}\n`;
+
+// plait with a configuration that change() replaces.
+async function start(t, toml, { server = '', listen = '' } = {}) {
+  const head = `[server]\n${server}\n[[listen]]\naddress = "127.0.0.1:0"\n${listen}\n[admin]\naddress = "127.0.0.1:0"\nsocket = "plait.sock"\n`;
+  const file = writeConfiguration(t, head + toml);
+  const plait = await startPlait(t, ['-c', file]);
+  const socket = path.join(path.dirname(file), 'plait.sock');
+  plait.file = file;
+  plait.command = async (command) => {
+    try {
+      const { stdout } = await run(plaitBin, [command, '--socket', socket], { timeout: 20_000 });
+      return { code: 0, text: stdout };
+    } catch (error) {
+      return { code: error.code, text: error.stderr };
+    }
+  };
+  plait.write = (next, { more = '' } = {}) => {
+    // As editors do it: a new file takes the name of the old one.
+    writeFileSync(`${file}.new`, head + more + next);
+    renameSync(`${file}.new`, file);
+  };
+  plait.change = async (next, options) => {
+    plait.write(next, options);
+    return plait.command('reload');
+  };
+  return plait;
+}
+
+const named = (t, name) => startH2Backend(t, (stream, fields) => {
+  stream.respond({ ':status': 200 });
+  if (fields[':path'].startsWith('/events')) {
+    const timer = setInterval(() => stream.write('.'), 20);
+    stream.on('close', () => clearInterval(timer));
+    return;
+  }
+  stream.on('data', () => {});
+  stream.end(`${name} ${fields[':path']}`);
+});
+
+const bodyOf = async (plait, target, options) => (await ask(plait.port, { path: target, ...options })).body;
+
+describe('reload', () => {
+  test('a route moves to another cluster: the next request goes there, a stream that runs goes on', async (t) => {
+    const [one, other] = [await named(t, 'one'), await named(t, 'other')];
+    const clusters = cluster('one', one) + cluster('other', other);
+    const plait = await start(t, clusters + route('app', '/', 'cluster = "one"'));
+    const events = connectH2(t, plait.port).request({ ':path': '/events' });
+    let seen = 0;
+    let ended = false;
+    events.on('data', () => { seen += 1; });
+    events.on('close', () => { ended = true; });
+    events.on('error', () => {});
+    await eventually(() => seen > 3, 'events come');
+    assert.equal(await bodyOf(plait, '/a'), 'one /a');
+    const { code, text } = await plait.change(clusters + route('app', '/', 'cluster = "other"'));
+    assert.equal(code, 0);
+    assert.match(text, /^generation 2\nroutes changed: app\n$/);
+    assert.equal(await bodyOf(plait, '/a'), 'other /a');
+    const before = seen;
+    await eventually(() => seen > before + 10, 'events go on');
+    assert.equal(ended, false);
+    assert.equal(one.opened, 1, 'the connection with the stream is the only one there was');
+  });
+
+  test('thirty reloads of others under load: no request fails, nothing is cut, nobody is dialled anew', async (t) => {
+    const stays = await named(t, 'stays');
+    const others = [await named(t, 'first'), await named(t, 'second')];
+    const sockets = await startH1Backend(t, (q, r) => r.end('plain'));
+    sockets.server.on('upgrade', (q, socket) => {
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\n');
+      socket.on('data', (data) => socket.write(data));
+      socket.on('error', () => {});
+    });
+    const toml = (n) => cluster('stays', stays) + cluster('sockets', sockets) + cluster('others', others[n % 2]) +
+      route('stays', '/', 'cluster = "stays"') + route('sockets', '/socket', 'cluster = "sockets"') +
+      route('others', `/others-${n % 3}`, 'cluster = "others"');
+    const plait = await start(t, toml(0));
+    const tunnel = await new Promise((resolve, reject) => {
+      const asked = http.request({ port: plait.port, path: '/socket', headers: { connection: 'upgrade', upgrade: 'echo' } });
+      asked.on('upgrade', (response, socket) => resolve(socket)).on('error', reject).end();
+    });
+    let echoed = '';
+    tunnel.on('data', (data) => { echoed += data; });
+    defer(t, () => tunnel.destroy());
+    const session = connectH2(t, plait.port);
+    const upload = session.request({ ':method': 'POST', ':path': '/upload' });
+    const uploaded = new Promise((resolve, reject) => {
+      let body = '';
+      upload.on('data', (data) => { body += data; }).on('end', () => resolve(body)).on('error', reject);
+    });
+    upload.write('begun');
+    const load = startLoad(t, plait.port, { clients: 4 });
+    await load.eachGets(3, 'the load runs');
+    const opened = stays.opened;
+    for (let n = 1; n <= 30; n += 1) {
+      const { code, text } = await plait.change(toml(n));
+      assert.equal(code, 0, text);
+      assert.match(text, new RegExp(`^generation ${n + 1}\n`));
+      tunnel.write(`${n};`);
+    }
+    await load.eachGets(3, 'the load goes on');
+    await load.stop();
+    assertAllAre200(load.answers);
+    upload.end('whole');
+    assert.equal(await uploaded, 'stays /upload');
+    await eventually(() => echoed.endsWith('30;'), 'the tunnel runs on');
+    assert.equal(stays.opened, opened, 'no dial to an endpoint that did not change');
+    assert.equal(await metric(plait, 'plait_config_generation'), 31);
+    assert.equal(await metric(plait, 'plait_config_reloads_total', { result: 'done' }), 30);
+  });
+
+  test('mistakes: each is told with its place, and the old plan goes on', async (t) => {
+    const one = await named(t, 'one');
+    const good = cluster('one', one) + route('app', '/', 'cluster = "one"');
+    const plait = await start(t, good);
+    const { code, text } = await plait.change(`${good}${route('bad', '/bad', 'cluster = "oen"')}unknown = 1\n`);
+    assert.equal(code, 1);
+    assert.match(text, /^not reloaded, generation 1 goes on\n/);
+    assert.match(text, /plait\.toml:\d+:\d+: cluster: there is no cluster "oen", did you mean "one"\?/);
+    assert.match(text, /plait\.toml:\d+:1: unknown key "unknown"/);
+    assert.equal(await bodyOf(plait, '/a'), 'one /a');
+    assert.equal(await metric(plait, 'plait_config_reloads_total', { result: 'refused' }), 1);
+    assert.ok(await metric(plait, 'plait_config_last_failure_timestamp_seconds') > 0);
+    assert.match(plait.stderr(), /error configuration: .*there is no cluster "oen"/);
+    assert.equal((await plait.change(good)).code, 0);
+  });
+
+  test('SIGHUP, and a file that changes under `watch`', async (t) => {
+    const one = await named(t, 'one');
+    const toml = (prefix) => cluster('one', one) + route('app', prefix, 'cluster = "one"');
+    const plait = await start(t, toml('/a'), { server: 'watch = true' });
+    assert.equal((await ask(plait.port, { path: '/b' })).status, 404);
+    plait.write(toml('/b'));
+    await eventually(async () => (await ask(plait.port, { path: '/b' })).status === 200, 'the file is read anew');
+    const silent = await start(t, toml('/a'));
+    silent.write(toml('/b'));
+    process.kill(silent.pid, 'SIGHUP');
+    await eventually(async () => (await ask(silent.port, { path: '/b' })).status === 200, 'SIGHUP reads the file');
+    assert.match(silent.stderr(), /SIGHUP: the configuration is read anew/);
+  });
+
+  test('an endpoint that is not named any more gets no new request, and returns as a new one', async (t) => {
+    const [one, other] = [await named(t, 'one'), await named(t, 'other')];
+    const toml = (...backends) => cluster('app', ...backends) + route('app', '/', 'cluster = "app"');
+    const plait = await start(t, toml(one, other));
+    const load = startLoad(t, plait.port, { clients: 4 });
+    await load.eachGets(5, 'the load runs');
+    assert.equal((await plait.change(toml(other))).text, 'generation 2\nclusters changed: app\n');
+    for (let i = 0; i < 20; i += 1) assert.equal(await bodyOf(plait, '/x'), 'other /x');
+    const { body } = await adminGet(plait, '/metrics');
+    assert.ok(!body.includes(`app/${one.url}`), 'the metrics do not name it');
+    await plait.change(toml(one));
+    assert.equal(await bodyOf(plait, '/x'), 'one /x');
+    await load.stop();
+    assertAllAre200(load.answers);
+  });
+
+  test('a cluster goes while a request waits in its line', async (t) => {
+    const gone = 'h2c://127.0.0.1:1';
+    const plait = await start(t, cluster('gone', gone) + route('app', '/', 'cluster = "gone"'), { });
+    const waiting = ask(plait.port, { path: '/x' });
+    await eventually(async () => await metric(plait, 'plait_upstream_waiting') === 1, 'it waits');
+    assert.equal((await plait.change(route('app', '/', 'respond = { status = 200, body = "here" }'))).code, 0);
+    const answer = await waiting;
+    assert.equal(answer.status, 503);
+    assert.match(answer.body, /the cluster has been taken out of the configuration/);
+    assert.equal(await bodyOf(plait, '/x'), 'here');
+  });
+
+  test('listeners come and go, and connections of one that went go on', async (t) => {
+    const one = await named(t, 'one');
+    const toml = cluster('one', one) + route('app', '/', 'cluster = "one"');
+    const plait = await start(t, toml);
+    const free = await new Promise((resolve) => {
+      const server = http.createServer().listen(0, '127.0.0.1', () => {
+        const { port } = server.address();
+        server.close(() => resolve(port));
+      });
+    });
+    const second = `[[listen]]\naddress = "127.0.0.1:${free}"\n`;
+    const { text } = await plait.change(toml, { more: second });
+    assert.match(text, new RegExp(`listening on 127\\.0\\.0\\.1:${free}`));
+    const session = connectH2(t, free);
+    assert.equal((await request(session, { ':path': '/a' })).body.toString(), 'one /a');
+    assert.match((await plait.change(toml)).text, new RegExp(`not listening any more on 127\\.0\\.0\\.1:${free}`));
+    assert.equal((await request(session, { ':path': '/b' })).body.toString(), 'one /b');
+    assert.match((await ask(free, { path: '/c' })).error ?? '', /ECONNREFUSED/);
+  });
+
+  test('keys that need a restart are named, and the rest is applied', async (t) => {
+    const one = await named(t, 'one');
+    const toml = (prefix) => cluster('one', one) + route('app', prefix, 'cluster = "one"');
+    const plait = await start(t, toml('/a'));
+    const { code, text } = await plait.change(`${toml('/b')}[limits]\nexchanges = 100\n[forwarding]\nvia = false\n`);
+    assert.equal(code, 0);
+    assert.match(text, /routes changed: app\n/);
+    assert.match(text, /needs a restart and keeps its value until then: limits\.exchanges, forwarding/);
+    assert.equal(await bodyOf(plait, '/b'), 'one /b');
+  });
+
+  test('status: generation, listeners, clusters and endpoints with their states', async (t) => {
+    const one = await named(t, 'one');
+    const plait = await start(t, cluster('one', one) + cluster('lost', 'h2c://127.0.0.1:1') +
+      route('app', '/', 'cluster = "one"') + route('lost', '/lost', 'cluster = "lost"'));
+    await bodyOf(plait, '/x');
+    await eventually(async () => / lost\/h2c:\/\/127\.0\.0\.1:1 (down|trial)/.test((await plait.command('status')).text) || (await ask(plait.port, { path: '/lost' }), false), 'the lost one is down');
+    const { code, text } = await plait.command('status');
+    assert.equal(code, 0);
+    assert.match(text, /^generation 1\nlistener 127\.0\.0\.1:\d+ plain\nroutes 2\n/);
+    assert.match(text, new RegExp(`cluster one\n  one/${one.url} up, \\d+ connection\\(s\\), 0 request\\(s\\)\n`));
+    assert.match(readFileSync(plait.file, 'utf8'), /cluster/);
+  });
+
+  test('the socket: other commands, one that is in use, and its file goes at the end', async (t) => {
+    const one = await named(t, 'one');
+    const plait = await start(t, cluster('one', one) + route('app', '/', 'cluster = "one"'));
+    const socket = path.join(path.dirname(plait.file), 'plait.sock');
+    await assert.rejects(run(plaitBin, ['-c', plait.file, '-p', '0', '--workers', '1']), (error) => error.code === 2 && /another plait has the socket/.test(error.stderr));
+    await plait.stop();
+    await assert.rejects(run(plaitBin, ['status', '--socket', socket]), (error) => error.code === 2 && /no plait can be asked at/.test(error.stderr));
+  });
+});
