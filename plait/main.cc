@@ -199,7 +199,10 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
   SignalThread signals(log);
   // It has to outlive the workers, whose handshakes wait for it.
   std::optional<KeyClerk> key_clerk;
-  if (loaded.sites != nullptr) key_clerk.emplace(*loaded.sites->certificates(), log);
+  if (loaded.sites != nullptr) {
+    key_clerk.emplace(log);
+    key_clerk->serve(*loaded.sites->certificates());
+  }
   std::vector<std::unique_ptr<Worker>> workers;
   std::vector<ListenOptions> listeners = options.listeners;
   IoKind io = IoKind::epoll;
@@ -268,6 +271,8 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
     // The workers have it, and the reloader holds it while they do. Held here it would keep the numbers of all that it
     // names.
     options.plan = nullptr;
+    config.routes = {};
+    config.clusters = {};
     clerk.emplace(*reloader, log);
     if (const std::string wrong = clerk->start({.socket = config.admin_socket.value, .watches = config.watch});
         !wrong.empty()) {
@@ -286,10 +291,12 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
   const int signal_number = signals.waitForEnd(control, clerk ? &*clerk : nullptr, options.has_access_log);
   control.setDraining();
   signals.forgetClerk();
-  if (clerk) clerk->stop();
+  // It may be in the midst of something, and nothing of that holds up the drain.
+  if (clerk) clerk->requestEnd();
   for (auto& worker : workers) worker->stop();
   signals.whileDraining(signal_number, workers, config.server_timeouts.drain_ms);
   for (auto& worker : workers) worker->join();
+  if (clerk) clerk->stop();
   if (has_control) control.stop();
   uint64_t cut = 0;
   for (const auto& worker : workers) cut += worker->last().server.requests_cut;

@@ -19,14 +19,19 @@ void add(ClusterCounters& sum, const ClusterCounters& one) {
 constexpr size_t perEndpoint =
     sizeof(ClusterMember) + sizeof(ClusterMember*) + sizeof(EndpointId) + 2 * sizeof(Cluster*);
 
+// Each of the five arrays begins where its type may lie.
+constexpr size_t memoryFor(size_t endpoints) {
+  return endpoints * perEndpoint + 5 * alignof(ClusterMember);
+}
+
 }  // namespace
 
 size_t ClusterTable::bytesFor(size_t endpoints) {
-  return endpoints * perEndpoint + Slab<Cluster>::bytesFor(endpoints);
+  return memoryFor(endpoints) + Slab<Cluster>::bytesFor(endpoints);
 }
 
 ClusterTable::ClusterTable(ConnectionPool& pool, Io& io)
-    : pool_(pool), io_(io), capacity_(pool.endpoints().capacity()), memory_(capacity_ * perEndpoint), slab_(capacity_) {
+    : pool_(pool), io_(io), capacity_(pool.endpoints().capacity()), memory_(memoryFor(capacity_)), slab_(capacity_) {
   size_t offset = 0;
   members_ = carve<ClusterMember>(offset);
   lists_ = carve<ClusterMember*>(offset);

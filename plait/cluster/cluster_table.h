@@ -63,6 +63,7 @@ class ClusterTable {
  private:
   template <class T>
   T* carve(size_t& offset) const {
+    offset = (offset + alignof(T) - 1) / alignof(T) * alignof(T);
     T* const place = reinterpret_cast<T*>(memory_.data() + offset);
     offset += capacity_ * sizeof(T);
     return place;

@@ -193,6 +193,7 @@ TEST_P(ClusterTableTest, WhoWaitsGoesToAnEndpointThatComes) {
   EXPECT_TRUE(run([&] { return waiter.room.has_value(); }));
   EXPECT_TRUE(waiter.room->has_value()) << "the new endpoint has room";
   backends.front().answerAll();
+  EXPECT_TRUE(run([&] { return holding.done; }));
 }
 
 TEST_P(ClusterTableTest, ANumberServesAnotherClusterWhenNobodyUsesTheFirst) {

@@ -7,6 +7,7 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <set>
@@ -18,6 +19,9 @@ namespace {
 constexpr int64_t least_pause_ms = 100;
 // A file is written in several steps: what follows a change within this time belongs to it.
 constexpr int64_t settle_ms = 100;
+// A client of the socket has so long for its command, and so many are heard at once.
+constexpr int64_t command_ms = 5000;
+constexpr size_t most_askers = 16;
 
 int64_t nowMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
@@ -35,6 +39,7 @@ std::string textOf(const ReloadReport& report) {
 
 Clerk::~Clerk() {
   if (thread_.joinable()) stop();
+  for (const Asker& asker : askers_) ::close(asker.fd);
   for (const int fd : {wake_fds_[0], wake_fds_[1], notify_fd_}) {
     if (fd >= 0) ::close(fd);
   }
@@ -68,9 +73,14 @@ void Clerk::requestReload() {
   wake();
 }
 
-void Clerk::stop() {
+void Clerk::requestEnd() {
+  reloader_.end();
   is_ending_.store(true, std::memory_order_relaxed);
   wake();
+}
+
+void Clerk::stop() {
+  requestEnd();
   thread_.join();
 }
 
@@ -117,10 +127,23 @@ ReloadReport Clerk::reloadInTime() {
   return report;
 }
 
-void Clerk::serveSocket() {
-  std::string command;
-  const int client = socket_->accept(command);
-  if (client < 0) return;
+bool Clerk::hear(Asker& asker) {
+  switch (ControlSocket::hear(asker.fd, asker.command)) {
+    case ControlSocket::Heard::part:
+      if (nowMs() < asker.until_ms) return false;
+      ::close(asker.fd);
+      break;
+    case ControlSocket::Heard::whole:
+      serve(asker.fd, asker.command);
+      break;
+    case ControlSocket::Heard::nothing:
+      ::close(asker.fd);
+      break;
+  }
+  return true;
+}
+
+void Clerk::serve(int client, const std::string& command) {
   if (command == "reload") return ControlSocket::answer(client, textOf(reloadInTime()));
   if (command == "status") return ControlSocket::answer(client, reloader_.status());
   ControlSocket::answer(client, fmt::format("there is no command \"{}\": there are reload and status\n", command));
@@ -129,15 +152,25 @@ void Clerk::serveSocket() {
 void Clerk::run() {
   ::pthread_setname_np(::pthread_self(), "plait-clerk");
   bool has_changed = false;
+  std::vector<pollfd> fds;
   while (true) {
-    pollfd fds[3] = {{wake_fds_[0], POLLIN, 0}, {socket_ ? socket_->fd() : -1, POLLIN, 0}, {notify_fd_, POLLIN, 0}};
-    const int ready = ::poll(fds, 3, has_changed ? static_cast<int>(settle_ms) : -1);
+    const bool takes_askers = socket_ && askers_.size() < most_askers;
+    fds = {{wake_fds_[0], POLLIN, 0}, {takes_askers ? socket_->fd() : -1, POLLIN, 0}, {notify_fd_, POLLIN, 0}};
+    int64_t wait_ms = has_changed ? settle_ms : askers_.empty() ? -1 : command_ms;
+    for (const Asker& asker : askers_) {
+      fds.push_back({asker.fd, POLLIN, 0});
+      wait_ms = std::min(wait_ms, std::max<int64_t>(asker.until_ms - nowMs(), 0));
+    }
+    const int ready = ::poll(fds.data(), fds.size(), static_cast<int>(wait_ms));
     if (ready < 0 && errno != EINTR) return;
     char bytes[64];
     while (::read(wake_fds_[0], bytes, sizeof(bytes)) > 0) {
     }
     if (is_ending_.load(std::memory_order_relaxed)) return;
-    if ((fds[1].revents & POLLIN) != 0) serveSocket();
+    std::erase_if(askers_, [this](Asker& asker) { return hear(asker); });
+    if ((fds[1].revents & POLLIN) != 0) {
+      if (const int client = socket_->accept(); client >= 0) askers_.push_back({client, nowMs() + command_ms, {}});
+    }
     const bool changes = (fds[2].revents & POLLIN) != 0 && hasChanged();
     if (is_asked_.load(std::memory_order_relaxed) || (has_changed && !changes)) {
       (void)reloadInTime();

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "plait/control/reload.h"
 #include "plait/net/control_socket.h"
@@ -28,11 +29,21 @@ class Clerk {
   std::string start(const Options& options);
   // From any thread: reloads soon. Changes in between are merged.
   void requestReload();
+  // From any thread: ends soon, after what it is about. Nothing is changed from now on.
+  void requestEnd();
   void stop();
 
  private:
+  // A client of the socket that has not given its command yet.
+  struct Asker {
+    int fd;
+    int64_t until_ms;
+    std::string command;
+  };
   void run();
-  void serveSocket();
+  // False while the asker is still to be heard.
+  bool hear(Asker& asker);
+  void serve(int client, const std::string& command);
   ReloadReport reloadInTime();
   void watchFiles();
   // True where a file that is watched has changed.
@@ -42,6 +53,7 @@ class Clerk {
   Reloader& reloader_;
   LogSink& log_;
   std::optional<ControlSocket> socket_;
+  std::vector<Asker> askers_;
   bool watches_ = false;
   int wake_fds_[2] = {-1, -1};
   int notify_fd_ = -1;

@@ -47,10 +47,10 @@ TEST(Descriptors, ClientsThatWaitForTheirAddressesShareAreCounted) {
   limits = {};
   EXPECT_EQ(shareDescriptors(few(connections + 4096 + 64), limits).text, "");
   EXPECT_FALSE(limits.accepts_one_by_one);
-  // Not more than there are places.
+  // Not more than four for each place.
   limits.client_connections = 100;
   limits.upstream_connections = 20;
-  EXPECT_EQ(shareDescriptors(few(2 * 100 + 20 + 64), limits).text, "");
+  EXPECT_EQ(shareDescriptors(few(5 * 100 + 20 + 64), limits).text, "");
   EXPECT_FALSE(limits.accepts_one_by_one);
 }
 

@@ -1,18 +1,25 @@
 #include "plait/control/key_clerk.h"
 
+#include <algorithm>
 #include <chrono>
+#include <ranges>
 
 namespace plait {
 
-KeyClerk::KeyClerk(net::CertificateStore& store, LogSink& log) : store_(store), log_(log), thread_([this] { run(); }) {
-  store_.setLoader(this);
-}
+KeyClerk::KeyClerk(LogSink& log) : log_(log), thread_([this] { run(); }) {}
 
 KeyClerk::~KeyClerk() {
   is_ending_ = true;
   if (!is_asked_.exchange(true)) asked_.release();
   thread_.join();
-  store_.setLoader(nullptr);
+  for (net::CertificateStore* store : stores_) store->setLoader(nullptr);
+}
+
+void KeyClerk::serve(net::CertificateStore& store) {
+  const std::lock_guard lock(mutex_);
+  if (std::ranges::find(stores_, &store) != stores_.end()) return;
+  stores_.push_back(&store);
+  store.setLoader(this);
 }
 
 void KeyClerk::request(net::CertificateStore&) {
@@ -24,12 +31,20 @@ void KeyClerk::run() {
     asked_.acquire();
     is_asked_ = false;
     if (is_ending_) return;
-    while (auto outcome = store_.loadNext()) {
-      if (outcome->wrong.empty()) continue;
-      uint32_t unsaid = 0;
-      // Any client may ask for a site, as often as it likes.
-      if (!said_.admit(std::chrono::steady_clock::now().time_since_epoch().count(), unsaid)) continue;
-      log_.say({LogLevel::error, "certificate", outcome->wrong + unsaidText(unsaid)});
+    std::vector<net::CertificateStore*> stores;
+    {
+      const std::lock_guard lock(mutex_);
+      stores = stores_;
+    }
+    // The present one first.
+    for (net::CertificateStore* store : stores | std::views::reverse) {
+      while (auto outcome = store->loadNext()) {
+        if (outcome->wrong.empty()) continue;
+        uint32_t unsaid = 0;
+        // Any client may ask for a site, as often as it likes.
+        if (!said_.admit(std::chrono::steady_clock::now().time_since_epoch().count(), unsaid)) continue;
+        log_.say({LogLevel::error, "certificate", outcome->wrong + unsaidText(unsaid)});
+      }
     }
   }
 }

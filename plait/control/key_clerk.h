@@ -1,9 +1,12 @@
-// KeyClerk: loads the private keys of sites when their first clients come. Workers never read files.
+// KeyClerk: loads the private keys of sites when their first clients come, of all generations. Workers never read
+// files.
 #pragma once
 
 #include <atomic>
+#include <mutex>
 #include <semaphore>
 #include <thread>
+#include <vector>
 
 #include "plait/base/log.h"
 #include "plait/net/certificate_store.h"
@@ -13,19 +16,22 @@ namespace plait {
 // One thread, which waits until it is asked. Lives from before the first worker until after the last one.
 class KeyClerk final : public net::KeyLoader {
  public:
-  // A key that cannot be loaded is said to `log`, from the clerk's thread. Both must outlive the clerk.
-  KeyClerk(net::CertificateStore& store, LogSink& log);
+  // A key that cannot be loaded is said to `log`, from the clerk's thread. The log must outlive the clerk.
+  explicit KeyClerk(LogSink& log);
   ~KeyClerk();
   KeyClerk(const KeyClerk&) = delete;
   KeyClerk& operator=(const KeyClerk&) = delete;
 
+  // From now on for this store too, which must outlive the clerk.
+  void serve(net::CertificateStore& store);
   void request(net::CertificateStore& store) override;
 
  private:
   void run();
 
-  net::CertificateStore& store_;
   LogSink& log_;
+  std::mutex mutex_;
+  std::vector<net::CertificateStore*> stores_;  // under the mutex
   LogRate said_;
   std::atomic<bool> is_ending_{false};
   // One wake-up is enough for all that was asked for before it.

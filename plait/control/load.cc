@@ -1,13 +1,13 @@
 #include "plait/control/load.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <fstream>
 #include <functional>
-#include <iterator>
 #include <set>
 
 #include "plait/control/access_log.h"
@@ -25,12 +25,36 @@ Place placeOfFile(const std::string& sentence, std::initializer_list<const Text*
   return otherwise;
 }
 
+// A pipe or a device instead of a file: reading it could wait for ever, or never end.
+bool isPipeOrDevice(const Text& file) {
+  struct stat status{};
+  return !file.empty() && ::stat(file.value.c_str(), &status) == 0 && !S_ISREG(status.st_mode) &&
+         !S_ISDIR(status.st_mode);
+}
+
+// The content of a file, as far as there is any that can be read: who uses the file says what is wrong with it.
+std::string contentOf(const std::string& name) {
+  // No PEM file that is meant comes near this size.
+  constexpr size_t most = 16 << 20;
+  std::string text;
+  const int fd = ::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return text;
+  char buffer[16384];
+  for (ssize_t got = 0; text.size() < most && (got = ::read(fd, buffer, sizeof(buffer))) > 0;)
+    text.append(buffer, static_cast<size_t>(got));
+  ::close(fd);
+  return text;
+}
+
 // What tells files apart: their names and contents.
 std::string fingerprint(std::initializer_list<const Text*> files) {
   std::string text;
   for (const Text* file : files) {
-    std::ifstream in(file->value, std::ios::binary);
-    const std::string content{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+    if (file->empty()) {
+      text += "none\n";
+      continue;
+    }
+    const std::string content = contentOf(file->value);
     text += fmt::format("{}:{}:{:x}\n", file->value, content.size(), std::hash<std::string>()(content));
   }
   return text;
@@ -43,6 +67,7 @@ class Contexts {
       : contexts_(*out.contexts), warnings_(out.warnings), errors_(errors) {}
 
   TlsContext* server(const ListenConfig& listen) {
+    if (!areFiles({&listen.cert, &listen.key, &listen.client_ca})) return nullptr;
     return make(
         "server\n" + fingerprint({&listen.cert, &listen.key, &listen.client_ca}),
         [&] {
@@ -56,7 +81,7 @@ class Contexts {
     std::string key = "sites\n";
     for (const CertificateConfig& one : certificates) {
       // A part that is missing is a mistake already.
-      if (one.cert.empty() || one.key.empty()) return nullptr;
+      if (one.cert.empty() || one.key.empty() || !areFiles({&one.cert, &one.key, &one.client_ca})) return nullptr;
       options.sites.push_back({.cert_file = one.cert.value,
                                .key_file = one.key.value,
                                .client_ca_file = one.client_ca.value,
@@ -73,6 +98,7 @@ class Contexts {
     return placeOfFile(sentence, {&certificate.client_ca, &certificate.key, &certificate.cert}, certificate.place);
   }
   TlsContext* client(const BackendConfig& backend) {
+    if (!areFiles({&backend.client_cert, &backend.client_key, &backend.ca_file})) return nullptr;
     return make(
         fmt::format("client {}\n", backend.insecure) +
             fingerprint({&backend.client_cert, &backend.client_key, &backend.ca_file}),
@@ -86,6 +112,15 @@ class Contexts {
   }
 
  private:
+  bool areFiles(std::initializer_list<const Text*> files) {
+    bool are_files = true;
+    for (const Text* file : files) {
+      if (!isPipeOrDevice(*file)) continue;
+      errors_.push_back({file->place, fmt::format("{} is a pipe or a device, and no file", file->value)});
+      are_files = false;
+    }
+    return are_files;
+  }
   TlsContext* makeSites(const std::vector<CertificateConfig>& certificates, const TlsSitesOptions& options) {
     auto made = TlsContext::makeSites(options);
     const auto say = [&](std::vector<ConfigError>& to, const net::SiteMistake& mistake) {

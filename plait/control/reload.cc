@@ -1,6 +1,7 @@
 #include "plait/control/reload.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include <algorithm>
@@ -90,6 +91,32 @@ const char* nameOf(EndpointState state) {
   return "";
 }
 
+// The files that a configuration names, itself among them.
+std::vector<std::string> filesOf(const Config& config, const std::string& file_name) {
+  std::vector<std::string> files;
+  const auto add = [&](const Text& file) {
+    if (!file.empty() && file.value != "-") files.push_back(file.value);
+  };
+  if (!file_name.empty()) files.push_back(file_name);
+  for (const ListenConfig& listen : config.listeners) {
+    for (const Text* file : {&listen.cert, &listen.key, &listen.client_ca}) add(*file);
+  }
+  for (const CertificateConfig& one : config.certificates) {
+    for (const Text* file : {&one.cert, &one.key, &one.client_ca}) add(*file);
+  }
+  for (const RouteConfig& route : config.routes) {
+    if (route.respond) add(route.respond->file);
+    for (const ErrorPageConfig& page : route.error_pages) add(page.file);
+  }
+  Config copy = config;
+  forEachBackend(copy, [&](const BackendConfig& backend) {
+    for (const Text* file : {&backend.ca_file, &backend.client_cert, &backend.client_key}) add(*file);
+  });
+  std::ranges::sort(files);
+  files.erase(std::ranges::unique(files).begin(), files.end());
+  return files;
+}
+
 }  // namespace
 
 Reloader::Reloader(const Flags& flags, std::string file, Config config, LoadedConfig& loaded,
@@ -115,6 +142,8 @@ Reloader::Reloader(const Flags& flags, std::string file, Config config, LoadedCo
       certificate_dates_(certificate_dates),
       log_(log),
       figures_(figures) {
+  files_ = filesOf(config_, file_);
+  forgetRoutes();
   figures_.last_success_s = ::time(nullptr);
   if (sites_ != nullptr) served_by_.insert(sites_);
   for (const ListenOptions& one : listeners_) {
@@ -122,7 +151,18 @@ Reloader::Reloader(const Flags& flags, std::string file, Config config, LoadedCo
   }
 }
 
-ReloadReport Reloader::refuse(std::vector<std::string> lines) {
+// The plan has them: a configuration of many routes is larger than what is made of it.
+void Reloader::forgetRoutes() {
+  config_.routes = {};
+  config_.clusters = {};
+  // Which point into it.
+  for (route::RouteSpec& spec : compiled_.specs) spec.place = {};
+}
+
+ReloadReport Reloader::refuse(std::vector<std::string> lines, Config& next) {
+  // The configuration may be good once its files are there.
+  files_ = filesOf(config_, file_);
+  for (std::string& file : filesOf(next, file_)) files_.push_back(std::move(file));
   figures_.failures.fetch_add(1, std::memory_order_relaxed);
   figures_.last_failure_s.store(::time(nullptr), std::memory_order_relaxed);
   for (const std::string& line : lines) log_.say({LogLevel::error, "configuration", line});
@@ -132,12 +172,17 @@ ReloadReport Reloader::refuse(std::vector<std::string> lines) {
 }
 
 ReloadReport Reloader::reload() {
+  const ReloadReport ends{false, figures_.generation.load(), {"plait is about to end"}};
+  if (is_ending_) return ends;
+  Config next;
+  // Reading it again could wait for ever.
+  if (struct stat status{}; ::stat(file_.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
+    return refuse({file_ + ": this is a pipe or a device, which cannot be read anew"}, next);
   identities_->sweep([this](const RoutePolicy& policy) {
     uint32_t holders = 0;
     for (const auto& worker : workers_) holders += worker->holders(policy);
     return holders;
   });
-  Config next;
   LoadedConfig loaded;
   loaded.identities = identities_;
   loaded.contexts = contexts_;
@@ -148,17 +193,19 @@ ReloadReport Reloader::reload() {
   if (!mistakes.empty()) {
     std::vector<std::string> lines;
     for (const ConfigError& mistake : mistakes) lines.push_back(mistake.text());
-    return refuse(std::move(lines));
+    return refuse(std::move(lines), next);
   }
+  if (is_ending_) return ends;
   const bool has_tls_clients =
       std::ranges::any_of(loaded.options.listeners, [](const ListenOptions& one) { return one.tls != nullptr; });
   if ((loaded.options.has_tls_backends && !has_tls_backends_) || (has_tls_clients && !has_tls_clients_)) {
     return refuse(
         {fmt::format("{}: the memory for TLS is reserved at start, and at the last start {} spoke it: restart", file_,
-                     has_tls_clients && !has_tls_clients_ ? "no client" : "no backend")});
+                     has_tls_clients && !has_tls_clients_ ? "no client" : "no backend")},
+        next);
   }
   if (next.listeners.size() > Server::most_listeners)
-    return refuse({fmt::format("{}: there are more than {} listeners", file_, Server::most_listeners)});
+    return refuse({fmt::format("{}: there are more than {} listeners", file_, Server::most_listeners)}, next);
 
   const uint64_t generation = figures_.generation.load() + 1;
   loaded.compiled.plan->generation = generation;
@@ -167,11 +214,15 @@ ReloadReport Reloader::reload() {
   for (auto& scratch : scratches) {
     if (plan.routes) scratch = std::make_unique<route::RouteScratch>(*plan.routes);
   }
+  std::vector<NextListener> listeners;
+  if (std::string wrong = openListeners(next, loaded, listeners); !wrong.empty())
+    return refuse({std::move(wrong)}, next);
   for (size_t i = 0; i < workers_.size(); ++i) {
     const Status prepared = workers_[i]->prepare(plan);
     if (prepared) continue;
     for (size_t k = 0; k < i; ++k) workers_[k]->undo();
-    return refuse({fmt::format("worker {}: {}", i, prepared.error().reason)});
+    closeNew(listeners);
+    return refuse({fmt::format("worker {}: {}", i, prepared.error().reason)}, next);
   }
   goOn(next, loaded);
   names_.set(endpointNames(plan));
@@ -180,7 +231,7 @@ ReloadReport Reloader::reload() {
 
   std::vector<std::string> lines;
   describeChanges(next, loaded, lines);
-  changeListeners(next, loaded, lines);
+  changeListeners(listeners, lines);
   for (const ConfigError& one : loaded.warnings) {
     log_.say({LogLevel::warning, "configuration", one.text()});
     lines.push_back("warning: " + one.text());
@@ -200,6 +251,8 @@ ReloadReport Reloader::reload() {
   next.access_log = config_.access_log;
   next.forward = config_.forward;
   config_ = std::move(next);
+  files_ = filesOf(config_, file_);
+  forgetRoutes();
   figures_.generation.store(generation);
   figures_.successes.fetch_add(1, std::memory_order_relaxed);
   figures_.last_success_s.store(::time(nullptr), std::memory_order_relaxed);
@@ -260,7 +313,9 @@ void Reloader::goOn(const Config& next, const LoadedConfig& loaded) {
     // A context that comes back is in use by the connections that it has made.
     if (tls == nullptr || !served_by_.insert(tls).second) return;
     if (before != nullptr) tls->goOnFrom(*before);
-    if (tls->certificates() != nullptr) key_clerks_.push_back(std::make_unique<KeyClerk>(*tls->certificates(), log_));
+    if (tls->certificates() == nullptr) return;
+    if (!key_clerk_) key_clerk_.emplace(log_);
+    key_clerk_->serve(*tls->certificates());
   };
   TlsContext* before = sites_;
   for (const ListenOptions& one : listeners_) before = before == nullptr ? one.tls : before;
@@ -273,45 +328,66 @@ void Reloader::goOn(const Config& next, const LoadedConfig& loaded) {
   for (const ListenOptions& one : loaded.options.listeners) take(one.tls, nullptr);
 }
 
-void Reloader::changeListeners(const Config& next, const LoadedConfig& loaded, std::vector<std::string>& lines) {
-  std::vector<ListenOptions> listeners;
+std::string Reloader::openListeners(const Config& next, const LoadedConfig& loaded,
+                                    std::vector<NextListener>& listeners) {
   const std::vector<size_t> present = presentListeners(next);
-  std::vector<bool> is_kept(config_.listeners.size(), false);
   for (size_t i = 0; i < next.listeners.size(); ++i) {
     ListenOptions wanted = loaded.options.listeners[i];
     if (const size_t same = present[i]; same != no_listener) {
-      is_kept[same] = true;
       wanted.address = listeners_[same].address;
-      if (wanted.tls != listeners_[same].tls) {
-        for (const auto& worker : workers_) worker->setListenerTls(wanted.address, wanted.tls);
-        lines.push_back(fmt::format("certificates changed: {}", textOf(wanted.address)));
-      }
-      changeProxies(listeners_[same], wanted, lines);
-      listeners.push_back(wanted);
+      listeners.push_back({wanted, same});
       continue;
     }
-    std::string failed;
-    wanted.port.share = true;
-    for (const auto& worker : workers_) {
-      failed = worker->openListener(wanted);
-      if (!failed.empty()) break;
+    // Beside its predecessor, which closes when the plan has come.
+    for (const ListenOptions& one : listeners_)
+      wanted.port.share = wanted.port.share || textOf(one.address) == textOf(wanted.address);
+    for (size_t k = 0; k < workers_.size(); ++k) {
+      const std::string failed = workers_[k]->openListener(wanted);
+      // The others join the first, also where the kernel chose the port.
+      wanted.port.share = true;
+      if (failed.empty()) continue;
+      while (k-- > 0) workers_[k]->closeListener(wanted.address, true);
+      closeNew(listeners);
+      return fmt::format("{}: {}: {}", next.listeners[i].address.place.text(), textOf(wanted.address), failed);
     }
-    if (failed.empty()) {
-      lines.push_back(fmt::format("listening on {}", textOf(wanted.address)));
+    listeners.push_back({wanted, no_listener});
+  }
+  return {};
+}
+
+void Reloader::closeNew(const std::vector<NextListener>& listeners) {
+  for (const NextListener& one : listeners) {
+    if (one.before != no_listener) continue;
+    for (const auto& worker : workers_) worker->closeListener(one.options.address, true);
+  }
+}
+
+void Reloader::changeListeners(std::vector<NextListener>& listeners, std::vector<std::string>& lines) {
+  std::vector<ListenOptions> next;
+  std::vector<bool> is_kept(listeners_.size(), false);
+  for (NextListener& one : listeners) {
+    if (one.before == no_listener) {
+      lines.push_back(fmt::format("listening on {}", textOf(one.options.address)));
     } else {
-      lines.push_back(fmt::format("{}: {}", next.listeners[i].address.place.text(), failed));
-      for (const auto& worker : workers_) worker->closeListener(wanted.address);
+      is_kept[one.before] = true;
+      if (one.options.tls != listeners_[one.before].tls) {
+        for (const auto& worker : workers_) worker->setListenerTls(one.options.address, one.options.tls);
+        lines.push_back(fmt::format("certificates changed: {}", textOf(one.options.address)));
+      }
+      changeProxies(listeners_[one.before], one.options, lines);
     }
-    listeners.push_back(wanted);
+    next.push_back(one.options);
   }
   for (size_t i = 0; i < is_kept.size(); ++i) {
     if (is_kept[i]) continue;
     for (const auto& worker : workers_) worker->closeListener(listeners_[i].address);
     // A listener looks at them until it has accepted what waits.
     if (listeners_[i].proxies) closed_proxies_.push_back(listeners_[i].proxies);
-    lines.push_back(fmt::format("not listening any more on {}", textOf(listeners_[i].address)));
+    const bool goes_on = std::ranges::any_of(
+        next, [&](const ListenOptions& one) { return textOf(one.address) == textOf(listeners_[i].address); });
+    if (!goes_on) lines.push_back(fmt::format("not listening any more on {}", textOf(listeners_[i].address)));
   }
-  listeners_ = std::move(listeners);
+  listeners_ = std::move(next);
 }
 
 std::string Reloader::status() {
@@ -358,31 +434,6 @@ std::string Reloader::status() {
     }
   }
   return text;
-}
-
-std::vector<std::string> Reloader::files() const {
-  std::vector<std::string> files;
-  const auto add = [&](const Text& file) {
-    if (!file.empty() && file.value != "-") files.push_back(file.value);
-  };
-  if (!file_.empty()) files.push_back(file_);
-  for (const ListenConfig& listen : config_.listeners) {
-    for (const Text* file : {&listen.cert, &listen.key, &listen.client_ca}) add(*file);
-  }
-  for (const CertificateConfig& one : config_.certificates) {
-    for (const Text* file : {&one.cert, &one.key, &one.client_ca}) add(*file);
-  }
-  for (const RouteConfig& route : config_.routes) {
-    if (route.respond) add(route.respond->file);
-    for (const ErrorPageConfig& page : route.error_pages) add(page.file);
-  }
-  Config copy = config_;
-  forEachBackend(copy, [&](const BackendConfig& backend) {
-    for (const Text* file : {&backend.ca_file, &backend.client_cert, &backend.client_key}) add(*file);
-  });
-  std::ranges::sort(files);
-  files.erase(std::ranges::unique(files).begin(), files.end());
-  return files;
 }
 
 }  // namespace plait

@@ -5,7 +5,9 @@
 //                        └── one refuses: undo at every worker, and the present generation goes on
 #pragma once
 
+#include <atomic>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -37,27 +39,39 @@ class Reloader {
   Reloader& operator=(const Reloader&) = delete;
 
   ReloadReport reload();
+  // From any thread: workers are about to end, and nothing is changed any more.
+  void end() { is_ending_.store(true, std::memory_order_relaxed); }
   // The generation, listeners, clusters and endpoints with their states, for people.
   std::string status();
-  // The files that the configuration names, itself among them.
-  std::vector<std::string> files() const;
+  // The files that the configuration names, itself among them, and those of one that was refused: it may be good once
+  // they are there.
+  const std::vector<std::string>& files() const { return files_; }
 
  private:
   static constexpr size_t no_listener = SIZE_MAX;
+  struct NextListener {
+    ListenOptions options;
+    size_t before;  // its place in listeners_; no_listener: it is new
+  };
 
-  ReloadReport refuse(std::vector<std::string> lines);
+  void forgetRoutes();
+  ReloadReport refuse(std::vector<std::string> lines, Config& next);
   void describeChanges(const Config& next, const LoadedConfig& loaded, std::vector<std::string>& lines) const;
   // For each listener of `next` its place among the present ones; no_listener for a new one.
   std::vector<size_t> presentListeners(const Config& next) const;
   // Before clients get the new contexts: their handshakes go on with tickets and keys of those before.
   void goOn(const Config& next, const LoadedConfig& loaded);
-  void changeListeners(const Config& next, const LoadedConfig& loaded, std::vector<std::string>& lines);
-  // A listener that is kept hears of other balancers in front of it.
+  // Opens the new ones at all workers. Where one fails, the sentence that says so, and none is open.
+  std::string openListeners(const Config& next, const LoadedConfig& loaded, std::vector<NextListener>& listeners);
+  void closeNew(const std::vector<NextListener>& listeners);
+  // Those that are named no more close, and others have their new certificates and balancers.
+  void changeListeners(std::vector<NextListener>& listeners, std::vector<std::string>& lines);
   void changeProxies(const ListenOptions& before, ListenOptions& wanted, std::vector<std::string>& lines);
 
   const Flags flags_;
   const std::string file_;
-  Config config_;
+  Config config_;  // without routes and clusters, which the plan has
+  std::vector<std::string> files_;
   CompiledPlan compiled_;
   std::shared_ptr<const Plan> plan_;
   std::shared_ptr<PlanIdentities> identities_;
@@ -75,9 +89,10 @@ class Reloader {
   EndpointNames& names_;
   CertificateDates& certificate_dates_;
   LogSink& log_;
-  std::vector<std::unique_ptr<KeyClerk>> key_clerks_;
+  std::optional<KeyClerk> key_clerk_;      // for all contexts but those of the start
   std::set<const TlsContext*> served_by_;  // the contexts that clients have had, ever
   ReloadFigures& figures_;
+  std::atomic<bool> is_ending_{false};
 };
 
 }  // namespace plait

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -31,7 +32,9 @@ void limitWaits(int fd, long seconds) {
 }
 
 bool sendAll(int fd, std::string_view text) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(3);
   while (!text.empty()) {
+    if (std::chrono::steady_clock::now() > until) return false;
     const ssize_t sent = ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
     if (sent <= 0) return false;
@@ -99,7 +102,7 @@ std::expected<ControlSocket, std::string> ControlSocket::open(const std::string&
   return made;
 }
 
-int ControlSocket::accept(std::string& command) {
+int ControlSocket::accept() {
   const int client = ::accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC);
   if (client < 0) return -1;
   ucred peer{};
@@ -109,21 +112,23 @@ int ControlSocket::accept(std::string& command) {
     return -1;
   }
   limitWaits(client, 1);
-  command.clear();
-  char buffer[512];
-  while (command.find('\n') == command.npos && command.size() < most_command) {
-    const ssize_t got = ::recv(client, buffer, sizeof(buffer), 0);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
-    command.append(buffer, static_cast<size_t>(got));
-  }
-  const size_t end = command.find('\n');
-  if (end == command.npos) {
-    ::close(client);
-    return -1;
-  }
-  command.resize(end);
   return client;
+}
+
+ControlSocket::Heard ControlSocket::hear(int client, std::string& command) {
+  char buffer[512];
+  while (true) {
+    const ssize_t got = ::recv(client, buffer, sizeof(buffer), MSG_DONTWAIT);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Heard::part;
+    if (got <= 0) return Heard::nothing;
+    command.append(buffer, static_cast<size_t>(got));
+    if (const size_t end = command.find('\n'); end != command.npos) {
+      command.resize(end);
+      return Heard::whole;
+    }
+    if (command.size() >= most_command) return Heard::nothing;
+  }
 }
 
 void ControlSocket::answer(int client, std::string_view text) {

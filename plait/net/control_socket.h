@@ -2,6 +2,7 @@
 // own user may use. Blocking, for the clerk's thread and for the command line; nothing here is on a request's way.
 #pragma once
 
+#include <cstdint>
 #include <expected>
 #include <string>
 #include <string_view>
@@ -22,10 +23,13 @@ class ControlSocket {
 
   // For poll().
   int fd() const { return fd_; }
-  // One command of a client that may give it, without its line break, and where the answer goes: -1 where there is
-  // none. Waits for a client's line for a second at the most.
-  int accept(std::string& command);
-  // Sends the answer and ends the connection.
+  // A client that may give commands, which is the caller's to close; -1 where there is none.
+  int accept();
+  enum class Heard : uint8_t { part, whole, nothing };
+  // Appends what the client has sent, without waiting: a part of its line, or the whole without the line break. Nothing
+  // more comes from one that has left, or whose line is too long.
+  static Heard hear(int client, std::string& command);
+  // Sends the answer and ends the connection. A client that does not take it within some seconds gets no more.
   static void answer(int client, std::string_view text);
 
   // The other side: sends `command` and returns the whole answer, or a sentence why there is none.

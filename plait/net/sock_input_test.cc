@@ -40,6 +40,9 @@ TEST_P(SockInputTest, AnIdleConnectionHoldsNoBufferAndNoBlock) {
 
 struct ScarceInputTest : ScarceTest {};
 INSTANTIATE_TEST_SUITE_P(Backends, ScarceInputTest, allKinds(), kindName);
+struct ScarcePlainInputTest : ScarceTest {};
+INSTANTIATE_TEST_SUITE_P(Backends, ScarcePlainInputTest,
+                         testing::Values(Kind{IoKind::uring, false}, Kind{IoKind::epoll, false}), kindName);
 
 TEST_P(ScarceInputTest, SlowReadersDoNotTakeTheBuffersOfTheOthers) {
   std::vector<std::unique_ptr<Side>> sides;
@@ -153,6 +156,35 @@ TEST_P(ScarceInputTest, WhoIsDoneReadingForNowHoldsNoReceiveBuffer) {
   giveBack();
   server.sock.stopReading();
   EXPECT_TRUE(turnUntil([&] { return !server.reading; }));
+}
+
+// As a server does that has read a balancer's header.
+TEST_P(ScarcePlainInputTest, WhatCameBehindAHeaderIsKeptWithoutItAndWithoutABufferWhereTheseAreShort) {
+  open();
+  const auto receive = [&](std::string_view text) {
+    server.text.clear();
+    server.stop_reading = false;
+    server.read(scope);
+    turnFor(1);
+    server.stop_reading = true;  // after the first
+    client.write(text);
+    EXPECT_TRUE(turnUntil([&] { return !server.reading; }));
+    EXPECT_EQ(server.text, text);
+  };
+  receive("header and rest");
+  EXPECT_EQ(asText(server.sock.keepLast(4)), "rest");
+  EXPECT_EQ(buffers.lent(), 1u);
+  receive("nothing");
+  EXPECT_TRUE(server.sock.keepLast(0).empty());
+  EXPECT_EQ(buffers.lent(), 0u);
+  take(4);
+  receive("header and more");
+  EXPECT_EQ(asText(server.sock.keepLast(4)), "more");
+  EXPECT_EQ(buffers.lent(), 4u);
+  // Of bytes that lie elsewhere already likewise.
+  EXPECT_EQ(asText(server.sock.keepLast(2)), "re");
+  receive("what follows");
+  giveBack();
 }
 
 // It tells, so that nobody takes the peer for mute.

@@ -387,7 +387,8 @@ bool TlsContext::isMisdirected(const TlsSession& session, std::string_view host)
 
 void TlsContext::goOnFrom(TlsContext& before) {
   PLAIT_ASSERT(is_server_ && before.is_server_);
-  ticket_keys_ = before.ticket_keys_;
+  // A context that returns has them still, and handshakes may be looking at them.
+  if (ticket_keys_ != before.ticket_keys_) ticket_keys_ = before.ticket_keys_;
   if (certificates_ != nullptr && before.certificates_ != nullptr) certificates_->takeOver(*before.certificates_);
 }
 

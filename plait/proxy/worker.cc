@@ -148,11 +148,12 @@ void Worker::run(const std::vector<ListenOptions>& listeners, std::promise<Worke
     }
     report.addresses.push_back(address);
   }
-  started.set_value(report);
+  // Whoever is told that the worker has started may give an order at once: it is carried out when the loop runs.
   {
     const std::lock_guard lock(order_mutex_);
     takes_orders_ = true;
   }
+  started.set_value(report);
   AllocGuard::enter(AllocGuard::Phase::serving);
   io.run();
   AllocGuard::enter(AllocGuard::Phase::teardown);
@@ -183,8 +184,9 @@ struct Worker::Order {
   Kind kind;
   const Plan* plan = nullptr;
   route::RouteScratch* scratch = nullptr;
-  const ListenOptions* listener = nullptr;
+  ListenOptions* listener = nullptr;
   const sockaddr_storage* address = nullptr;
+  bool is_newest = false;
   TlsContext* tls = nullptr;
   const TrustedProxies* proxies = nullptr;
   WorkerSnapshot* snapshot = nullptr;
@@ -219,14 +221,13 @@ void Worker::carryOut(Order& order) {
     case Order::Kind::commit:
       core.store()->commit(*order.plan, order.scratch, core.server().timeouts);
       break;
-    case Order::Kind::open_listener: {
-      sockaddr_storage address = order.listener->address;
-      order.listened = core.server().listen(address, order.listener->tls, order.listener->tls_by_first_byte,
-                                            order.listener->port, order.listener->proxies.get());
+    case Order::Kind::open_listener:
+      order.listened =
+          core.server().listen(order.listener->address, order.listener->tls, order.listener->tls_by_first_byte,
+                               order.listener->port, order.listener->proxies.get());
       break;
-    }
     case Order::Kind::close_listener:
-      core.server().closeListener(*order.address);
+      core.server().closeListener(*order.address, order.is_newest);
       break;
     case Order::Kind::set_listener_tls:
       core.server().setListenerTls(*order.address, order.tls);
@@ -265,14 +266,15 @@ void Worker::commit(const Plan& next, route::RouteScratch* scratch) {
   give(order);
 }
 
-std::string Worker::openListener(const ListenOptions& listener) {
+std::string Worker::openListener(ListenOptions& listener) {
   Order order{.kind = Order::Kind::open_listener, .listener = &listener};
   give(order);
+  if (!order.is_done) return "the worker has ended";
   return order.listened < 0 ? cannotListen(order.listened, listener.port) : std::string();
 }
 
-void Worker::closeListener(const sockaddr_storage& address) {
-  Order order{.kind = Order::Kind::close_listener, .address = &address};
+void Worker::closeListener(const sockaddr_storage& address, bool is_newest) {
+  Order order{.kind = Order::Kind::close_listener, .address = &address, .is_newest = is_newest};
   give(order);
 }
 

@@ -89,9 +89,11 @@ class Worker {
   void undo();
   // After prepare(). `scratch` is of its routes. Both must live until the next commit() has returned.
   void commit(const Plan& next, route::RouteScratch* scratch);
-  // Listeners that are there from now on; one that fails is told in a sentence. And those that are not any more.
-  std::string openListener(const ListenOptions& listener);
-  void closeListener(const sockaddr_storage& address);
+  // Listeners that are there from now on, at the address that becomes the bound one; one that fails is told in a
+  // sentence. And those that are not any more.
+  std::string openListener(ListenOptions& listener);
+  // Of several at the address the one that was opened first, or with `is_newest` last.
+  void closeListener(const sockaddr_storage& address, bool is_newest = false);
   // Another TLS context for the clients that it accepts from now on.
   void setListenerTls(const sockaddr_storage& address, TlsContext* tls);
   void setListenerProxies(const sockaddr_storage& address, const TrustedProxies* proxies);

@@ -56,6 +56,8 @@ class Listener {
   // (Owner::onListenerClosed): at once, or when the kernel has let go of the accept under way.
   void close();
   bool isClosed() const { return state_ == State::closed; }
+  // It is closed, or soon will be.
+  bool isClosing() const { return state_ == State::closed || state_ == State::closing; }
 
  private:
   enum class State : uint8_t { closed, accepting, paused, closing };

@@ -14,8 +14,10 @@ namespace plait {
 class PlaceShares {
  public:
   // A client waits here for a connection of its address to end, and holds a descriptor meanwhile: as many may as a
-  // listen queue has, but no more than there are places.
-  static constexpr uint32_t mostWaiting(const LoopLimits& limits) { return std::min(limits.client_connections, 4096u); }
+  // listen queue has, but no more than four for each place.
+  static constexpr uint32_t mostWaiting(const LoopLimits& limits) {
+    return std::min(4 * std::min(limits.client_connections, 1024u), 4096u);
+  }
 
   PlaceShares(const LoopLimits& limits, uint64_t seed)
       : limits_(limits), shares_(limits.client_connections, seed), line_(mostWaiting(limits)) {}

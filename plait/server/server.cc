@@ -82,37 +82,42 @@ void Server::prefault() {
 
 int Server::listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte, const PortUse& use,
                    const TrustedProxies* proxies) {
+  // It would not be closed again.
+  if (draining_) return -ECANCELED;
   for (Place& place : listeners_) {
     if (place.listener && !place.listener->isClosed()) continue;
     place.listener.emplace(*this, io, ListenerTls{tls, tls_by_first_byte}, proxies, loop_limits.accepts_one_by_one);
     const int failed = place.listener->open(address, use);
     place.address = address;
+    place.opened = ++listeners_opened_;
     if (failed != 0) place.listener.reset();
     return failed;
   }
   return -EMFILE;
 }
 
-Listener* Server::listenerAt(const sockaddr_storage& address) {
+Listener* Server::listenerAt(const sockaddr_storage& address, bool is_newest) {
+  Place* found = nullptr;
   for (Place& place : listeners_) {
-    if (!place.listener || place.listener->isClosed()) continue;
+    if (!place.listener || place.listener->isClosing()) continue;
     char own[address_text_size];
     char asked[address_text_size];
-    if (formatAddress(place.address, own) == formatAddress(address, asked)) return &*place.listener;
+    if (formatAddress(place.address, own) != formatAddress(address, asked)) continue;
+    if (found == nullptr || (place.opened > found->opened) == is_newest) found = &place;
   }
-  return nullptr;
+  return found == nullptr ? nullptr : &*found->listener;
 }
 
-void Server::closeListener(const sockaddr_storage& address) {
-  if (Listener* listener = listenerAt(address)) listener->close();
+void Server::closeListener(const sockaddr_storage& address, bool is_newest) {
+  if (Listener* listener = listenerAt(address, is_newest)) listener->close();
 }
 
 void Server::setListenerTls(const sockaddr_storage& address, TlsContext* tls) {
-  if (Listener* listener = listenerAt(address)) listener->setTls(tls);
+  if (Listener* listener = listenerAt(address, true)) listener->setTls(tls);
 }
 
 void Server::setListenerProxies(const sockaddr_storage& address, const TrustedProxies* proxies) {
-  if (Listener* listener = listenerAt(address)) listener->setProxies(proxies);
+  if (Listener* listener = listenerAt(address, true)) listener->setProxies(proxies);
 }
 
 std::string_view Server::date() {
@@ -283,6 +288,8 @@ ClientInfo Server::clientOf(const AcceptedClient& accepted) {
 void Server::onAccepted(const AcceptedClient& accepted, const Listener& listener) {
   if (listener.proxies() != nullptr) {
     const ClientInfo peer = clientAt(accepted.fd);
+    // A health check that has reset its connection already is at no address any more.
+    if (peer.address().empty()) return closeNow(accepted.fd);
     if (!listener.proxies()->contains(peer.address())) {
       counters_.connections_refused += 1;
       noteFault(peer, connectionError(ErrorCode::access_denied, "it is not among the listener's proxy_trusted")

@@ -35,7 +35,8 @@ class Server final : public Listener::Owner {
   int listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte = false, const PortUse& use = {},
              const TrustedProxies* proxies = nullptr);
   // The listener that is bound to that address takes what waits there and closes; its clients stay.
-  void closeListener(const sockaddr_storage& address);
+  // Of several, which differ in how they take TLS, the one that was opened first, or with `is_newest` last.
+  void closeListener(const sockaddr_storage& address, bool is_newest = false);
   // Its next clients speak TLS by that context.
   void setListenerTls(const sockaddr_storage& address, TlsContext* tls);
   // Its next clients come by those.
@@ -181,7 +182,7 @@ class Server final : public Listener::Owner {
   List<ServerConnection, &ServerConnection::node> idle_;  // the longest idle first
   size_t leaving_ = 0;                                    // evicted, and not gone yet
   ServerObserver* observer_ = nullptr;
-  Listener* listenerAt(const sockaddr_storage& address);
+  Listener* listenerAt(const sockaddr_storage& address, bool is_newest);
   template <class Use>
   void forEachListener(Use use) {
     for (Place& place : listeners_) {
@@ -190,10 +191,12 @@ class Server final : public Listener::Owner {
   }
   struct Place {
     sockaddr_storage address{};  // as bound
+    uint64_t opened = 0;         // the how-manieth it was
     std::optional<Listener> listener;
   };
   // Listeners come and go, and each has a place of its own.
   std::vector<Place> listeners_{most_listeners};
+  uint64_t listeners_opened_ = 0;
   Scope scope_;
   IoCondition changed_;  // a connection ended, or a listener stopped
   Timer accept_timer_;   // looks again whether descriptors can be had

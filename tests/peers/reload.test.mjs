@@ -1,16 +1,20 @@
 // The configuration of a running plait changes, and nothing is lost by it.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
+import net from 'node:net';
 import path from 'node:path';
 import { describe, test } from 'node:test';
+import tls from 'node:tls';
 import { promisify } from 'node:util';
 import { startH1Backend, startH2Backend } from './lib/backends.mjs';
+import { certificate } from './lib/certificate.mjs';
 import { connectH2, request } from './lib/clients.mjs';
 import { ask, assertAllAre200, startLoad } from './lib/outages.mjs';
 import { adminGet, metric, plaitBin, startPlait, writeConfiguration } from './lib/plait.mjs';
-import { defer, eventually } from './lib/process.mjs';
+import { defer, eventually, freePort, isListening, within } from './lib/process.mjs';
 
 const run = promisify(execFile);
 
@@ -203,6 +207,96 @@ describe('reload', () => {
     assert.match((await plait.change(toml)).text, new RegExp(`not listening any more on 127\\.0\\.0\\.1:${free}`));
     assert.equal((await request(session, { ':path': '/b' })).body.toString(), 'one /b');
     assert.match((await ask(free, { path: '/c' })).error ?? '', /ECONNREFUSED/);
+  });
+
+  test('a port that is taken: nothing is changed, and the next reload tries again', async (t) => {
+    const toml = (text) => route('app', '/', `respond = { body = "${text}" }`);
+    const plait = await start(t, toml('old'));
+    const free = await freePort();
+    const taken = net.createServer().listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    const { port } = taken.address();
+    defer(t, () => taken.close());
+    const more = [free, port].map((one) => `[[listen]]\naddress = "127.0.0.1:${one}"\n`).join('');
+    const { code, text } = await plait.change(toml('new'), { more });
+    assert.equal(code, 1);
+    assert.match(text, new RegExp(`not reloaded, generation 1 goes on\n.*127\\.0\\.0\\.1:${port}: cannot listen: Address already in use`));
+    assert.equal(await bodyOf(plait, '/'), 'old');
+    await eventually(async () => !(await isListening(free)), 'the other new listener is closed again');
+    assert.doesNotMatch((await plait.command('status')).text, new RegExp(`:${port} `));
+    taken.close();
+    await once(taken, 'close');
+    assert.match((await plait.command('reload')).text, new RegExp(`generation 2\n[^]*listening on 127\\.0\\.0\\.1:${free}\nlistening on 127\\.0\\.0\\.1:${port}\n`));
+    assert.equal((await ask(port, { path: '/' })).body, 'new');
+  });
+
+  test('a listener begins to take TLS: its successor stays, whichever places others have left', async (t) => {
+    const { cert, key } = await certificate(t);
+    const secure = `tls = "on"\ncert = "${cert}"\nkey = "${key}"\n`;
+    const toml = route('app', '/', 'respond = { body = "here" }');
+    const plait = await start(t, toml, { listen: secure });
+    const [first, second] = [await freePort(), await freePort()];
+    const listen = (port, more = '') => `[[listen]]\naddress = "127.0.0.1:${port}"\n${more}`;
+    for (const more of [listen(first) + listen(second), listen(second), listen(second, secure)]) {
+      const { code, text } = await plait.change(toml, { more });
+      assert.equal(code, 0, text);
+    }
+    for (let i = 0; i < 5; i += 1) {
+      const client = tls.connect({ port: second, host: '127.0.0.1', servername: 'localhost', ca: readFileSync(cert) });
+      await within(10_000, once(client, 'secureConnect'), 'a handshake');
+      client.destroy();
+    }
+  });
+
+  test('a certificate that is a folder or a pipe is a mistake; many changes of a good one leave no thread behind', async (t) => {
+    const { cert, key } = await certificate(t);
+    const other = await certificate(t);
+    const toml = (file) => `[[certificate]]\ncert = "${file}"\nkey = "site.key"\n${route('app', '/', 'respond = { body = "here" }')}`;
+    const files = [[cert, key], [other.cert, other.key]];
+    const plait = await start(t, toml(cert).replace('site.key', key), { listen: 'tls = "on"' });
+    const folder = path.dirname(plait.file);
+    mkdirSync(path.join(folder, 'folder'));
+    await run('mkfifo', [path.join(folder, 'pipe')]);
+    copyFileSync(key, path.join(folder, 'site.key'));
+    for (const [file, wrong] of [['folder', 'it is a folder'], ['pipe', 'is a pipe or a device, and no file'], ['/dev/zero', 'is a pipe or a device']]) {
+      const { code, text } = await plait.change(toml(file));
+      assert.equal(code, 1, text);
+      assert.match(text, new RegExp(`plait\\.toml:\\d+:\\d+: .*${wrong}`));
+    }
+    const threads = () => readdirSync(`/proc/${plait.pid}/task`).length;
+    let settled = 0;
+    for (let n = 0; n < 12; n += 1) {
+      copyFileSync(files[n % 2][0], path.join(folder, 'site.pem'));
+      copyFileSync(files[n % 2][1], path.join(folder, 'site.key'));
+      const { code, text } = await plait.change(toml('site.pem'));
+      assert.equal(code, 0, text);
+      if (n === 1) settled = threads();
+    }
+    assert.equal(threads(), settled);
+  });
+
+  test('clients of the socket that say nothing, or drip, hold up neither other commands nor the end', async (t) => {
+    const plait = await start(t, route('app', '/', 'respond = { body = "here" }'));
+    const socket = path.join(path.dirname(plait.file), 'plait.sock');
+    const clients = Array.from({ length: 10 }, () => net.connect(socket));
+    for (const client of clients) client.on('error', () => {});
+    const timer = setInterval(() => clients[0].write('x'), 100);
+    defer(t, () => {
+      clearInterval(timer);
+      for (const client of clients) client.destroy();
+    });
+    await Promise.all(clients.map((client) => client.readyState === 'open' || once(client, 'connect')));
+    assert.match((await within(4000, plait.command('status'), 'a status')).text, /^generation 1\n/);
+    assert.equal(await within(10_000, plait.stop(), 'the end'), 0);
+  });
+
+  test('`watch` goes on from a configuration that names a file which is not there yet', async (t) => {
+    const toml = (more) => route('app', '/', `respond = { ${more} }`);
+    const plait = await start(t, toml('body = "old"'), { server: 'watch = true' });
+    plait.write(toml('file = "later.txt"'));
+    await eventually(() => /later\.txt: the file cannot be read/.test(plait.stderr()), 'it is refused');
+    writeFileSync(path.join(path.dirname(plait.file), 'later.txt'), 'new');
+    await eventually(async () => await bodyOf(plait, '/') === 'new', 'the file is seen');
   });
 
   test('keys that need a restart are named, and the rest is applied', async (t) => {

@@ -23,6 +23,7 @@ if (unknown.length > 0 || !(scale > 0)) {
 }
 process.env.PLAIT_IO = options.io;  // the peers' library reads it when it is loaded, below
 process.env.PLAIT_ALLOC_GUARD = 'abort';  // a call of malloc on the way of a request ends plait, in every scenario
+process.env.ASAN_OPTIONS ??= 'quarantine_size_mb=1:thread_local_quarantine_size_kb=64';  // else what was freed looks like a leak under AddressSanitizer
 
 // `size(full, least)` of what a scenario does, at this run's scale.
 const size = (full, least) => Math.max(least, Math.round(full * scale));
