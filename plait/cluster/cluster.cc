@@ -357,6 +357,7 @@ bool Cluster::isHopeless() {
 void Cluster::Spot::leaveLine() {
   node_.unlink();
   cluster_.waiting_ -= 1;
+  if (wish_.is_tunnel) cluster_.tunnels_waiting_ -= 1;
   if (std::exchange(is_woken_, false)) cluster_.woken_ -= 1;
   if (cluster_.waiting_ == 0) {
     cluster_.pool_.endWaiting(cluster_);
@@ -384,6 +385,7 @@ bool Cluster::WaitAwaiter::await_suspend(std::coroutine_handle<> handle) {
     cluster_.line_.pushBack(spot_);
     spot_.joined_ns_ = io_.nowNs();
     cluster_.counters_.waits += 1;
+    if (spot_.wish_.is_tunnel) cluster_.tunnels_waiting_ += 1;
     if (cluster_.waiting_++ == 0) {
       cluster_.line_since_ns_ = io_.nowNs();
       cluster_.pool_.beginWaiting(cluster_);
@@ -428,14 +430,14 @@ void Cluster::onStatesChanged() {
 void Cluster::onRoomChanged() {
   if (waiting_ == 0) return;
   is_look_due_ = true;
-  io_.flushLater(*this);
+  io_.flushFirst(*this);
 }
 
 void Cluster::onLook(void* self) {
   auto* cluster = static_cast<Cluster*>(self);
   if (cluster->waiting_ == 0) return;
   cluster->io_.arm(cluster->look_timer_, cluster->io_.nowNs() + look_every_ns);
-  cluster->io_.flushLater(*cluster);
+  cluster->io_.flushFirst(*cluster);
 }
 
 void Cluster::flush() {
@@ -504,7 +506,6 @@ void Cluster::look() {
     if (h1.ready_streams > h1.used) free += h1.ready_streams - h1.used;
   }
   free -= std::min<uint64_t>(free, woken_);
-  uint32_t unserved = 0;
   const Wish* first = nullptr;
   const Wish* tunnel = nullptr;
   for (Spot* spot = line_.front(); spot != nullptr; spot = line_.next(*spot)) {
@@ -516,11 +517,12 @@ void Cluster::look() {
       io_.ready(std::exchange(spot->handle_, nullptr));
       continue;
     }
-    unserved += 1;
     if (first == nullptr) first = &spot->wish_;
     if (tunnel == nullptr && spot->wish_.is_tunnel) tunnel = &spot->wish_;
+    // A line may be long, and none of it is in the caches.
+    if (free == 0 && (tunnel != nullptr || tunnels_waiting_ == 0)) break;
   }
-  if (first != nullptr) dialFor(unserved, *first);
+  if (first != nullptr) dialFor(static_cast<uint32_t>(waiting_) - woken_, *first);
   if (tunnel != nullptr && tunnel != first) dialFor(1, *tunnel);
 }
 

@@ -266,6 +266,7 @@ class Cluster final : public RoomListener, Io::Flusher {
   EndpointId only_;     // the endpoint, where there is one, and it is up
   List<Spot, &Spot::node_> line_;
   size_t waiting_ = 0;
+  uint32_t tunnels_waiting_ = 0;
   uint32_t woken_ = 0;
   bool is_look_due_ = false;  // there may be room for somebody who waits
   uint32_t up_ = 0;

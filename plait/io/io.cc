@@ -103,7 +103,10 @@ void Io::turn(TimeNs until_ns) {
     runReady();
     List<Flusher, &Flusher::flush_node> flushing;
     flushing.spliceBack(flush_);
-    while (Flusher* flusher = flushing.popFront()) flusher->flush();
+    while (Flusher* flusher = flushing.popFront()) {
+      flusher->flush();
+      runReady();
+    }
     if (rounds_left_ != 0) rounds_left_ -= 1;
   } while ((ready_head_ != ready_tail_ || !flush_.empty()) && rounds_left_ != 0);
   coalescer_.endTurn(now_ns_, [this] { return backend_.threadCpu(); });

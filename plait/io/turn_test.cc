@@ -156,6 +156,36 @@ TEST_F(TurnTest, WhoAsksForAFlushWhileFlushingDoesNotKeepTheTurn) {
   greedy.flush_node.unlink();
 }
 
+Task<void> sayAndFlush(std::string& said, Io::Flusher& flusher, Io& io) {
+  said += 'r';
+  io.flushLater(flusher);
+  co_return;
+}
+
+TEST_F(TurnTest, TheFirstFlushGoesBeforeTheOthersAndItsCoroutinesShareTheirFlush) {
+  struct Saying final : Io::Flusher {
+    std::string& said;
+    explicit Saying(std::string& text) : said(text) {}
+    void flush() override { said += 'o'; }
+  } output(said);
+  struct Waking final : Io::Flusher {
+    std::string& said;
+    Io::Flusher& output;
+    Scope& scope;
+    Io& io;
+    Waking(std::string& text, Io::Flusher& flusher, Scope& spawning, Io& used)
+        : said(text), output(flusher), scope(spawning), io(used) {}
+    void flush() override {
+      said += 'w';
+      scope.spawn(sayAndFlush(said, output, io), io);
+    }
+  } waking(said, output, scope, io);
+  io.flushLater(output);
+  io.flushFirst(waking);
+  io.turn(0);
+  EXPECT_EQ(said, "wro");
+}
+
 TEST_F(TurnTest, YieldLetsEverythingThatIsReadyGoFirst) {
   scope.spawn(sayTwice('a', said, io), io);
   scope.spawn(sayTwice('b', said, io), io);
