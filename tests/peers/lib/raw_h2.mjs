@@ -44,8 +44,10 @@ class RawConnection {
     this.closed = false;
   }
 
+  // Nothing goes after end(): a write would end in an error, which destroys the socket, and the RST for what it has not
+  // read takes the last frames away from plait.
   send(...frames) {
-    if (!this.closed) this.socket.write(Buffer.concat(frames));
+    if (!this.closed && this.socket.writable) this.socket.write(Buffer.concat(frames));
   }
 
   headers(stream, status, fields = [], endStream = false) {

@@ -95,6 +95,8 @@ export default async function reloads(t, size) {
   // plait waits for none of them at its end.
   for (const client of open) client.socket.destroy();
   for (const one of session) one.destroy();
-  assert.ok(grown < 4 << 20, `resident memory grew by ${grown >> 10} KiB over the last three quarters`);
+  // A short run still touches memory for the first time in its last three quarters.
+  const allowed = (count < 1000 ? 16 : 4) << 20;
+  assert.ok(grown < allowed, `resident memory grew by ${grown >> 10} KiB over the last three quarters`);
   return `${count} reloads in ${((Date.now() - start) / 1000).toFixed(1)} s beside ${tunnels} tunnels, ${streams} streams, ${uploads} uploads and ${load.answers.length} requests: none failed, none cut, no dial, resident memory ${grown >= 0 ? '+' : ''}${grown >> 10} KiB`;
 }
