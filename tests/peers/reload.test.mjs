@@ -89,6 +89,7 @@ describe('reload', () => {
     const others = [await named(t, 'first'), await named(t, 'second')];
     const sockets = await startH1Backend(t, (q, r) => r.end('plain'));
     sockets.server.on('upgrade', (q, socket) => {
+      socket.on('end', () => socket.end());
       socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\n');
       socket.on('data', (data) => socket.write(data));
       socket.on('error', () => {});

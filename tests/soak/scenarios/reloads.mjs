@@ -33,7 +33,7 @@ export default async function reloads(t, size) {
   });
   const sockets = await startH1Backend(t, (incoming, response) => response.end('ok'));
   sockets.server.on('upgrade', (incoming, socket) => {
-    socket.on('error', () => {});
+    socket.on('error', () => {}).on('end', () => socket.end());
     socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n');
     socket.on('data', (data) => socket.write(data));
   });
