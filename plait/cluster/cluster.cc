@@ -113,7 +113,7 @@ bool Cluster::needsHttp1(const Endpoint& endpoint, const Wish& wish) const {
 }
 
 bool Cluster::hasRoom(Endpoint& endpoint, const Wish& wish) {
-  return pool_.hasRoom(endpoint, needsHttp1(endpoint, wish), wish.claim);
+  return pool_.hasRoom(endpoint, needsHttp1(endpoint, wish), *wish.claim);
 }
 
 // The endpoint has owed a head for long, and has sent no byte meanwhile.
@@ -481,7 +481,7 @@ TimeNs Cluster::owedSince() {
       Endpoint* endpoint = pool_.find(member.id);
       if (endpoint == nullptr || endpoint->state != EndpointState::up || spot->wish_.tried.has(member.id)) continue;
       if (spot->wish_.is_tunnel && takes_tunnels_ && !endpoint->takesTunnels()) continue;
-      if (pool_.isRoomFor(*endpoint, needsHttp1(*endpoint, spot->wish_), spot->wish_.claim)) return spot->joined_ns_;
+      if (pool_.isRoomFor(*endpoint, needsHttp1(*endpoint, spot->wish_), *spot->wish_.claim)) return spot->joined_ns_;
     }
   }
   return never_ns;

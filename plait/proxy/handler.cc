@@ -93,7 +93,7 @@ bool ProxyHandler::admit(ProxyRequest& request, Io& io) {
   if (request.head.fields.containsAny(counting_hops) && !mayGoFurther(request)) return false;
   if (!options_.trusted_proxies.empty())
     request.real_client = realClientOf(exchange.request(), exchange.client(), options_);
-  request.wish.claim.client = clientKeyOf(exchange.client(), request.real_client);
+  request.options.claim.client = clientKeyOf(exchange.client(), request.real_client);
   if (has_ids_) {
     adoptRequestId(exchange, options_);
     (void)exchange.requestId();
@@ -128,8 +128,7 @@ bool ProxyHandler::prepare(ProxyRequest& request, Io& io) {
   request.is_compared = !request.cluster->isAlone();
   request.wish.suits_trial =
       request.is_compared && exchange.requestBody() == nullptr && http::isIdempotent(request.head.method);
-  request.wish.claim.is_small = isSmall(exchange, pool_.limits());
-  request.options.claim = request.wish.claim;
+  request.options.claim.is_small = isSmall(exchange, pool_.limits());
   CancelToken* cancel = &exchange.cancelToken();
   if (request.policy) {
     const RoutePolicy& policy = *request.policy;

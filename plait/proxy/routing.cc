@@ -39,7 +39,7 @@ bool chooseRoute(ProxyRequest& request, PlanStore& store, const ForwardOptions& 
   }
   const RoutePolicy& policy = *store.current().policies[choice.policy];
   request.policy.hold(store, policy);
-  request.matched_elements = choice.elements;
+  request.matched_elements = static_cast<uint16_t>(choice.elements);
   if (!isOpenTo(policy, request.clientAddress())) {
     PLAIT_RARE("a route denies a client");
     replyWith(request, 403, streamError(ErrorCode::access_denied, "this route is not open to this client"), options);
