@@ -189,8 +189,9 @@ void H1Connection::showLife() {
 TimeNs H1Connection::checkStreams(TimeNs now_ns) {
   if (stream_ == nullptr) return never_ns;
   if (stream_->deadline_ns > now_ns) return stream_->deadline_ns;
-  if (phase_ == Phase::body && stream_->response_pipe.bufferedBytes() != 0) {
-    // A response that waits for its client is no fault of the backend.
+  const bool waits_for_client = phase_ != Phase::head && stream_->response_pipe.bufferedBytes() != 0;
+  if (waits_for_client || isTunnelTaken()) {
+    // A response that waits for its client is no fault of the backend, nor is one silent that takes what it is sent.
     showLife();
     return stream_->deadline_ns;
   }
@@ -198,6 +199,14 @@ TimeNs H1Connection::checkStreams(TimeNs now_ns) {
                                                            ? "the backend did not answer in time"
                                                            : "the backend sent nothing for too long"));
   return never_ns;
+}
+
+// Whether its backend has taken bytes of the tunnel since the last look: the kernel holds what a slow one needs long
+// for.
+bool H1Connection::isTunnelTaken() {
+  if (phase_ != Phase::tunnel) return false;
+  const uint64_t taken = sock_.bytesTaken();
+  return std::exchange(tunnel_taken_, taken) != taken;
 }
 
 // Ends the stream as far as this connection is concerned; its slot goes when nobody borrows it any more.
@@ -280,6 +289,7 @@ Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head
   showLife();
   armTimer(stream.deadline_ns);
   if (is_tunnel) {
+    tunnel_taken_ = sock_.bytesTaken();
     retire(connectionError(ErrorCode::cancelled, "the connection has become a tunnel"));
     writer_.start(h1::BodyFraming::until_close, http::unknown_length);
     stream.request_pipe = op.options->body;
@@ -439,6 +449,7 @@ void H1Connection::wakeReader() {
 // With one end closed, the other is not kept open for as long as a silent tunnel may be.
 void H1Connection::onHalfClosed() {
   silence_ms_ = timeouts().stream_idle_ms;
+  tunnel_taken_ = sock_.bytesTaken();
   showLife();
   armTimer(stream_->deadline_ns);
 }
