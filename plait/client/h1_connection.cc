@@ -188,12 +188,12 @@ void H1Connection::showLife() {
 
 TimeNs H1Connection::checkStreams(TimeNs now_ns) {
   if (stream_ == nullptr) return never_ns;
-  if (stream_->deadline_ns > now_ns) return stream_->deadline_ns;
-  const bool waits_for_client = phase_ != Phase::head && stream_->response_pipe.bufferedBytes() != 0;
-  if (waits_for_client || isTunnelTaken()) {
-    // A response that waits for its client is no fault of the backend, nor is one silent that takes what it is sent.
+  if (phase_ == Phase::tunnel) lookAtTunnel();
+  if (stream_->deadline_ns > now_ns) return nextLook(now_ns);
+  if (phase_ != Phase::head && stream_->response_pipe.bufferedBytes() != 0) {
+    // A response that waits for its client is no fault of the backend.
     showLife();
-    return stream_->deadline_ns;
+    return nextLook(now_ns);
   }
   failStream(streamError(ErrorCode::deadline_exceeded, phase_ == Phase::head
                                                            ? "the backend did not answer in time"
@@ -201,12 +201,16 @@ TimeNs H1Connection::checkStreams(TimeNs now_ns) {
   return never_ns;
 }
 
-// Whether its backend has taken bytes of the tunnel since the last look: the kernel holds what a slow one needs long
-// for.
-bool H1Connection::isTunnelTaken() {
-  if (phase_ != Phase::tunnel) return false;
+// A backend that takes what it is sent is not silent. The kernel holds what a slow one needs long for, and tells nobody
+// when it has gone.
+void H1Connection::lookAtTunnel() {
   const uint64_t taken = sock_.bytesTaken();
-  return std::exchange(tunnel_taken_, taken) != taken;
+  if (std::exchange(tunnel_taken_, taken) != taken) showLife();
+}
+
+TimeNs H1Connection::nextLook(TimeNs now_ns) const {
+  if (phase_ != Phase::tunnel) return stream_->deadline_ns;
+  return std::min(stream_->deadline_ns, now_ns + silence_ms_ * ns_per_ms / 8);
 }
 
 // Ends the stream as far as this connection is concerned; its slot goes when nobody borrows it any more.
@@ -287,7 +291,7 @@ Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head
                 : stream.idle_ms != 0 ? stream.idle_ms
                                       : timeouts().stream_idle_ms;
   showLife();
-  armTimer(stream.deadline_ns);
+  armTimer(nextLook(pool_.io().nowNs()));
   if (is_tunnel) {
     tunnel_taken_ = sock_.bytesTaken();
     retire(connectionError(ErrorCode::cancelled, "the connection has become a tunnel"));
@@ -451,7 +455,7 @@ void H1Connection::onHalfClosed() {
   silence_ms_ = timeouts().stream_idle_ms;
   tunnel_taken_ = sock_.bytesTaken();
   showLife();
-  armTimer(stream_->deadline_ns);
+  armTimer(nextLook(pool_.io().nowNs()));
 }
 
 bool H1Connection::isHalfOpen() const {

@@ -63,7 +63,9 @@ class H1Connection final : public Connection {
   // The backend has ended its direction of a tunnel, and the client may still send.
   bool isHalfOpen() const;
   void onHalfClosed();
-  bool isTunnelTaken();
+  void lookAtTunnel();
+  // When checkStreams() should be asked again.
+  TimeNs nextLook(TimeNs now_ns) const;
   void onResponseEnd();
   void finishStream();
   void failStream(const Error& error);
