@@ -248,10 +248,7 @@ void Draw::drawLongWire(WorkerOptions& options) {
   network_.max_packet = 8 << 10;
   network_.long_wire = {
       .is_far =
-          [are_clients_far](const sockaddr_storage& to) {
-            const uint64_t key = keyOf(to);
-            return are_clients_far == (key == keyOf(proxyAddress()) || key == keyOf(secureProxyAddress()));
-          },
+          [are_clients_far](const sockaddr_storage& to) { return are_clients_far == (keyOf(to) >> 16 == proxy_host); },
       .latency_ns = round_trip_ns / 2,
       .bytes_per_second = rate,
       .capacity = size_t{product} * 8,
