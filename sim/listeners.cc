@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "sim/draw.h"
+#include "sim/hostile.h"
 #include "sim/proxy_header.h"
 #include "sim/world.h"
 
@@ -126,6 +127,7 @@ void Listeners::change(SimWorker& worker, const Setting& next) {
 
 void Listeners::begin(const Setting& next) {
   before_ = present_;
+  if (next.has_more_balancers) more_until_ns_ = never_ns;
   if (next.certificate == before_.certificate) return;
   shown_.push_back({next.certificate, sim.now(), never_ns});
   const uint32_t bit = 1u << next.certificate;
@@ -134,6 +136,7 @@ void Listeners::begin(const Setting& next) {
 }
 
 void Listeners::giveUp() {
+  if (!present_.has_more_balancers && more_until_ns_ == never_ns) more_until_ns_ = sim.now();
   if (shown_.back().certificate != present_.certificate) shown_.pop_back();
 }
 
@@ -145,6 +148,7 @@ void Listeners::publish(const Setting& next) {
 }
 
 void Listeners::end() {
+  if (!present_.has_more_balancers && more_until_ns_ == never_ns) more_until_ns_ = sim.now();
   if (shown_.size() > 1 && shown_[shown_.size() - 2].until_ns == never_ns)
     shown_[shown_.size() - 2].until_ns = sim.now();
   for (size_t port = 0; port < port_count; ++port) {
@@ -196,18 +200,26 @@ void Listeners::onCertificate(const char* actor, const Way& way, const std::stri
 
 void Listeners::pretend(const Way& way) {
   const auto port = static_cast<uint16_t>(30'000 + pretenders_++);
+  // One who has been a balancer, or may become one, or somebody else.
+  const bool is_former = random_.below(2) == 0;
+  const uint32_t host = is_former ? 0x0a00fc01 : 0x0a00fe01;
   const auto socket = std::make_shared<Socket*>(nullptr);
-  *socket = network_.connect(addressOf(0x0a00fe01, port), way.address, [this, socket, port](int result) {
+  const auto heard = [this, is_former, asked_ns = sim.now()](Socket& own) {
+    uint8_t bytes[256];
+    const int got = own.read(bytes, sizeof(bytes));
+    const bool may_answer = is_former && more_until_ns_ >= asked_ns;
+    if (got > 0 && !may_answer)
+      sim.violate("PROXY protocol", "somebody is answered of whose headers the listener takes none");
+    if (got == 0 || got == -ECONNRESET) sim.after(0, [&own] { own.close(false); });
+  };
+  *socket = network_.connect(addressOf(host, port), way.address, [this, socket, host, port, heard](int result) {
     if (result < 0) return;
     Socket& own = **socket;
-    own.on_change = [this, &own] {
-      uint8_t bytes[256];
-      const int got = own.read(bytes, sizeof(bytes));
-      if (got > 0) sim.violate("PROXY protocol", "somebody is answered of whose headers the listener takes none");
-      if (got == 0 || got == -ECONNRESET) sim.after(0, [&own] { own.close(false); });
-    };
-    const std::string said = proxyWords(sim, 0x0a000001, port, 0x0a00fe01).bytes + "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    own.on_change = [&own, heard] { heard(own); };
+    const std::string said = proxyWords(sim, 0x0a000001, port, host).bytes + "GET " + std::string(hostile_path) +
+                             " HTTP/1.1\r\nHost: site-0.test\r\nConnection: close\r\n\r\n";
     (void)own.write(asBytes(said));
+    sim.after(5 * ns_per_s, [&own] { own.close(true); });
   });
 }
 

@@ -78,6 +78,7 @@ class Listeners final : public Ways {
   std::deque<Shown> shown_;
   std::array<TimeNs, port_count> closed_ns_{};  // when it was last to close; 0: never
   uint32_t was_served_ = 0;                     // certificates, as bits
+  TimeNs more_until_ns_ = 0;                    // some listener may have had more balancers until then
   uint16_t pretenders_ = 0;
 };
 
