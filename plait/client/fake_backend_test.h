@@ -80,6 +80,8 @@ class FakeBackend {
     bool hangs_up_on_reuse = false;  // closes a connection instead of answering a second request on it
     bool is_mute = false;            // HTTP/2 is read, and nothing said
     bool reads = true;               // else nothing is read after the first request
+    bool echoes = true;              // else a tunnel is silent
+    int64_t pause_ms = 0;            // between two reads of a tunnel
   };
 
   explicit FakeBackend(World& world) : world_(world) {
@@ -125,6 +127,11 @@ class FakeBackend {
     made.port = port();
     return made;
   }
+  // From now on the kernel keeps little for a backend that does not read.
+  void keepLittle() {
+    const int bytes = 32 << 10;
+    PLAIT_ASSERT(::setsockopt(accept_.fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)) == 0);
+  }
   // Closes every connection from this side.
   void hangUp() {
     for (Peer& peer : peers_) peer.sock.abort(connectionError(ErrorCode::shutting_down, "the test hangs up"));
@@ -152,6 +159,7 @@ class FakeBackend {
   uint32_t executed = 0;  // requests that were not refused
   uint32_t resets = 0;
   uint32_t goaways = 0;
+  size_t tunnelled = 0;  // bytes
 
  private:
   struct Peer final : UltraSock::Owner {
@@ -193,6 +201,8 @@ class FakeBackend {
                                                                   : backend.onHttp1(peer, *bytes);
       if (backend.behaviour.is_mute) continue;
       peer.sock.flushLater();
+      if (peer.is_tunnel && backend.behaviour.pause_ms != 0)
+        co_await sleepUntil(io.nowNs() + backend.behaviour.pause_ms * ns_per_ms, io);
       while (goes_on && !backend.behaviour.reads && peer.requests != 0 && !peer.sock.isAborted()) {
         co_await sleepUntil(io.nowNs() + 10 * ns_per_ms, io);
       }
@@ -207,7 +217,8 @@ class FakeBackend {
   bool onHttp1(Peer& peer, Bytes bytes) {
     const std::string_view text = asText(bytes);
     if (peer.is_tunnel) {
-      PLAIT_ASSERT(peer.sock.output().append(bytes));
+      tunnelled += bytes.size();
+      if (behaviour.echoes) PLAIT_ASSERT(peer.sock.output().append(bytes));
       return true;
     }
     const bool is_request = !text.starts_with("PRI ");

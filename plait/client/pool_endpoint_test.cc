@@ -168,6 +168,45 @@ TEST_P(PoolEndpointTest, ATunnelRunsOnAlthoughItsEndpointHasGone) {
   EXPECT_FALSE(tunnel.error);
 }
 
+// What a client has said before it ended its direction may take its backend long, and so may the answer its client.
+TEST_P(PoolEndpointTest, AHalfOpenTunnelIsNotSilentWhileItsBackendStillTakesWhatWasSaid) {
+  world.timeouts.stream_idle_ms = 150;
+  backend->keepLittle();
+  backend->behaviour.speaks = Speaks::http1;
+  backend->behaviour.echoes = false;
+  backend->behaviour.pause_ms = 10;
+  open(BackendProtocol::h1);
+  http::Pipe upwards(world.stream_blocks, world.headers);
+  Answer tunnel;
+  tunnel.asTunnel(upwards);
+  start(tunnel);
+  ASSERT_TRUE(runUntil([&] { return tunnel.status == 101; })) << (tunnel.error ? tunnel.error->reason : "");
+  const std::string much(600'000, 'm');
+  ASSERT_TRUE(upwards.push(asBytes(much), true));
+  ASSERT_TRUE(runToEnd());
+  EXPECT_FALSE(tunnel.error) << tunnel.error->reason;
+  EXPECT_EQ(backend->tunnelled, much.size());
+}
+
+TEST_P(PoolEndpointTest, AHalfOpenTunnelIsNotSilentWhileItsResponseWaitsForTheClient) {
+  world.timeouts.stream_idle_ms = 50;
+  backend->behaviour.speaks = Speaks::http1;
+  open(BackendProtocol::h1);
+  http::Pipe upwards(world.stream_blocks, world.headers);
+  Answer tunnel;
+  tunnel.asTunnel(upwards);
+  tunnel.holds_response = true;
+  start(tunnel);
+  ASSERT_TRUE(runUntil([&] { return tunnel.status == 101; })) << (tunnel.error ? tunnel.error->reason : "");
+  const std::string much(600'000, 'm');
+  ASSERT_TRUE(upwards.push(asBytes(much), true));
+  runFor(400);
+  tunnel.holds_response = false;
+  ASSERT_TRUE(runToEnd());
+  EXPECT_FALSE(tunnel.error) << tunnel.error->reason;
+  EXPECT_EQ(tunnel.body.size(), much.size());
+}
+
 TEST_P(PoolEndpointTest, ThePlaceOfAnEndpointThatGoesIsFreeWhenItsLastDialHasEnded) {
   world.limits.endpoints = 1;
   world.timeouts.probe_ms = 200;
