@@ -1,6 +1,7 @@
 # Writes OUTPUT, a header with the commit of SOURCE_DIR: the one that COMMIT names, else the checkout's, "-dirty" behind it
 # where files differ. It is empty where SOURCE_DIR is no checkout of its own. Run at each build; a header that says the same
 # already is left alone.
+cmake_minimum_required(VERSION 3.25)
 function(git variable)
   execute_process(COMMAND git --no-optional-locks -C ${SOURCE_DIR} ${ARGN} OUTPUT_VARIABLE text RESULT_VARIABLE failed
     OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
