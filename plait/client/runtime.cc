@@ -33,9 +33,11 @@ void Runtime::onStopRequested() {
 
 std::unique_ptr<ConnectionPool> Runtime::makePool(std::vector<BackendOptions> backends, const PoolTimeouts& timeouts,
                                                   const PoolLimits& limits) {
-  return std::make_unique<ConnectionPool>(*io_, limits_, limits, timeouts, std::move(backends),
-                                          UpstreamMemory{memory_.stream_blocks, memory_.headers}, memory_.send_blocks,
-                                          memory_.record_blocks);
+  auto pool = std::make_unique<ConnectionPool>(*io_, limits_, limits, timeouts, std::move(backends),
+                                               UpstreamMemory{memory_.stream_blocks, memory_.headers},
+                                               memory_.send_blocks, memory_.record_blocks);
+  pool->takeOrders(mailbox_);
+  return pool;
 }
 
 void Runtime::run(Task<void> task) {
