@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "plait/base/alloc_guard.h"
+#include "plait/control/build_info.h"
 #include "plait/control/check.h"
 #include "plait/control/clerk.h"
 #include "plait/control/control_thread.h"
@@ -26,8 +27,6 @@
 namespace {
 
 using namespace plait;
-
-constexpr const char* version = "plait 0.1.0";
 
 const char* nameOf(int signal_number) {
   switch (signal_number) {
@@ -287,7 +286,8 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
   fmt::print("ready\n");
   std::fflush(stdout);
   log.say({LogLevel::info, "plait",
-           fmt::format("{} has started: process {}, {} worker(s), {}", version, ::getpid(), config.workers, io_name)});
+           fmt::format("plait {} has started: process {}, {} worker(s), {}", buildInfo().version, ::getpid(),
+                       config.workers, io_name)});
   const int signal_number = signals.waitForEnd(control, clerk ? &*clerk : nullptr, options.has_access_log);
   control.setDraining();
   signals.forgetClerk();
@@ -370,7 +370,7 @@ int main(int argc, char** argv) {
   std::string file;
   std::string checked_file;
   bool is_verbose = false;
-  app.set_version_flag("-V,--version", version);
+  app.set_version_flag("-V,--version", versionText());
   const auto addRepeatable = [](CLI::App& target, const char* name, std::vector<std::string>& out, const char* help) {
     // Each takes one value: what follows may be the name of a file.
     target.add_option(name, out, help)->allow_extra_args(false);

@@ -101,7 +101,7 @@ void SimWorker::onClientFault(const ClientInfo&, const Error& error, TimeNs) {
 
 void SimWorker::listen(const sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte) {
   sockaddr_storage bound = address;
-  PLAIT_ASSERT(core_.server().listen(bound, tls, tls_by_first_byte) == 0);
+  PLAIT_ASSERT(core_.server().listen(bound, tls, tls_by_first_byte));
   wake(sim.now());
 }
 

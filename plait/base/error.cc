@@ -66,6 +66,8 @@ const char* errorCodeName(ErrorCode code) {
       return "pool_exhausted";
     case ErrorCode::no_memory:
       return "no_memory";
+    case ErrorCode::listen_failed:
+      return "listen_failed";
     case ErrorCode::invalid_argument:
       return "invalid_argument";
   }

@@ -44,6 +44,7 @@ enum class ErrorCode : uint8_t {
   tls_failed,  // `detail` is the X.509 verification result, 0 for any other failure of the handshake
   ejected,     // it is left out for a while because of what it answered
   // The pool or this machine.
+  listen_failed,   // `detail` is errno
   pool_exhausted,  // no stream became free before the queue's deadline
   no_memory,       // a slab or a block pool is at its configured end
   invalid_argument,

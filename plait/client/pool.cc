@@ -515,6 +515,7 @@ void ConnectionPool::waitAgain(RequestOp& op) {
 
 Task<void> ConnectionPool::close(Io& io, LastFrame) {
   closing_ = true;
+  if (orders_ != nullptr) orders_->close();
   const Error closing = connectionError(ErrorCode::shutting_down, "the pool is closing");
   for (Endpoint* endpoint = endpoints_.all().front(); endpoint != nullptr;
        endpoint = endpoints_.all().next(*endpoint)) {
@@ -530,6 +531,7 @@ Task<void> ConnectionPool::close(Io& io, LastFrame) {
     connection->drainBy(io.nowNs() + timeouts_.drain_ms * ns_per_ms);
   }
   co_await scope_.join();
+  while (orders_ != nullptr && orders_->isAwaited()) co_await io.nextTurn();
 }
 
 ConnectionPool::Places ConnectionPool::places() const {

@@ -1,5 +1,9 @@
 // Endpoints that go down, come back and are taken out; repetitions on connections of their own; connections that are
 // retired and what still runs on them.
+#include <atomic>
+#include <thread>
+
+#include "plait/base/alloc_guard.h"
 #include "plait/client/pool_test.h"
 
 namespace plait {
@@ -103,6 +107,29 @@ TEST_P(PoolEndpointTest, AnEndpointThatHasGoneIsAnOrdinaryError) {
   EXPECT_EQ(answer.error->code, ErrorCode::invalid_argument);
   EXPECT_EQ(answer.error->reach, Reach::backend);
   EXPECT_TRUE(runUntil([&] { return backend->open == 0; })) << "its idle connection is closed";
+}
+
+TEST_P(PoolEndpointTest, WhatOtherThreadsAddAndRemoveAllocatesNothingOnTheLoop) {
+  open();
+  pool->takeOrders(world.mailbox);
+  std::atomic<bool> is_done{false};
+  const BackendOptions options = backend->options(BackendProtocol::h2c);
+  std::thread other([&] {
+    for (int i = 0; i < 100; ++i) {
+      const auto added = pool->addFromAnyThread(options);
+      EXPECT_TRUE(added && pool->removeFromAnyThread(*added));
+    }
+    is_done = true;
+  });
+  const std::function<bool()> isDone = [&] { return is_done.load(); };
+  const uint64_t before = AllocGuard::servingAllocations();
+  const AllocGuard::Phase phase = AllocGuard::phase();
+  AllocGuard::enter(AllocGuard::Phase::serving);
+  const bool ended = runUntil(isDone);
+  AllocGuard::enter(phase);
+  other.join();
+  EXPECT_TRUE(ended);
+  EXPECT_EQ(AllocGuard::servingAllocations(), before);
 }
 
 TEST_P(PoolEndpointTest, RequestsThatWaitForAnEndpointThatGoesFailOverAndWhatRunsRunsOn) {

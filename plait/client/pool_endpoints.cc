@@ -36,6 +36,20 @@ Result<EndpointId> ConnectionPool::add(std::shared_ptr<const BackendOptions> hel
   return endpoint->id;
 }
 
+Result<EndpointId> ConnectionPool::addFromAnyThread(BackendOptions options) {
+  PLAIT_ASSERT(orders_ != nullptr);
+  return orders_->add(std::make_shared<const BackendOptions>(std::move(options)));
+}
+
+Status ConnectionPool::removeFromAnyThread(EndpointId id) {
+  PLAIT_ASSERT(orders_ != nullptr);
+  return orders_->remove(id);
+}
+
+void ConnectionPool::takeOrders(Mailbox& mailbox) {
+  orders_ = std::make_unique<EndpointOrders>(*this, io_, mailbox);
+}
+
 void ConnectionPool::update(EndpointId id, std::shared_ptr<const BackendOptions> options) {
   Endpoint* endpoint = endpoints_.find(id);
   if (endpoint == nullptr || endpoint->options == options) return;

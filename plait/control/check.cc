@@ -115,7 +115,7 @@ std::vector<ConfigError> askSystem(const Config& config, const WorkerOptions& op
   std::vector<ConfigError> errors;
   const auto tryAddress = [&](const Place& place, const sockaddr_storage& address, const PortUse& use) {
     const int result = socket_backend::tryAddress(address, use.share, use.only_v6);
-    if (result != 0) (result == -EADDRINUSE ? warnings : errors).push_back({place, cannotListen(result, use)});
+    if (result != 0) (result == -EADDRINUSE ? warnings : errors).push_back({place, cannotListen(-result, use)});
   };
   for (size_t i = 0; i < options.listeners.size(); ++i)
     tryAddress(config.listeners[i].address.place, options.listeners[i].address, options.listeners[i].port);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "plait/control/build_info.h"
 #include "plait/control/metrics_text.h"
 
 namespace plait {
@@ -346,6 +347,12 @@ bool isBackendUp(std::span<const WorkerSnapshot> workers, size_t backend) {
 std::string formatMetrics(std::span<const WorkerSnapshot> workers, const ProcessFigures& process,
                           std::span<const std::string> backends) {
   Families out(workers);
+  const BuildInfo& build = buildInfo();
+  out.family("plait_build_info", "1, with what this plait was built from and with.", MetricType::gauge);
+  out.sample({{"version", std::string(build.version)},
+              {"commit", build.commit.empty() ? "unknown" : std::string(build.commit)},
+              {"compiler", std::string(build.compiler)}},
+             1);
   out.family("plait_workers", "Worker threads.", MetricType::gauge);
   out.sample({}, static_cast<double>(workers.size()));
   out.family("plait_draining", "1 while plait ends.", MetricType::gauge);

@@ -62,6 +62,7 @@ std::string_view proxyErrorOf(const Error& error) {
     case ErrorCode::cancelled:
     case ErrorCode::shutting_down:
     case ErrorCode::no_memory:
+    case ErrorCode::listen_failed:
     case ErrorCode::invalid_argument:
       break;
   }

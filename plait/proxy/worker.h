@@ -29,8 +29,9 @@ struct ListenOptions {
   std::shared_ptr<const TrustedProxies> proxies;  // as for Listener; must outlive the workers
 };
 
-// Why a port cannot be had, in a sentence for the operator. `error` is -errno.
-std::string cannotListen(int error, const PortUse& use);
+// Why a port cannot be had, in a sentence for the operator.
+std::string cannotListen(int error_number, const PortUse& use);
+std::string cannotListen(const Error& error, const PortUse& use);
 // Likewise where the way of doing I/O that was asked for cannot be had (makeBackend).
 std::string cannotDoIo(const Error& error);
 

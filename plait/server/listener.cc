@@ -9,13 +9,14 @@ namespace plait {
 Listener::Listener(Owner& owner, Io& io, ListenerTls tls, const TrustedProxies* proxies, bool one_by_one)
     : owner_(owner), io_(io), tls_(tls), proxies_(proxies), one_by_one_(one_by_one) {}
 
-int Listener::open(sockaddr_storage& address, const PortUse& use) {
+Status Listener::open(sockaddr_storage& address, const PortUse& use) {
   op_.kind = OpKind::listen;
   op_.address = &address;
   op_.share_port = use.share;
   op_.only_v6 = use.only_v6;
   io_.submit(op_);
-  if (op_.result < 0) return op_.result;
+  if (op_.result < 0)
+    return fail(backendError(ErrorCode::listen_failed, "cannot listen", static_cast<uint32_t>(-op_.result)));
   const int fd = op_.result;
   op_ = {};
   op_.kind = OpKind::accept;
@@ -27,7 +28,7 @@ int Listener::open(sockaddr_storage& address, const PortUse& use) {
   };
   state_ = State::accepting;
   io_.submit(op_);
-  return 0;
+  return {};
 }
 
 void Listener::pause() {

@@ -44,8 +44,8 @@ class Listener {
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
-  // Listens on `address`, which becomes the bound one, and accepts from now on. 0 or -errno.
-  int open(sockaddr_storage& address, const PortUse& use);
+  // Listens on `address`, which becomes the bound one, and accepts from now on. Errors: listen_failed.
+  Status open(sockaddr_storage& address, const PortUse& use);
   const TrustedProxies* proxies() const { return proxies_; }
   // For clients that are accepted from now on.
   void setTls(TlsContext* tls) { tls_.context = tls; }

@@ -80,20 +80,20 @@ void Server::prefault() {
   scratch->prefault();
 }
 
-int Server::listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte, const PortUse& use,
-                   const TrustedProxies* proxies) {
+Status Server::listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte, const PortUse& use,
+                      const TrustedProxies* proxies) {
   // It would not be closed again.
-  if (draining_) return -ECANCELED;
+  if (draining_) return fail(backendError(ErrorCode::shutting_down, "cannot listen: the server is draining"));
   for (Place& place : listeners_) {
     if (place.listener && !place.listener->isClosed()) continue;
     place.listener.emplace(*this, io, ListenerTls{tls, tls_by_first_byte}, proxies, loop_limits.accepts_one_by_one);
-    const int failed = place.listener->open(address, use);
+    const Status opened = place.listener->open(address, use);
     place.address = address;
     place.opened = ++listeners_opened_;
-    if (failed != 0) place.listener.reset();
-    return failed;
+    if (!opened) place.listener.reset();
+    return opened;
   }
-  return -EMFILE;
+  return fail(backendError(ErrorCode::no_memory, "cannot listen: every place for a listener is taken"));
 }
 
 Listener* Server::listenerAt(const sockaddr_storage& address, bool is_newest) {

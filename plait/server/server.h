@@ -30,10 +30,11 @@ class Server final : public Listener::Owner {
   ~Server();
 
   // Listens on `address`, which becomes the bound one. `tls` null: plain. With `tls_by_first_byte` each client chooses:
-  // a connection that begins with a TLS handshake is TLS, any other plain. `proxies` as for Listener. 0 or -errno.
+  // a connection that begins with a TLS handshake is TLS, any other plain. `proxies` as for Listener. Errors:
+  // listen_failed, whose detail is errno; no_memory where most_listeners are open; shutting_down from drain() on.
   static constexpr size_t most_listeners = 64;
-  int listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte = false, const PortUse& use = {},
-             const TrustedProxies* proxies = nullptr);
+  Status listen(sockaddr_storage& address, TlsContext* tls = nullptr, bool tls_by_first_byte = false,
+                const PortUse& use = {}, const TrustedProxies* proxies = nullptr);
   // The listener that is bound to that address takes what waits there and closes; its clients stay.
   // Of several, which differ in how they take TLS, the one that was opened first, or with `is_newest` last.
   void closeListener(const sockaddr_storage& address, bool is_newest = false);
