@@ -25,8 +25,19 @@ constexpr std::array<Port, Listeners::port_count> ports = {{{8080, false, false}
 // Workers that do not run close a listener so much later at most.
 constexpr TimeNs closing_ns = 30 * ns_per_s;
 
+// So long after one has begun to close there are clients who do not know.
+constexpr TimeNs unknown_ns = 100 * ns_per_ms;
+
 sockaddr_storage addressAt(size_t port) {
   return addressOf(proxy_host, ports[port].number);
+}
+
+// Somebody who connects and says nothing.
+void knock(Network& network, uint16_t port, const sockaddr_storage& address) {
+  const auto socket = std::make_shared<Socket*>(nullptr);
+  *socket = network.connect(addressOf(0x0a00fd01, port), address, [&network, socket](int result) {
+    if (result == 0) network.sim.after(ns_per_s, [socket] { (*socket)->close(false); });
+  });
 }
 
 }  // namespace
@@ -143,7 +154,12 @@ void Listeners::giveUp() {
 void Listeners::publish(const Setting& next) {
   present_ = next;
   for (size_t port = 0; port < port_count; ++port) {
-    if (before_.is_open[port] && !next.is_open[port]) closed_ns_[port] = sim.now();
+    if (!before_.is_open[port] || next.is_open[port]) continue;
+    closed_ns_[port] = sim.now();
+    for (uint32_t i = random_.below(20); i != 0; --i) {
+      sim.after(random_.below(40'000) * ns_per_us,
+                [this, port] { knock(network_, static_cast<uint16_t>(40'000 + pretenders_++), addressAt(port)); });
+    }
   }
 }
 
@@ -176,7 +192,9 @@ void Listeners::checkAtRest(size_t workers) const {
 Way Listeners::choose(bool asks_tls_port) {
   std::vector<size_t> there;
   for (size_t port = 0; port < port_count; ++port) {
-    if (present_.is_open[port] && ports[port].is_secure == asks_tls_port) there.push_back(port);
+    const bool seems_open =
+        present_.is_open[port] || (closed_ns_[port] != 0 && closed_ns_[port] + unknown_ns > sim.now());
+    if (seems_open && ports[port].is_secure == asks_tls_port) there.push_back(port);
   }
   const size_t port = there[random_.below(static_cast<uint32_t>(there.size()))];
   return {addressAt(port), ports[port].has_header};

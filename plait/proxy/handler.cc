@@ -40,7 +40,12 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
     co_return;
   }
   if (request.is_stored_answer) {
-    co_await replyStored(request, blocks_, io);
+    if (Task<void> reply = replyStored(request, blocks_, io)) {
+      co_await std::move(reply);
+    } else {
+      // No coroutine frame is left.
+      replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the answer"), options_);
+    }
   } else {
     Failover failover(request, store_, io);
     while (!failover.isOver()) {

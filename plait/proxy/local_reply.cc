@@ -42,6 +42,22 @@ std::string_view textOf(uint16_t status) {
   }
 }
 
+Error noMemory() {
+  return streamError(ErrorCode::no_memory, "no memory is left for the answer");
+}
+
+// For the log. A client that has left is its own cause.
+void noteEnd(ProxyRequest& request, bool is_complete, const Error& cause) {
+  request.is_complete = is_complete;
+  if (!is_complete && !request.exchange.cancelToken().isCancelled()) request.cause = cause;
+}
+
+void replyNoMemory(ProxyRequest& request) {
+  request.cause = noMemory();
+  request.exchange.respondError(503, "no memory is left for the answer\n");
+  request.is_complete = request.exchange.isHeadSent();
+}
+
 // The route's fields, and a page of its own for the status, if it has one and the client has room for it now.
 void answerWith(ProxyRequest& request, const OwnAnswer& answer) {
   Exchange& exchange = request.exchange;
@@ -131,7 +147,7 @@ void replyRedirect(ProxyRequest& request, uint16_t status, std::string_view loca
   const bool is_made = changed.make(head, request.policy->response_fields,
                                     request.policy->hstsFor(exchange.client().is_tls), request.variables());
   exchange.respondWith(is_made ? changed.head() : head, {});
-  request.is_complete = exchange.isHeadSent();
+  noteEnd(request, exchange.isHeadSent(), noMemory());
 }
 
 Task<void> replyStored(ProxyRequest& request, BlockSlab& blocks, Io&) {
@@ -152,20 +168,23 @@ Task<void> replyStored(ProxyRequest& request, BlockSlab& blocks, Io&) {
   }
   ChangedHead changed(exchange.headerSlab());
   if (!changed.make(head, policy.response_fields, policy.hstsFor(exchange.client().is_tls), request.variables())) {
-    exchange.respondError(503, "no memory is left for the answer\n");
+    replyNoMemory(request);
     co_return;
   }
   const bool has_body = may_have_body && !body.text.empty() && exchange.request().method != "HEAD";
   if (!has_body || exchange.hasRoomForBody(body.text.size())) {
-    request.is_complete = exchange.respondWith(changed.head(), has_body ? std::string_view(body.text) : "");
+    noteEnd(request, exchange.respondWith(changed.head(), has_body ? std::string_view(body.text) : ""), noMemory());
     co_return;
   }
   http::Pipe pipe(blocks, exchange.headerSlab());
   if (!pipe.push(asBytes(body.text), true)) {
-    exchange.respondError(503, "no memory is left for the answer\n");
+    replyNoMemory(request);
   } else if (exchange.sendHead(changed.head(), false)) {
     exchange.noteOwnAnswer();
-    request.is_complete = (co_await exchange.relay(pipe)).has_value();
+    const Status relayed = co_await exchange.relay(pipe);
+    noteEnd(request, relayed.has_value(), relayed ? noMemory() : relayed.error());
+  } else {
+    noteEnd(request, false, noMemory());
   }
 }
 

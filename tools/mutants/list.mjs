@@ -275,6 +275,8 @@ export const mutants = [
     find: 'if (!listener.proxies()->contains(peer.address())) {', replace: 'if (false) {' },
   { name: 'a redirect loses what follows the part that its route has matched', file: 'plait/proxy/route_effects.cc',
     find: '  out.put(by);\n  out.put(rest);\n', replace: '  out.put(by);\n' },
+  { name: 'a stored answer for which there is no coroutine frame is none', file: 'plait/proxy/handler.cc',
+    find: '      replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the answer"), options_);\n    }\n', replace: '    }\n' },
   { name: 'of a stored answer that has to wait for its client the end is lost', file: 'plait/proxy/local_reply.cc',
     find: 'if (!pipe.push(asBytes(body.text), true)) {', replace: 'if (!pipe.push(asBytes(body.text).first(body.text.size() / 2), true)) {' },
 ];
