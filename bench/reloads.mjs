@@ -173,6 +173,15 @@ class Lasting {
   }
 }
 
+// Nothing where a process that a reload has ended is gone while it is looked at.
+function memoryOf(pid) {
+  try {
+    return residentBytes(pid);
+  } catch {
+    return undefined;
+  }
+}
+
 async function begin(name) {
   const [main, other] = await Promise.all([Backend.begin(), Backend.begin()]);
   const proxy = await proxies[name](main, other);
@@ -237,8 +246,8 @@ async function measure(name) {
   let last;
   for (let pair = 0; pair < pairs; pair += 1) {
     for (const kind of pair % 2 === 0 ? ['with', 'without'] : ['without', 'with']) await span(kind);
-    first ??= residentBytes(proxy.child.pid);
-    last = residentBytes(proxy.child.pid);
+    last = memoryOf(proxy.child.pid) ?? last;
+    first ??= last;
   }
   load.running = false;
   await pause(500);
