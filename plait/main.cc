@@ -266,7 +266,8 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
   std::optional<Reloader> reloader;
   std::optional<Clerk> clerk;
   if (options.plan != nullptr) {
-    reloader.emplace(flags, file, config, loaded, listeners, workers, resolver, names, certificate_dates, figures, log);
+    reloader.emplace(flags, file, config, loaded, listeners, workers, resolver, names, certificate_dates, key_clerk,
+                     figures, log);
     // The workers have it, and the reloader holds it while they do. Held here it would keep the numbers of all that it
     // names.
     options.plan = nullptr;

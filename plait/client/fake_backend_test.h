@@ -166,7 +166,7 @@ class FakeBackend {
     explicit Peer(FakeBackend& owner)
         : backend(owner),
           sock(*owner.world_.io, owner.world_.send_blocks, owner.world_.sock_room, this),
-          session(h2::Role::server, sock.output(), owner.scratch()) {}
+          session(h2::Role::server, sock.output(), owner.scratch(), owner.config_) {}
     void onOutputDrained() override {}
     FakeBackend& backend;
     UltraSock sock;
@@ -340,14 +340,14 @@ class FakeBackend {
   // Made with what `behaviour` says when the first connection comes.
   h2::SessionScratch& scratch() {
     if (scratch_ == nullptr) {
-      h2::SessionConfig config;
-      config.max_concurrent_streams = behaviour.max_streams;
-      scratch_ = std::make_unique<h2::SessionScratch>(64, config, world_.headers.ofClass(2));
+      config_.max_concurrent_streams = behaviour.max_streams;
+      scratch_ = std::make_unique<h2::SessionScratch>(64, world_.headers.ofClass(2));
     }
     return *scratch_;
   }
 
   World& world_;
+  h2::SessionConfig config_;
   std::unique_ptr<h2::SessionScratch> scratch_;
   sockaddr_storage address_{};
   Op accept_;

@@ -229,7 +229,7 @@ void H1Connection::finishStream() {
 void H1Connection::failStream(const Error& error) {
   H1UpstreamStream* stream = stream_;
   if (stream == nullptr) return;
-  if (error.reach == Reach::connection) noteBroken();
+  if (error.reach == Reach::connection) noteBroken(error);
   http::Pipe* const request = std::exchange(stream->request_pipe, nullptr);
   RequestOp* op = std::exchange(stream->op, nullptr);
   if (op != nullptr) {

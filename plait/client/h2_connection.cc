@@ -191,7 +191,7 @@ h2::SessionConfig H2Connection::sessionConfig(const LoopLimits& loop_limits, con
 
 H2Connection::H2Connection(ConnectionPool& pool, Endpoint& endpoint, UltraSock& sock)
     : Connection(pool, endpoint, sock, false),
-      session_(h2::Role::client, sock.output(), pool.scratch()),
+      session_(h2::Role::client, sock.output(), pool.scratch(), pool.sessionConfig()),
       heard_ns_(pool.io().nowNs()),
       resets_(resets_at_once, resets_per_second, heard_ns_) {
   sock.setLowWater(pool.loopLimits().send_queue_bytes / 2);
@@ -456,7 +456,7 @@ void H2Connection::finish(H2UpstreamStream& stream) {
 }
 
 void H2Connection::failAll(const Error& error, bool is_flushed) {
-  if (session_.streams().front() != nullptr) noteBroken();
+  if (session_.streams().front() != nullptr) noteBroken(error);
   while (h2::Stream* item = session_.streams().front()) {
     auto& stream = static_cast<H2UpstreamStream&>(*item);
     Error own = is_flushed ? error : errorFor(error, stream.start_position);

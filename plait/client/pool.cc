@@ -30,9 +30,8 @@ ConnectionPool::ConnectionPool(Io& io, const LoopLimits& loop_limits, const Pool
       h1_connections_(loop_limits.upstream_connections),
       h2_streams_(loop_limits.exchanges),
       h1_streams_(loop_limits.exchanges),
-      scratch_(std::make_unique<h2::SessionScratch>(loop_limits.upstream_connections,
-                                                    H2Connection::sessionConfig(loop_limits, limits),
-                                                    memory.headers.ofClass(2))),
+      scratch_(std::make_unique<h2::SessionScratch>(loop_limits.upstream_connections, memory.headers.ofClass(2))),
+      h2_config_(H2Connection::sessionConfig(loop_limits, limits)),
       endpoints_(limits.endpoints),
       shares_(loop_limits.exchanges, io.entropy()),
       replay_budget_{limits.replay_bytes},
@@ -197,7 +196,7 @@ bool ConnectionPool::isLeftAlone(const Endpoint& endpoint, const VersionLane& la
 Error ConnectionPool::leftAlone(const Endpoint& endpoint) {
   Error error = endpoint.cause;
   if (error.code == ErrorCode::none) error.code = ErrorCode::connect_failed;
-  error.reason = "the backend did not answer a moment ago and is left alone";
+  if (!error.isOwnShortage()) error.reason = "the backend did not answer a moment ago and is left alone";
   error.reach = Reach::backend;
   return error;
 }

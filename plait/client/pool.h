@@ -194,6 +194,8 @@ class ConnectionPool {
   ConnectionHandle handleOf(Connection& connection) const;
   UpstreamMemory& memory() { return memory_; }
   h2::SessionScratch& scratch() { return *scratch_; }
+  // Of the sessions with backends.
+  const h2::SessionConfig& sessionConfig() const { return h2_config_; }
   Slab<H2UpstreamStream>& h2Streams() { return h2_streams_; }
   const Slab<H2UpstreamStream>& h2Streams() const { return h2_streams_; }
   Slab<H1UpstreamStream>& h1Streams() { return h1_streams_; }
@@ -245,6 +247,8 @@ class ConnectionPool {
   // No dial for a while, which gets longer with each failure.
   void backOff(Endpoint& endpoint);
   void onDialFailed(Endpoint& endpoint, VersionLane& lane, const Error& error);
+  void onDialStarved(Endpoint& endpoint, VersionLane& lane, const Error& error);
+  void noteShortage(const Error& error);
   void learnHttp1(Endpoint& endpoint);
   void learnHttp2Only(Endpoint& endpoint, const Error& error);
   void become(Endpoint& endpoint, EndpointState state, const Error& cause);
@@ -276,6 +280,7 @@ class ConnectionPool {
   Slab<H2UpstreamStream> h2_streams_;
   Slab<H1UpstreamStream> h1_streams_;
   std::unique_ptr<h2::SessionScratch> scratch_;
+  const h2::SessionConfig h2_config_;
   EndpointTable endpoints_;
   ShareTable shares_;
   std::vector<EndpointId> first_ids_;

@@ -1,5 +1,7 @@
 // Endpoints that go down, come back and are taken out; repetitions on connections of their own; connections that are
 // retired and what still runs on them.
+#include <sys/resource.h>
+
 #include <atomic>
 #include <thread>
 
@@ -28,6 +30,57 @@ struct PoolEndpointTest : PoolTest {
   }
 };
 INSTANTIATE_TEST_SUITE_P(Backends, PoolEndpointTest, testing::Values(IoKind::uring, IoKind::epoll), ioName);
+
+// -- what runs out here is no fault of a backend
+
+// Leaves the process no descriptor while it lives.
+class DescriptorHog {
+ public:
+  DescriptorHog() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    rlimit none = before_;
+    none.rlim_cur = 0;
+    ::setrlimit(RLIMIT_NOFILE, &none);
+  }
+  ~DescriptorHog() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_P(PoolEndpointTest, WhereNoDescriptorIsLeftARequestFailsAndTheBackendStaysUp) {
+  open();
+  runFor(5);  // the backend listens
+  {
+    Answer answer;
+    const DescriptorHog hog;
+    get(answer);
+    ASSERT_TRUE(answer.error);
+    EXPECT_EQ(answer.error->code, ErrorCode::no_descriptor) << answer.error->reason;
+    EXPECT_EQ(endpoint().state, EndpointState::up);
+  }
+  EXPECT_EQ(pool->counters().shortages.descriptors, 1u);
+  EXPECT_EQ(pool->counters().state_changes, decltype(PoolCounters::state_changes){});
+  ASSERT_TRUE(runUntil([&] { return endpoint().not_before_ns <= world.io->nowNs(); }));
+  expectOk();
+}
+
+TEST_P(PoolEndpointTest, ATrialForWhichNoDescriptorIsLeftSaysNothingAboutTheBackend) {
+  world.timeouts.backoff_min_ms = world.timeouts.backoff_max_ms = 20;
+  open();
+  backend.reset();
+  Answer refused;
+  get(refused);
+  ASSERT_EQ(endpoint().state, EndpointState::down);
+  ASSERT_EQ(endpoint().cause.code, ErrorCode::connect_failed);
+  const uint32_t failures = endpoint().failures;
+  {
+    const DescriptorHog hog;
+    ASSERT_TRUE(runUntil([&] { return pool->counters().shortages.descriptors >= 2; }));
+    EXPECT_EQ(endpoint().cause.code, ErrorCode::connect_failed) << "it is down for what was found out before";
+    EXPECT_LE(endpoint().failures, failures + 1);
+  }
+}
 
 // -- down, and back
 

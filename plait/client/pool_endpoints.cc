@@ -6,9 +6,6 @@
 namespace plait {
 namespace {
 
-// The time after which a trial that found no place is looked at again.
-constexpr int64_t trial_without_place_ms = 100;
-
 // RFC 9113 §6.5.2 recommends no peer to allow fewer.
 constexpr uint32_t streams_before_settings = 100;
 
@@ -165,16 +162,13 @@ void ConnectionPool::startTrial(Endpoint& endpoint) {
   VersionLane& lane = endpoint.laneFor(false);
   if (lane.dialling != 0 || !hasPlace(endpoint)) {
     PLAIT_RARE("a trial waits for a place");
-    return armTrial(endpoint, io_.nowNs() + trial_without_place_ms * ns_per_ms);
+    return armTrial(endpoint, io_.nowNs() + starved_dial_ms * ns_per_ms);
   }
+  if (!startDial(endpoint, lane, DialFor::trial)) return armTrial(endpoint, io_.nowNs() + starved_dial_ms * ns_per_ms);
   PLAIT_RARE("an endpoint is tried");
   counters_.trials += 1;
   endpoint.trial_answered_ns = never_ns;
   become(endpoint, EndpointState::trial, endpoint.cause);
-  if (!startDial(endpoint, lane, DialFor::trial)) {
-    endpoint.not_before_ns = io_.nowNs() + trial_without_place_ms * ns_per_ms;
-    goDown(endpoint, endpoint.cause);
-  }
 }
 
 // -- shares

@@ -72,6 +72,10 @@ void readRespond(TableReader& in, RouteConfig& out) {
   in.text("content_type", respond.content_type);
   if (!respond.body.empty() && !respond.file.empty())
     in.refuse(respond.file.place, "file: the response has a body already, write one of body and file");
+  const Text& content = respond.body.empty() ? respond.file : respond.body;
+  if (!content.empty() && (respond.status == 204 || respond.status == 205 || respond.status == 304))
+    in.refuse(content.place, fmt::format("{}: a response with status {} has no content (RFC 9110 §15), leave it out",
+                                         respond.body.empty() ? "file" : "body", respond.status));
 }
 
 void readErrorPages(TableReader& in, RouteConfig& out) {

@@ -22,6 +22,8 @@ constexpr int64_t settle_ms = 100;
 // A client of the socket has so long for its command, and so many are heard at once.
 constexpr int64_t command_ms = 5000;
 constexpr size_t most_askers = 16;
+// What is not used any more is looked for so often while there may be some.
+constexpr int64_t sweep_ms = 1000;
 
 int64_t nowMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
@@ -157,6 +159,7 @@ void Clerk::run() {
     const bool takes_askers = socket_ && askers_.size() < most_askers;
     fds = {{wake_fds_[0], POLLIN, 0}, {takes_askers ? socket_->fd() : -1, POLLIN, 0}, {notify_fd_, POLLIN, 0}};
     int64_t wait_ms = has_changed ? settle_ms : askers_.empty() ? -1 : command_ms;
+    if (reloader_.owesSweep()) wait_ms = wait_ms < 0 ? sweep_ms : std::min(wait_ms, sweep_ms);
     for (const Asker& asker : askers_) {
       fds.push_back({asker.fd, POLLIN, 0});
       wait_ms = std::min(wait_ms, std::max<int64_t>(asker.until_ms - nowMs(), 0));
@@ -178,6 +181,7 @@ void Clerk::run() {
     } else {
       has_changed = has_changed || changes;
     }
+    if (reloader_.owesSweep() && nowMs() >= last_reload_ms_ + sweep_ms) reloader_.sweep();
   }
 }
 

@@ -165,6 +165,17 @@ class Contexts {
 
 }  // namespace
 
+void TlsContexts::sweep(const std::function<bool(const TlsContext&)>& is_named,
+                        const std::function<void(TlsContext&)>& forget) {
+  std::erase_if(owned_, [&](const std::unique_ptr<TlsContext>& one) {
+    const bool stays = is_named(*one);
+    if (stays || one->isUsed()) return false;
+    std::erase_if(by_key_, [&](const auto& known) { return known.second == one.get() || known.second == nullptr; });
+    forget(*one);
+    return true;
+  });
+}
+
 std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, LoadedConfig& out,
                                     const MemoryThere& memory) {
   std::vector<ConfigError> errors;

@@ -122,7 +122,7 @@ std::vector<std::string> filesOf(const Config& config, const std::string& file_n
 Reloader::Reloader(const Flags& flags, std::string file, Config config, LoadedConfig& loaded,
                    std::vector<ListenOptions> listeners, std::vector<std::unique_ptr<Worker>>& workers,
                    Resolver& resolver, EndpointNames& names, CertificateDates& certificate_dates,
-                   ReloadFigures& figures, LogSink& log)
+                   std::optional<KeyClerk>& key_clerk, ReloadFigures& figures, LogSink& log)
     : flags_(flags),
       file_(std::move(file)),
       config_(std::move(config)),
@@ -141,6 +141,7 @@ Reloader::Reloader(const Flags& flags, std::string file, Config config, LoadedCo
       names_(names),
       certificate_dates_(certificate_dates),
       log_(log),
+      key_clerk_(key_clerk),
       figures_(figures) {
   files_ = filesOf(config_, file_);
   forgetRoutes();
@@ -149,6 +150,29 @@ Reloader::Reloader(const Flags& flags, std::string file, Config config, LoadedCo
   for (const ListenOptions& one : listeners_) {
     if (one.tls != nullptr) served_by_.insert(one.tls);
   }
+  sweep();
+}
+
+void Reloader::sweep() {
+  identities_->sweep([this](const RoutePolicy& policy) {
+    uint32_t holders = 0;
+    for (const auto& worker : workers_) holders += worker->holders(policy);
+    return holders;
+  });
+  named_contexts_ = 0;
+  const auto isNamed = [this](const TlsContext& tls) {
+    const bool is_named = &tls == sites_ ||
+                          std::ranges::any_of(listeners_, [&](const ListenOptions& one) { return one.tls == &tls; }) ||
+                          identities_->names(&tls);
+    if (is_named) named_contexts_ += 1;
+    return is_named;
+  };
+  const auto forget = [this](TlsContext& tls) {
+    served_by_.erase(&tls);
+    if (key_clerk_ && tls.certificates() != nullptr) key_clerk_->forget(*tls.certificates());
+  };
+  contexts_->sweep(isNamed, forget);
+  figures_.tls_contexts.store(contexts_->count(), std::memory_order_relaxed);
 }
 
 // The plan has them: a configuration of many routes is larger than what is made of it.
@@ -178,11 +202,7 @@ ReloadReport Reloader::reload() {
   // Reading it again could wait for ever.
   if (struct stat status{}; ::stat(file_.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
     return refuse({file_ + ": this is a pipe or a device, which cannot be read anew"}, next);
-  identities_->sweep([this](const RoutePolicy& policy) {
-    uint32_t holders = 0;
-    for (const auto& worker : workers_) holders += worker->holders(policy);
-    return holders;
-  });
+  sweep();
   LoadedConfig loaded;
   loaded.identities = identities_;
   loaded.contexts = contexts_;
@@ -258,6 +278,7 @@ ReloadReport Reloader::reload() {
   figures_.last_success_s.store(::time(nullptr), std::memory_order_relaxed);
   log_.say({LogLevel::info, "configuration", fmt::format("reloaded: generation {}", generation)});
   for (const std::string& line : lines) log_.say({LogLevel::info, "configuration", line});
+  if (owesSweep()) sweep();
   if (lines.empty()) lines.emplace_back("nothing has changed");
   return {true, generation, std::move(lines)};
 }

@@ -31,16 +31,23 @@ struct ReloadReport {
 class Reloader {
  public:
   // `config` and `loaded` are of the present generation, which the workers have; `loaded` is moved from. `listeners`
-  // are bound as the workers have them. References must outlive the object.
+  // are bound as the workers have them. `key_clerk` is made where a generation first needs it. References must outlive
+  // the object.
   Reloader(const Flags& flags, std::string file, Config config, LoadedConfig& loaded,
            std::vector<ListenOptions> listeners, std::vector<std::unique_ptr<Worker>>& workers, Resolver& resolver,
-           EndpointNames& names, CertificateDates& certificate_dates, ReloadFigures& figures, LogSink& log);
+           EndpointNames& names, CertificateDates& certificate_dates, std::optional<KeyClerk>& key_clerk,
+           ReloadFigures& figures, LogSink& log);
   Reloader(const Reloader&) = delete;
   Reloader& operator=(const Reloader&) = delete;
 
   ReloadReport reload();
   // From any thread: workers are about to end, and nothing is changed any more.
   void end() { is_ending_.store(true, std::memory_order_relaxed); }
+  // Frees what only generations before the present one have named, as far as nothing uses it any more: numbers and TLS
+  // contexts.
+  void sweep();
+  // There is something that a later sweep() may free.
+  bool owesSweep() const { return contexts_->count() > named_contexts_; }
   // The generation, listeners, clusters and endpoints with their states, for people.
   std::string status();
   // The files that the configuration names, itself among them, and those of one that was refused: it may be good once
@@ -89,8 +96,9 @@ class Reloader {
   EndpointNames& names_;
   CertificateDates& certificate_dates_;
   LogSink& log_;
-  std::optional<KeyClerk> key_clerk_;      // for all contexts but those of the start
-  std::set<const TlsContext*> served_by_;  // the contexts that clients have had, ever
+  std::optional<KeyClerk>& key_clerk_;
+  std::set<const TlsContext*> served_by_;  // the contexts that clients have had, and that are there
+  size_t named_contexts_ = 0;              // by the present generation
   ReloadFigures& figures_;
   std::atomic<bool> is_ending_{false};
 };

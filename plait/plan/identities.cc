@@ -94,6 +94,12 @@ void PlanIdentities::sweep(const std::function<uint32_t(const RoutePolicy&)>& ho
   });
 }
 
+bool PlanIdentities::names(const TlsContext* tls) const {
+  const auto isIts = [tls](const auto& options) { return options != nullptr && options->tls == tls; };
+  return std::ranges::any_of(former_options_, isIts) ||
+         std::ranges::any_of(endpoints_, [&](const auto& one) { return isIts(one.second.options); });
+}
+
 std::vector<std::string> endpointNames(const Plan& plan) {
   std::vector<std::string> names(plan.authorities.size());
   for (const auto& cluster : plan.clusters) {

@@ -47,6 +47,9 @@ class PlanIdentities {
   // policy, over all workers.
   void sweep(const std::function<uint32_t(const RoutePolicy&)>& holders);
 
+  // Whether an endpoint with that TLS context is known, which somebody may hold.
+  bool names(const TlsContext* tls) const;
+
   size_t endpointCount() const { return endpoints_.size(); }
   size_t policyCount() const { return policies_.size(); }
 

@@ -21,7 +21,7 @@ Seen seenOf(const ProxyRequest& request, const Result<Outcome>& outcome, bool an
     }
   }
   const Error& error = outcome.error();
-  if (request.isCancelled()) return Seen::neutral;
+  if (request.isCancelled() || error.isOwnShortage()) return Seen::neutral;
   switch (error.code) {
     case ErrorCode::connection_lost:
     case ErrorCode::stalled:

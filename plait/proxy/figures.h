@@ -48,6 +48,7 @@ struct EndpointCounters {
 struct ProxyCounters {
   std::array<uint64_t, 6> responses{};  // by the status' first digit; 0: none was sent
   uint64_t responses_incomplete = 0;
+  uint64_t fields_too_large = 0;  // requests that a route's response_fields made fail
   // Responses that had a grpc-status, by it: backends' and plait's own.
   std::array<uint64_t, http::grpc_status_count> grpc_from_backends{};
   std::array<uint64_t, http::grpc_status_count> grpc_own{};

@@ -40,7 +40,7 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
     co_return;
   }
   if (request.is_stored_answer) {
-    if (Task<void> reply = replyStored(request, blocks_, io)) {
+    if (Task<void> reply = replyStored(request, options_, blocks_, io)) {
       co_await std::move(reply);
     } else {
       // No coroutine frame is left.
@@ -168,9 +168,11 @@ EndpointCounters& ProxyHandler::countersOf(EndpointId endpoint) {
 
 const Result<Outcome>& ProxyHandler::noteTry(const ProxyRequest& request, const Result<Outcome>& outcome) {
   if (outcome) return outcome;
-  // A client that leaves, or sends too much, says nothing about the endpoint, and that it had no room was no try.
+  // A client that leaves or sends too much, and a route that adds too much, say nothing about the endpoint, and that it
+  // had no room was no try.
   const ErrorCode code = outcome.error().code;
-  if (!request.isCancelled() && code != ErrorCode::pool_exhausted && code != ErrorCode::body_too_large)
+  if (!request.isCancelled() && code != ErrorCode::pool_exhausted && code != ErrorCode::body_too_large &&
+      code != ErrorCode::fields_too_large)
     countersOf(request.choice.endpoint).failures[static_cast<size_t>(code)] += 1;
   return outcome;
 }
@@ -194,6 +196,7 @@ void ProxyHandler::finish(ProxyRequest& request, Io& io) {
   Exchange& exchange = request.exchange;
   const http::RequestHead& head = exchange.request();
   const uint16_t status = exchange.status();
+  if (request.cause.code == ErrorCode::fields_too_large) counters_.fields_too_large += 1;
   counters_.responses[status < 600 ? status / 100 : 0] += 1;
   if (!request.is_complete) counters_.responses_incomplete += 1;
   if (http::Pipe* body = exchange.requestBody()) counters_.body_bytes_in += body->totalBytes();

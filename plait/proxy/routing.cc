@@ -19,7 +19,7 @@ void answerRedirect(ProxyRequest& request, const RoutePolicy& policy, const Forw
   char location[most_location];
   TextWriter out(location);
   if (writeLocation(out, policy, request.head, request.exchange.client().scheme(), request.matched_elements))
-    return replyRedirect(request, policy.status, out.text());
+    return replyRedirect(request, policy.status, out.text(), options);
   replyWith(request, 400, streamError(ErrorCode::bad_target, "the request names no host that it could be sent to"),
             options);
 }

@@ -1,13 +1,26 @@
 #include "plait/server/listener.h"
 
 #include <cerrno>
+#include <utility>
 
 #include "plait/base/rare.h"
 
 namespace plait {
 
 Listener::Listener(Owner& owner, Io& io, ListenerTls tls, const TrustedProxies* proxies, bool one_by_one)
-    : owner_(owner), io_(io), tls_(tls), proxies_(proxies), one_by_one_(one_by_one) {}
+    : owner_(owner), io_(io), tls_(tls), proxies_(proxies), one_by_one_(one_by_one) {
+  if (tls_.context != nullptr) tls_.context->addUser();
+}
+
+void Listener::setTls(TlsContext* tls) {
+  if (tls != nullptr) tls->addUser();
+  if (TlsContext* const before = std::exchange(tls_.context, tls)) before->removeUser();
+}
+
+void Listener::tell(int fd) {
+  if (tls_.context != nullptr) tls_.context->addUser();
+  owner_.onAccepted({tls_, proxies_ != nullptr, fd}, *this);
+}
 
 Status Listener::open(sockaddr_storage& address, const PortUse& use) {
   op_.kind = OpKind::listen;
@@ -76,6 +89,7 @@ void Listener::finish() {
   close.fd = op_.fd;
   io_.submit(close);
   state_ = State::closed;
+  setTls(nullptr);
   owner_.onListenerClosed();
 }
 

@@ -16,7 +16,7 @@ struct ListenerTls {
   bool by_first_byte = false;
 };
 
-// A client that has no connection object yet.
+// A client that has no connection object yet. It is among the users of its TLS context until Server::letGo().
 struct AcceptedClient {
   [[no_unique_address]] ListenerTls tls;  // what follows lies in its padding: many may wait
   bool has_proxy_header;
@@ -41,6 +41,7 @@ class Listener {
   // each connection comes from one of them and begins with its header. Null: clients come by themselves. With
   // `one_by_one` no client is accepted before the one before is adopted.
   Listener(Owner& owner, Io& io, ListenerTls tls, const TrustedProxies* proxies, bool one_by_one);
+  ~Listener() { setTls(nullptr); }
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
@@ -48,7 +49,7 @@ class Listener {
   Status open(sockaddr_storage& address, const PortUse& use);
   const TrustedProxies* proxies() const { return proxies_; }
   // For clients that are accepted from now on.
-  void setTls(TlsContext* tls) { tls_.context = tls; }
+  void setTls(TlsContext* tls);
   void setProxies(const TrustedProxies* proxies) { proxies_ = proxies; }
   void pause();
   void resume();
@@ -62,7 +63,7 @@ class Listener {
  private:
   enum class State : uint8_t { closed, accepting, paused, closing };
   void onAccept(const Completion& completion);
-  void tell(int fd) { owner_.onAccepted({tls_, proxies_ != nullptr, fd}, *this); }
+  void tell(int fd);
   void finish();
 
   Owner& owner_;

@@ -32,9 +32,8 @@ Server::Server(Io& server_io, const LoopLimits& server_loop_limits, const Server
       headers(server_headers),
       uploads(*this, server_io, loop_limits.stream_block_size,
               limits.upload_pool_bytes / loop_limits.stream_block_size),
-      scratch(std::make_unique<h2::SessionScratch>(server_loop_limits.client_connections,
-                                                   H2Conversation::sessionConfig(loop_limits, limits),
-                                                   headers.ofClass(2))),
+      scratch(std::make_unique<h2::SessionScratch>(server_loop_limits.client_connections, headers.ofClass(2))),
+      h2_config(H2Conversation::sessionConfig(loop_limits, limits)),
       request_ids(io.random().next()),
       h2_exchanges(server_loop_limits.exchanges),
       h1_exchanges(server_loop_limits.exchanges),
@@ -242,6 +241,15 @@ size_t Server::buffersOfWaiting() {
   return send_blocks.available() <= loop_limits.blocksLeftByClients() ? 0 : uploads.buffersOfWaiting();
 }
 
+void Server::letGo(const AcceptedClient& accepted) {
+  if (accepted.tls.context != nullptr) accepted.tls.context->removeUser();
+}
+
+void Server::refuse(const AcceptedClient& accepted) {
+  letGo(accepted);
+  closeNow(accepted.fd);
+}
+
 void Server::closeNow(int fd) {
   Op close;
   close.kind = OpKind::close;
@@ -289,12 +297,12 @@ void Server::onAccepted(const AcceptedClient& accepted, const Listener& listener
   if (listener.proxies() != nullptr) {
     const ClientInfo peer = clientAt(accepted.fd);
     // A health check that has reset its connection already is at no address any more.
-    if (peer.address().empty()) return closeNow(accepted.fd);
+    if (peer.address().empty()) return refuse(accepted);
     if (!listener.proxies()->contains(peer.address())) {
       counters_.connections_refused += 1;
       noteFault(peer, connectionError(ErrorCode::access_denied, "it is not among the listener's proxy_trusted")
                           .as(Fault::proxy_untrusted));
-      return closeNow(accepted.fd);
+      return refuse(accepted);
     }
   }
   admit(accepted);
@@ -305,7 +313,7 @@ void Server::admit(const AcceptedClient& accepted) {
     // Connections that had been accepted before accepting stopped wait for their turn.
     if (accepted_.full()) {
       counters_.connections_refused += 1;
-      return closeNow(accepted.fd);
+      return refuse(accepted);
     }
     PLAIT_RARE("a client waits for a place");
     return accepted_.push(accepted);
@@ -321,7 +329,7 @@ void Server::wait(const AcceptedClient& accepted, const ClientInfo& client) {
     counters_.connections_refused += 1;
     noteFault(client, connectionError(ErrorCode::no_memory, "the client's address has its share of connections")
                           .as(Fault::address_share));
-    return closeNow(accepted.fd);
+    return refuse(accepted);
   }
   PLAIT_RARE("a client waits for its address's share of connections");
   places_.push(accepted);
@@ -354,7 +362,7 @@ void Server::place(const AcceptedClient& accepted, const ClientInfo& client) {
   if (!scope_.spawn(serve(*connection, accepted, io), io)) {
     counters_.connections_refused += 1;
     connections_.destroy(connection);
-    return closeNow(accepted.fd);
+    return refuse(accepted);
   }
   places_.add(handler.addressOf(client));
   connection->setIdle();
@@ -419,7 +427,10 @@ void Server::admitWaiting() {
 Task<void> Server::serve(ServerConnection& connection, AcceptedClient accepted, Io& task_io) {
   BufferedInput opening(connection.sock(), headers.classes());
   connection.sock().adopt(accepted.fd);
-  if (co_await connection.greet(accepted, opening, task_io)) {
+  const bool is_greeted = co_await connection.greet(accepted, opening, task_io);
+  // From here on its session speaks for itself.
+  letGo(accepted);
+  if (is_greeted) {
     if (scope_.spawn(connection.converse(std::move(opening), task_io), task_io)) co_return;
   }
   if (connection.sock().isOpen()) {
@@ -461,8 +472,8 @@ Task<void> Server::drain(Io& drain_io, LastFrame) {
          drain_io.nowNs() < deadline_ns)
     co_await changed_.wait();
   deadline.cancel();
-  while (!accepted_.empty()) closeNow(accepted_.pop().fd);
-  while (places_.waiting() != 0) closeNow(places_.pop().fd);
+  while (!accepted_.empty()) refuse(accepted_.pop());
+  while (places_.waiting() != 0) refuse(places_.pop());
   crowd_timer_.cancel();
   counters_.requests_cut = requestCount();
   forEach([](ServerConnection& connection) {

@@ -120,6 +120,7 @@ class Server final : public Listener::Owner {
   }
   size_t reservedBytes() const;
   std::unique_ptr<h2::SessionScratch> scratch;
+  const h2::SessionConfig h2_config;  // of its clients' sessions
   http::RequestIds request_ids;
   Slab<H2Exchange> h2_exchanges;
   Slab<H1Exchange> h1_exchanges;
@@ -156,6 +157,9 @@ class Server final : public Listener::Owner {
   void pauseAccepting();
   void resumeAccepting();
   void closeNow(int fd);
+  // The client needs its listener's TLS context no more.
+  static void letGo(const AcceptedClient& accepted);
+  void refuse(const AcceptedClient& accepted);
   const char* whyNoneOfFew(const http::RequestHead& request, const ClientInfo& client);
   void addExchange(Exchange& exchange);
   void removeExchange(Exchange& exchange);
