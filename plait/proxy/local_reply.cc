@@ -128,9 +128,10 @@ void replyRedirect(ProxyRequest& request, uint16_t status, std::string_view loca
   head.fields.add("location", location, FieldName::location);
   head.fields.add("content-length", "0", FieldName::content_length);
   ChangedHead changed(exchange.headerSlab());
-  const bool is_made = changed.make(head, request.policy->response_fields,
-                                    request.policy->hstsFor(exchange.client().is_tls), request.variables());
-  exchange.respondWith(is_made ? changed.head() : head, {});
+  const bool is_changed =
+      request.policy && changed.make(head, request.policy->response_fields,
+                                     request.policy->hstsFor(exchange.client().is_tls), request.variables());
+  exchange.respondWith(is_changed ? changed.head() : head, {});
   request.is_complete = exchange.isHeadSent();
 }
 

@@ -6,8 +6,14 @@
 
 namespace plait {
 
-Listener::Listener(Owner& owner, Io& io, ListenerTls tls, const TrustedProxies* proxies, bool one_by_one)
-    : owner_(owner), io_(io), tls_(tls), proxies_(proxies), one_by_one_(one_by_one) {}
+Listener::Listener(Owner& owner, Io& io, ListenerTls tls, const TrustedProxies* proxies, bool redirects_https,
+                   bool one_by_one)
+    : owner_(owner),
+      io_(io),
+      tls_(tls),
+      proxies_(proxies),
+      redirects_https_(redirects_https),
+      one_by_one_(one_by_one) {}
 
 int Listener::open(sockaddr_storage& address, const PortUse& use) {
   op_.kind = OpKind::listen;
