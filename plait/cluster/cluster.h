@@ -219,6 +219,8 @@ class Cluster final : public RoomListener, Io::Flusher {
   // There is one endpoint: it is compared with nobody, never ejected, and not asked for room first.
   bool isAlone() const { return is_alone_; }
   EndpointId endpoint(size_t n) const { return members_[n].id; }
+  // By which the choice compares that one, as things are now: of two the lower is taken. 0 for one that has gone.
+  int64_t score(size_t n) const;
   const ClusterCounters& counters() const { return counters_; }
   // Of repetitions of all its requests.
   RetryBudget& budget() { return budget_; }
@@ -250,7 +252,7 @@ class Cluster final : public RoomListener, Io::Flusher {
   bool hasRoom(Endpoint& endpoint, const Wish& wish);
   bool canServeAlone(const Wish& wish, bool asks_for_room);
   bool isSilent(Endpoint& endpoint) const;
-  int64_t scoreOf(Member& member, Endpoint& endpoint);
+  int64_t scoreOf(const Member& member, const Endpoint& endpoint, HeadTime& head_time) const;
   Choice chooseTrial(const Wish& wish);
   void endTrialsThatRun();
   Choice chooseAmong(const Wish& wish, bool with_silent);

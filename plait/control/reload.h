@@ -14,6 +14,7 @@
 
 #include "plait/base/log.h"
 #include "plait/control/endpoint_names.h"
+#include "plait/control/explain.h"
 #include "plait/control/key_clerk.h"
 #include "plait/control/load.h"
 #include "plait/control/reload_figures.h"
@@ -50,8 +51,10 @@ class Reloader {
   bool owesSweep() const { return contexts_->count() > named_contexts_; }
   // The generation, listeners, clusters and endpoints with their states, for people.
   std::string status();
-  // The files that the configuration names, itself among them, and those of one that was refused: it may be good once
-  // they are there.
+  // What happens to one request now, for people; or what is wrong with the question.
+  std::string explain(const Question& question);
+  // The files that the configuration names, itself among them, patterns of those that it includes, and those of one
+  // that was refused: it may be good once they are there.
   const std::vector<std::string>& files() const { return files_; }
 
  private:
@@ -63,6 +66,8 @@ class Reloader {
 
   void forgetRoutes();
   ReloadReport refuse(std::vector<std::string> lines, Config& next);
+  // A sentence where this generation and the present one take more than they may.
+  std::string faultOfSize(const LoadedConfig& next) const;
   void describeChanges(const Config& next, const LoadedConfig& loaded, std::vector<std::string>& lines) const;
   // For each listener of `next` its place among the present ones; no_listener for a new one.
   std::vector<size_t> presentListeners(const Config& next) const;
@@ -74,10 +79,12 @@ class Reloader {
   // Those that are named no more close, and others have their new certificates and balancers.
   void changeListeners(std::vector<NextListener>& listeners, std::vector<std::string>& lines);
   void changeProxies(const ListenOptions& before, ListenOptions& wanted, std::vector<std::string>& lines);
+  void changeRedirect(const ListenOptions& before, const ListenOptions& wanted, std::vector<std::string>& lines);
 
   const Flags flags_;
   const std::string file_;
-  Config config_;  // without routes and clusters, which the plan has
+  const uint32_t plan_bytes_;  // that all generations may take together
+  Config config_;              // without routes and clusters, which the plan has
   std::vector<std::string> files_;
   CompiledPlan compiled_;
   std::shared_ptr<const Plan> plan_;

@@ -111,6 +111,7 @@ struct WorkerSnapshot {
   struct Backend {
     uint32_t ready_connections = 0;
     uint32_t requests = 0;  // with it now
+    int64_t score = 0;      // Cluster::score
     EndpointState state = EndpointState::up;
     Error cause;                                           // of a state other than up
     std::array<uint64_t, h2::error_code_count> goaways{};  // by h2::errorIndex

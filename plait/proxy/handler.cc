@@ -40,11 +40,11 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
     co_return;
   }
   if (request.is_stored_answer) {
-    if (Task<void> reply = replyStored(request, options_, blocks_, io)) {
+    if (Task<void> reply = replyStored(request, options(), blocks_, io)) {
       co_await std::move(reply);
     } else {
       // No coroutine frame is left.
-      replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the answer"), options_);
+      replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the answer"), options());
     }
   } else {
     Failover failover(request, store_, io);
@@ -71,16 +71,16 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
 bool ProxyHandler::mayGoFurther(ProxyRequest& request) {
   if (hasUsedUpMaxForwards(request.head)) {
     if (request.head.method != "OPTIONS") {
-      replyWith(request, 501, streamError(ErrorCode::not_served, "this proxy answers no TRACE"), options_);
+      replyWith(request, 501, streamError(ErrorCode::not_served, "this proxy answers no TRACE"), options());
       return false;
     }
-    replyWith(request, 200, {}, options_);
+    replyWith(request, 200, {}, options());
     return false;
   }
   if (isForwardingLoop(request.head)) {
     replyWith(request, 508,
               streamError(ErrorCode::forwarding_loop, "this request comes round to this proxy again and again"),
-              options_);
+              options());
     return false;
   }
   return true;
@@ -91,42 +91,45 @@ bool ProxyHandler::admit(ProxyRequest& request, Io& io) {
   // The client cancelled before anything was done: nothing is sent to a backend.
   if (exchange.cancelToken().isCancelled()) return false;
   if (request.head.method == "CONNECT") {
-    replyWith(request, 501, streamError(ErrorCode::not_served, "this proxy takes no CONNECT"), options_);
+    replyWith(request, 501, streamError(ErrorCode::not_served, "this proxy takes no CONNECT"), options());
     return false;
   }
   static constexpr http::FieldNameSet counting_hops{http::FieldName::max_forwards, http::FieldName::via};
   if (request.head.fields.containsAny(counting_hops) && !mayGoFurther(request)) return false;
-  if (!options_.trusted_proxies.empty())
-    request.real_client = realClientOf(exchange.request(), exchange.client(), options_);
+  if (!options().trusted_proxies.empty())
+    request.real_client = realClientOf(exchange.request(), exchange.client(), options());
   request.options.claim.client = clientKeyOf(exchange.client(), request.real_client);
-  if (has_ids_) {
-    adoptRequestId(exchange, options_);
+  if (options().request_id.value_or(log_ != nullptr)) {
+    adoptRequestId(exchange, options());
     (void)exchange.requestId();
   }
+  if (exchange.client().redirects_https && redirectToHttps(request, options())) [[unlikely]]
+    return false;
   if (store_.sites() != nullptr && isMisdirected(request, *store_.sites())) {
     replyWith(request, 421,
               streamError(ErrorCode::misdirected,
                           "this connection was made for a site that asks its clients for something else"),
-              options_);
+              options());
     return false;
   }
-  if (!store_.hasRoutes()) return enterCluster(request, store_, store_.onlyCluster(), options_) && prepare(request, io);
-  if (!chooseRoute(request, store_, options_, io)) return false;
+  if (!store_.hasRoutes())
+    return enterCluster(request, store_, store_.onlyCluster(), options()) && prepare(request, io);
+  if (!chooseRoute(request, store_, options(), io)) return false;
   return request.is_stored_answer || prepare(request, io);
 }
 
 bool ProxyHandler::prepare(ProxyRequest& request, Io& io) {
   Exchange& exchange = request.exchange;
-  if (!prepareRequest(exchange, options_)) {
-    replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the request's fields"), options_);
+  if (!prepareRequest(exchange, options())) {
+    replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the request's fields"), options());
     return false;
   }
-  if (const Status told = addClientCertificate(exchange, options_); !told) {
-    replyWith(request, told.error().code == ErrorCode::no_memory ? 503 : 431, told.error(), options_);
+  if (const Status told = addClientCertificate(exchange, options()); !told) {
+    replyWith(request, told.error().code == ErrorCode::no_memory ? 503 : 431, told.error(), options());
     return false;
   }
   if (request.policy && !rewriteRequest(request)) {
-    replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the request's fields"), options_);
+    replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the request's fields"), options());
     return false;
   }
   request.wish.is_tunnel = !request.head.protocol.empty();
@@ -144,7 +147,7 @@ bool ProxyHandler::prepare(ProxyRequest& request, Io& io) {
       request.total = TotalTimeout::make(exchange, policy.total_ms, io);
       if (request.total == nullptr) {
         replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the request's time limit"),
-                  options_);
+                  options());
         return false;
       }
       cancel = &request.total->token();
@@ -184,7 +187,7 @@ void ProxyHandler::answerFailure(ProxyRequest& request, const Error& error, Io& 
     return;
   }
   request.cause = error;
-  replyToFailure(request, error, options_, pool_);
+  replyToFailure(request, error, options(), pool_);
   // What the client has done is no failure of a backend.
   if (observer_ == nullptr || error.code == ErrorCode::body_too_large) return;
   const std::string_view id = exchange.hasRequestId() ? exchange.requestId() : std::string_view();
@@ -224,6 +227,7 @@ void ProxyHandler::finish(ProxyRequest& request, Io& io) {
     record.cause = request.cause;
     record.cause_after_ns = request.cause_after_ns;
     if (request.policy) record.route = request.policy->name;
+    if (request.is_for_https) record.route = https_redirect_name;
     record.client = exchange.client().address();
     record.real_client = request.real_client;
     record.request_id = exchange.hasRequestId() ? exchange.requestId() : std::string_view();
@@ -240,11 +244,12 @@ void ProxyHandler::finish(ProxyRequest& request, Io& io) {
 }
 
 uint64_t ProxyHandler::addressOf(const http::RequestHead& request, const ClientInfo& client) const {
-  return clientKeyOf(client, realClientOf(request, client, options_)).address;
+  return clientKeyOf(client, realClientOf(request, client, options())).address;
 }
 
 uint64_t ProxyHandler::addressOf(const ClientInfo& client) const {
-  const bool speaks_for_many = !options_.trusted_proxies.empty() && options_.trusted_proxies.contains(client.address());
+  const bool speaks_for_many =
+      !options().trusted_proxies.empty() && options().trusted_proxies.contains(client.address());
   return speaks_for_many ? 0 : client.address_number;
 }
 

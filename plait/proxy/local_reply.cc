@@ -153,11 +153,13 @@ void replyRedirect(ProxyRequest& request, uint16_t status, std::string_view loca
   head.fields.add("location", location, FieldName::location);
   head.fields.add("content-length", "0", FieldName::content_length);
   ChangedHead changed(exchange.headerSlab());
-  if (const Status made = changed.make(head, request.policy->response_fields,
-                                       request.policy->hstsFor(exchange.client().is_tls), request.variables());
-      !made)
-    return replyWith(request, statusOf(made.error()), made.error(), options);
-  exchange.respondWith(changed.head(), {});
+  if (request.policy) {
+    if (const Status made = changed.make(head, request.policy->response_fields,
+                                         request.policy->hstsFor(exchange.client().is_tls), request.variables());
+        !made)
+      return replyWith(request, statusOf(made.error()), made.error(), options);
+  }
+  exchange.respondWith(request.policy ? changed.head() : head, {});
   noteEnd(request, exchange.isHeadSent(), noMemory());
 }
 

@@ -15,7 +15,7 @@ uint16_t statusOf(const Error& error);
 // happened there, is told to trusted peers alone.
 void replyToFailure(ProxyRequest& request, const Error& error, const ForwardOptions& options, ConnectionPool& pool);
 
-// The redirection of a route: a status and Location (RFC 9110 §15.4). gRPC gets a grpc-status for it.
+// The redirection of a route, or of a listener: a status and Location (RFC 9110 §15.4). gRPC gets a grpc-status for it.
 void replyRedirect(ProxyRequest& request, uint16_t status, std::string_view location, const ForwardOptions& options);
 
 // The answer that a route has by itself: its status and its body, which may be longer than what the client takes at

@@ -99,6 +99,7 @@ struct ProxyRequest final : InterimSink {
   // Outcomes are compared: there is more than one endpoint.
   bool is_compared = false;
   bool is_complete = false;
+  bool is_for_https = false;      // its listener has redirected it
   bool is_stored_answer = false;  // its route answers it with a body of its own
   // The present try is for a tunnel over HTTP/1.1; and goes on a connection of its own.
   bool needs_http_1_1 = false;

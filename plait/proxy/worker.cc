@@ -142,8 +142,8 @@ void Worker::run(const std::vector<ListenOptions>& listeners, std::promise<Worke
   store_.store(core.store(), std::memory_order_release);
   for (const ListenOptions& listener : listeners) {
     sockaddr_storage address = listener.address;
-    const Status opened =
-        core.server().listen(address, listener.tls, listener.tls_by_first_byte, listener.port, listener.proxies.get());
+    const Status opened = core.server().listen(address, listener.tls, listener.tls_by_first_byte, listener.port,
+                                               listener.proxies.get(), listener.redirects_https);
     if (!opened) {
       report.error = cannotListen(opened.error(), listener.port);
       // Listeners that were opened before are closed by the same path as at any other end.
@@ -183,6 +183,7 @@ struct Worker::Order {
     close_listener,
     set_listener_tls,
     set_listener_proxies,
+    set_listener_redirect,
     snapshot
   };
   Kind kind;
@@ -193,6 +194,7 @@ struct Worker::Order {
   bool is_newest = false;
   TlsContext* tls = nullptr;
   const TrustedProxies* proxies = nullptr;
+  bool redirects_https = false;
   WorkerSnapshot* snapshot = nullptr;
   Status result{};
   bool is_done = false;
@@ -227,7 +229,7 @@ void Worker::carryOut(Order& order) {
     case Order::Kind::open_listener:
       order.result =
           core.server().listen(order.listener->address, order.listener->tls, order.listener->tls_by_first_byte,
-                               order.listener->port, order.listener->proxies.get());
+                               order.listener->port, order.listener->proxies.get(), order.listener->redirects_https);
       break;
     case Order::Kind::close_listener:
       core.server().closeListener(*order.address, order.is_newest);
@@ -237,6 +239,9 @@ void Worker::carryOut(Order& order) {
       break;
     case Order::Kind::set_listener_proxies:
       core.server().setListenerProxies(*order.address, order.proxies);
+      break;
+    case Order::Kind::set_listener_redirect:
+      core.server().setListenerRedirect(*order.address, order.redirects_https);
       break;
     case Order::Kind::snapshot:
       core.fill(*order.snapshot);
@@ -287,6 +292,11 @@ void Worker::setListenerTls(const sockaddr_storage& address, TlsContext* tls) {
 
 void Worker::setListenerProxies(const sockaddr_storage& address, const TrustedProxies* proxies) {
   Order order{.kind = Order::Kind::set_listener_proxies, .address = &address, .proxies = proxies};
+  give(order);
+}
+
+void Worker::setListenerRedirect(const sockaddr_storage& address, bool redirects_https) {
+  Order order{.kind = Order::Kind::set_listener_redirect, .address = &address, .redirects_https = redirects_https};
   give(order);
 }
 

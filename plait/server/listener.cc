@@ -7,8 +7,14 @@
 
 namespace plait {
 
-Listener::Listener(Owner& owner, Io& io, ListenerTls tls, const TrustedProxies* proxies, bool one_by_one)
-    : owner_(owner), io_(io), tls_(tls), proxies_(proxies), one_by_one_(one_by_one) {
+Listener::Listener(Owner& owner, Io& io, ListenerTls tls, const TrustedProxies* proxies, bool redirects_https,
+                   bool one_by_one)
+    : owner_(owner),
+      io_(io),
+      tls_(tls),
+      proxies_(proxies),
+      redirects_https_(redirects_https),
+      one_by_one_(one_by_one) {
   if (tls_.context != nullptr) tls_.context->addUser();
 }
 
@@ -19,7 +25,7 @@ void Listener::setTls(TlsContext* tls) {
 
 void Listener::tell(int fd) {
   if (tls_.context != nullptr) tls_.context->addUser();
-  owner_.onAccepted({tls_, proxies_ != nullptr, fd}, *this);
+  owner_.onAccepted({tls_, proxies_ != nullptr, redirects_https_, fd}, *this);
 }
 
 Status Listener::open(sockaddr_storage& address, const PortUse& use) {

@@ -20,6 +20,7 @@ struct ListenerTls {
 struct AcceptedClient {
   [[no_unique_address]] ListenerTls tls;  // what follows lies in its padding: many may wait
   bool has_proxy_header;
+  bool redirects_https;
   int fd;
 };
 static_assert(sizeof(AcceptedClient) == 16);
@@ -39,8 +40,9 @@ class Listener {
 
   // References must outlive the listener. `proxies` are the balancers that speak for its clients by the PROXY protocol:
   // each connection comes from one of them and begins with its header. Null: clients come by themselves. With
-  // `one_by_one` no client is accepted before the one before is adopted.
-  Listener(Owner& owner, Io& io, ListenerTls tls, const TrustedProxies* proxies, bool one_by_one);
+  // `redirects_https` requests are answered with the URL of the same over HTTPS (ClientInfo). With `one_by_one` no
+  // client is accepted before the one before is adopted.
+  Listener(Owner& owner, Io& io, ListenerTls tls, const TrustedProxies* proxies, bool redirects_https, bool one_by_one);
   ~Listener() { setTls(nullptr); }
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
@@ -51,6 +53,7 @@ class Listener {
   // For clients that are accepted from now on.
   void setTls(TlsContext* tls);
   void setProxies(const TrustedProxies* proxies) { proxies_ = proxies; }
+  void setRedirectsHttps(bool redirects) { redirects_https_ = redirects; }
   void pause();
   void resume();
   // Takes what already waits to be accepted, as its clients have seen no refusal, and then gives the socket back
@@ -70,6 +73,7 @@ class Listener {
   Io& io_;
   ListenerTls tls_;
   const TrustedProxies* proxies_;
+  bool redirects_https_;
   const bool one_by_one_;
   State state_ = State::closed;
   Op op_;

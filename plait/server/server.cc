@@ -80,12 +80,13 @@ void Server::prefault() {
 }
 
 Status Server::listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte, const PortUse& use,
-                      const TrustedProxies* proxies) {
+                      const TrustedProxies* proxies, bool redirects_https) {
   // It would not be closed again.
   if (draining_) return fail(backendError(ErrorCode::shutting_down, "cannot listen: the server is draining"));
   for (Place& place : listeners_) {
     if (place.listener && !place.listener->isClosed()) continue;
-    place.listener.emplace(*this, io, ListenerTls{tls, tls_by_first_byte}, proxies, loop_limits.accepts_one_by_one);
+    place.listener.emplace(*this, io, ListenerTls{tls, tls_by_first_byte}, proxies, redirects_https,
+                           loop_limits.accepts_one_by_one);
     const Status opened = place.listener->open(address, use);
     place.address = address;
     place.opened = ++listeners_opened_;
@@ -117,6 +118,10 @@ void Server::setListenerTls(const sockaddr_storage& address, TlsContext* tls) {
 
 void Server::setListenerProxies(const sockaddr_storage& address, const TrustedProxies* proxies) {
   if (Listener* listener = listenerAt(address, true)) listener->setProxies(proxies);
+}
+
+void Server::setListenerRedirect(const sockaddr_storage& address, bool redirects_https) {
+  if (Listener* listener = listenerAt(address, true)) listener->setRedirectsHttps(redirects_https);
 }
 
 std::string_view Server::date() {
@@ -208,7 +213,7 @@ void Server::makeRoom() {
 ServerConnection* Server::idleAt(uint64_t address) {
   ServerConnection* one = idle_.front();
   for (size_t i = 0; i < idle_per_look && one != nullptr && isIdleForLong(*one); ++i, one = idle_.next(*one)) {
-    if (handler.addressOf(one->client_) == address) return one;
+    if (shareOf(one->client_) == address) return one;
   }
   return nullptr;
 }
@@ -217,7 +222,7 @@ ServerConnection* Server::idleToGo() {
   if (places_.hasSeveral()) {
     ServerConnection* one = idle_.front();
     for (size_t i = 0; i < idle_per_look && one != nullptr && isIdleForLong(*one); ++i, one = idle_.next(*one)) {
-      if (places_.isAbove(handler.addressOf(one->client_))) return one;
+      if (places_.isAbove(shareOf(one->client_))) return one;
     }
   }
   return idle_.front();
@@ -290,6 +295,7 @@ ClientInfo Server::clientAt(sockaddr_storage address) {
 ClientInfo Server::clientOf(const AcceptedClient& accepted) {
   ClientInfo client = clientAt(accepted.fd);
   if (accepted.has_proxy_header) client.address_number = 0;
+  client.redirects_https = accepted.redirects_https;
   return client;
 }
 
@@ -364,7 +370,7 @@ void Server::place(const AcceptedClient& accepted, const ClientInfo& client) {
     connections_.destroy(connection);
     return refuse(accepted);
   }
-  places_.add(handler.addressOf(client));
+  takeShare(*connection, handler.addressOf(client));
   connection->setIdle();
   if (connections_.available() == 0) pauseAccepting();
   makeRoom();
@@ -386,8 +392,13 @@ bool Server::become(ServerConnection& connection, const ClientInfo& client) {
   connection.client_.address_number = client.address_number;
   connection.client_.address_size = client.address_size;
   std::ranges::copy(client.address_text, connection.client_.address_text);
-  places_.add(address);
+  takeShare(connection, address);
   return true;
+}
+
+void Server::takeShare(ServerConnection& connection, uint64_t address) {
+  connection.client_.holds_share = address != 0;
+  places_.add(address);
 }
 
 void Server::onAcceptFailed() {
@@ -447,7 +458,7 @@ void Server::ended(ServerConnection& connection) {
     counters_.stalled_connections += 1;
     noteFault(connection.client_, connection.sock_.error());
   }
-  places_.remove(handler.addressOf(connection.client_));
+  places_.remove(shareOf(connection.client_));
   connections_.destroy(&connection);
   admitWaiting();
   changed_.notifyAll(io);

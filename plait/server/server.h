@@ -30,11 +30,12 @@ class Server final : public Listener::Owner {
   ~Server();
 
   // Listens on `address`, which becomes the bound one. `tls` null: plain. With `tls_by_first_byte` each client chooses:
-  // a connection that begins with a TLS handshake is TLS, any other plain. `proxies` as for Listener. Errors:
-  // listen_failed, whose detail is errno; no_memory where most_listeners are open; shutting_down from drain() on.
+  // a connection that begins with a TLS handshake is TLS, any other plain. `proxies` and `redirects_https` as for
+  // Listener. Errors: listen_failed, whose detail is errno; no_memory where most_listeners are open; shutting_down from
+  // drain() on.
   static constexpr size_t most_listeners = 64;
   Status listen(sockaddr_storage& address, TlsContext* tls = nullptr, bool tls_by_first_byte = false,
-                const PortUse& use = {}, const TrustedProxies* proxies = nullptr);
+                const PortUse& use = {}, const TrustedProxies* proxies = nullptr, bool redirects_https = false);
   // The listener that is bound to that address takes what waits there and closes; its clients stay.
   // Of several, which differ in how they take TLS, the one that was opened first, or with `is_newest` last.
   void closeListener(const sockaddr_storage& address, bool is_newest = false);
@@ -42,6 +43,8 @@ class Server final : public Listener::Owner {
   void setListenerTls(const sockaddr_storage& address, TlsContext* tls);
   // Its next clients come by those.
   void setListenerProxies(const sockaddr_storage& address, const TrustedProxies* proxies);
+  // Its next clients are sent to HTTPS, or not any more.
+  void setListenerRedirect(const sockaddr_storage& address, bool redirects_https);
   // Takes what already waits to be accepted, stops listening, and asks every client to go; returns when all are gone,
   // at the latest a moment after the drain deadline, when those that are left are cut off.
   Task<void> drain(Io& io, LastFrame = {});
@@ -154,6 +157,9 @@ class Server final : public Listener::Owner {
   ClientInfo clientOf(const AcceptedClient& accepted);
   // The connection, which was nobody's, is that client's from now on. False where the client's address holds its share.
   bool become(ServerConnection& connection, const ClientInfo& client);
+  void takeShare(ServerConnection& connection, uint64_t address);
+  // The address among whose connections that one is counted; 0 for none.
+  static uint64_t shareOf(const ClientInfo& client) { return client.holds_share ? client.address_number : 0; }
   void pauseAccepting();
   void resumeAccepting();
   void closeNow(int fd);

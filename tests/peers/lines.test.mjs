@@ -132,7 +132,7 @@ test('threads are named after what they do', async (t) => {
 test('the start says what is resident and what it may become, and figures for developers only where they are asked for', async (t) => {
   const backend = await startH2Backend(t, ok);
   const plait = await startProxy(t, [backend]);
-  const [, resident, most] = plait.stdout().match(/^memory: (\d+) MiB resident now, (\d+) MiB at most for each of 1 worker\(s\), \d+ for the control thread; io: (?:io_uring|epoll)$/m) ?? [];
+  const [, resident, most] = plait.stdout().match(/^memory: (\d+) MiB resident now, (\d+) MiB at most for each of 1 worker\(s\), \d+ for the control thread, \d+ for plans; io: (?:io_uring|epoll)$/m) ?? [];
   assert.ok(Number(resident) < Number(most) / 4, plait.stdout());
   assert.equal(await plait.stop(), 0);
   assert.doesNotMatch(plait.stdout(), /malloc/);
