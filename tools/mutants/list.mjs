@@ -253,8 +253,6 @@ export const mutants = [
     find: '  request.total.reset();\n', replace: '' },
   { name: 'an answer that a route changes has a text for which there is no room', file: 'plait/proxy/local_reply.cc',
     find: 'if (!is_page_fit && !exchange.hasRoomForBody(WrittenAnswer::most_body)) told.text = {};', replace: '' },
-  { name: 'a listener that closes leaves out who waits there', file: 'plait/server/listener.cc',
-    find: 'for (io_.submit(waiting); waiting.result >= 0; io_.submit(waiting)) tell(waiting.result);', replace: '(void)waiting;' },
   { name: 'the clients of a listener go with it', file: 'plait/server/server.cc',
     find: 'if (Listener* listener = listenerAt(address, is_newest)) listener->close();',
     replace: 'if (Listener* listener = listenerAt(address, is_newest)) listener->close();\n  if (!is_newest) forEach([](ServerConnection& one) { one.abort(connectionError(ErrorCode::shutting_down, "gone")); });' },
