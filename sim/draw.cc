@@ -350,8 +350,9 @@ void Draw::addOrigins(WorkerOptions& options) {
     origin.port = 9000;
     origin.h2 = drawH2();
     const bool may_refuse = sim_.faults.areGraceful() && !sim_.faults.isCalm();
+    // Several may be under way at once, and share what is kept of them.
     if (may_refuse || origin.h2.max_concurrent_streams < 100)
-      ledger_.max_calm_upload = options.limits.replay_bytes_per_request;
+      ledger_.max_calm_upload = std::min(options.limits.replay_bytes_per_request, options.limits.replay_bytes / 4);
     origin.reaction_ns = sim_.between(5, 400) * ns_per_us;
     if (sim_.oneIn(6)) {
       origin.read_pause_ns = sim_.between(1, 10) * ns_per_ms;
