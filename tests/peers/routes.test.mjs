@@ -547,7 +547,7 @@ test('plait\'s own answers have the route\'s pages, but neither gRPC nor what a 
     if (headers[':path'] === '/held') held.push(stream);
     else stream.respond({ ':status': 503 }), stream.end('the backend\'s own');
   });
-  const plait = await serve(t, `[timeouts]\ndrain_ms = 100\n${cluster('c', [backend])}${cluster('down', [`http://127.0.0.1:${await freePort()}`])}`
+  const plait = await serve(t, `[timeouts]\ndrain_ms = 100\nqueue_ms = 300\n${cluster('c', [backend])}${cluster('down', [`http://127.0.0.1:${await freePort()}`])}`
     + route('denied', `path = "/denied"\ncluster = "c"\ndeny = "127.0.0.1"\n${pages}`) + route('small', `path = "/small"\ncluster = "c"\nlimits = { body_bytes = 1 }\n${pages}`)
     + route('down', `path = "/down"\ncluster = "down"\n${pages}`) + route('one', `path = "/held"\ncluster = "c"\nlimits = { requests = 1 }\n${pages}`) + route('c', `path = "/c"\ncluster = "c"\n${pages}`));
   const first = connectH2(t, plait.port).request({ ':path': '/held' });
