@@ -88,8 +88,11 @@ TlsContext* Listeners::contextOf(size_t port, const Setting& setting) {
 
 bool Listeners::openAt(SimWorker& worker, size_t port, const Setting& setting) {
   sockaddr_storage address = addressAt(port);
-  return worker.core().server().listen(address, contextOf(port, setting), ports[port].is_secure && tls_by_first_byte_,
-                                       {}, balancers(port, setting)) == 0;
+  return worker.core()
+      .server()
+      .listen(address, contextOf(port, setting), ports[port].is_secure && tls_by_first_byte_, {},
+              balancers(port, setting))
+      .has_value();
 }
 
 void Listeners::openFirst(SimWorker& worker) {
