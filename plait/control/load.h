@@ -57,7 +57,7 @@ struct LoadedConfig {
   std::shared_ptr<TlsContexts> contexts;  // that the options point to; must outlive the workers
   const Plan* before = nullptr;           // the present generation
   std::optional<SipKey> key;              // of the process; drawn where there is none
-  uint64_t plan_bytes = 0;  // that the first generation takes
+  uint64_t plan_bytes = 0;                // that the first generation takes
   // The one of them that has the sites of Config::certificates; null where there are none.
   TlsContext* sites = nullptr;
   // Of listeners and sites, and those that are shown to backends; each file once.

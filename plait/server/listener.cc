@@ -9,12 +9,7 @@ namespace plait {
 
 Listener::Listener(Owner& owner, Io& io, ListenerTls tls, const TrustedProxies* proxies, bool redirects_https,
                    bool one_by_one)
-    : owner_(owner),
-      io_(io),
-      tls_(tls),
-      proxies_(proxies),
-      redirects_https_(redirects_https),
-      one_by_one_(one_by_one) {
+    : owner_(owner), io_(io), tls_(tls), proxies_(proxies), redirects_https_(redirects_https), one_by_one_(one_by_one) {
   if (tls_.context != nullptr) tls_.context->addUser();
 }
 
