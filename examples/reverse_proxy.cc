@@ -2,15 +2,13 @@
 // over few shared HTTP/2 connections. Hidden retries, back-pressure and draining are plait's.
 //
 //   reverse_proxy LISTEN_PORT BACKEND_HOST BACKEND_PORT
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <signal.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <thread>
 
-#include "plait/http/field_rules.h"
 #include "plait/plait.h"
 
 using namespace plait;
@@ -102,16 +100,13 @@ int main(int argc, char** argv) {
   auto pool = runtime.makePool({backend});
   ReverseProxy proxy(*pool, runtime);
   auto server = makeServer(runtime, proxy);
-  sockaddr_storage address{};
-  auto& v4 = reinterpret_cast<sockaddr_in&>(address);
-  v4.sin_family = AF_INET;
-  v4.sin_port = htons(static_cast<uint16_t>(std::atoi(argv[1])));
-  v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (server->listen(address, nullptr) < 0) {
-    std::fprintf(stderr, "reverse_proxy: cannot listen on port %s\n", argv[1]);
+  sockaddr_storage address = *parseLiteral("127.0.0.1", static_cast<uint16_t>(std::atoi(argv[1])));
+  if (const Status opened = server->listen(address, nullptr); !opened) {
+    std::fprintf(stderr, "reverse_proxy: port %s: %s (%s)\n", argv[1], opened.error().reason,
+                 std::strerror(static_cast<int>(opened.error().detail)));
     return 1;
   }
-  std::printf("listening on 127.0.0.1:%d\n", ntohs(v4.sin_port));
+  std::printf("listening on 127.0.0.1:%d\n", portOf(address));
   std::fflush(stdout);
   std::thread waiter([&] {
     int signal = 0;

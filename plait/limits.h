@@ -20,6 +20,9 @@ struct Limits : LoopLimits, PoolLimits, ServerLimits {
   // fit.
   uint32_t access_ring_bytes = 4 << 20;
 
+  // For plans, in the whole process: of all generations that are in use together.
+  uint32_t plan_bytes = 32 << 20;
+
   // OpenSSL's memory for so many connections of clients and to backends. Those to backends may all be in their
   // handshake. Some is for what does not depend on their number.
   constexpr uint64_t tlsBytes(uint64_t clients, uint64_t backends) const {

@@ -13,12 +13,14 @@
 #include <utility>
 
 #include "plait/base/alloc_guard.h"
+#include "plait/control/build_info.h"
 #include "plait/control/check.h"
 #include "plait/control/clerk.h"
 #include "plait/control/control_thread.h"
 #include "plait/control/descriptors.h"
 #include "plait/control/explain.h"
 #include "plait/control/key_clerk.h"
+#include "plait/control/read_config.h"
 #include "plait/net/address.h"
 #include "plait/net/tls_arena.h"
 #include "plait/proxy/worker_memory.h"
@@ -26,8 +28,6 @@
 namespace {
 
 using namespace plait;
-
-constexpr const char* version = "plait 0.1.0";
 
 const char* nameOf(int signal_number) {
   switch (signal_number) {
@@ -232,8 +232,10 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
   options.io = io;  // what is chosen once is chosen for all, and is all that is counted
   const auto memory = memoryOf(options);
   fmt::print(
-      "memory: {} MiB resident now, {} MiB at most for each of {} worker(s), {} for the control thread; io: {}\n",
-      residentBytes() >> 20, sumOf(memory) >> 20, config.workers, sumOf(memoryOfControl(options)) >> 20, io_name);
+      "memory: {} MiB resident now, {} MiB at most for each of {} worker(s), {} for the control thread, {} for plans; "
+      "io: {}\n",
+      residentBytes() >> 20, sumOf(memory) >> 20, config.workers, sumOf(memoryOfControl(options)) >> 20,
+      options.plan != nullptr ? options.limits.plan_bytes >> 20 : 0, io_name);
   if (is_verbose) printMemory(memory);
   ControlOptions control_options;
   control_options.log = &log;
@@ -267,12 +269,12 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
   std::optional<Reloader> reloader;
   std::optional<Clerk> clerk;
   if (options.plan != nullptr) {
-    reloader.emplace(flags, file, config, loaded, listeners, workers, resolver, names, certificate_dates, figures, log);
+    reloader.emplace(flags, file, config, loaded, listeners, workers, resolver, names, certificate_dates, key_clerk,
+                     figures, log);
     // The workers have it, and the reloader holds it while they do. Held here it would keep the numbers of all that it
     // names.
     options.plan = nullptr;
-    config.routes = {};
-    config.clusters = {};
+    config.forgetRoutes();
     clerk.emplace(*reloader, log);
     if (const std::string wrong = clerk->start({.socket = config.admin_socket.value, .watches = config.watch});
         !wrong.empty()) {
@@ -287,7 +289,8 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
   fmt::print("ready\n");
   std::fflush(stdout);
   log.say({LogLevel::info, "plait",
-           fmt::format("{} has started: process {}, {} worker(s), {}", version, ::getpid(), config.workers, io_name)});
+           fmt::format("plait {} has started: process {}, {} worker(s), {}", buildInfo().version, ::getpid(),
+                       config.workers, io_name)});
   const int signal_number = signals.waitForEnd(control, clerk ? &*clerk : nullptr, options.has_access_log);
   control.setDraining();
   signals.forgetClerk();
@@ -322,11 +325,9 @@ int serve(const Flags& flags, const std::string& file, bool is_demo, bool is_ver
 int askRunning(std::string socket, const std::string& file, std::string_view command) {
   if (socket.empty() && !file.empty()) {
     Config config;
-    std::ifstream in(file, std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-    if (!in) return refuse(fmt::format("{}: the file cannot be read", file));
     // Mistakes in it are for the running plait to tell.
-    (void)parseConfig(text, file, config);
+    if (const auto mistakes = readConfig(file, config); !mistakes.empty() && mistakes[0].place.line == 0)
+      return refuse(mistakes[0].text());
     socket = config.admin_socket.value;
   }
   if (socket.empty()) return refuse("which plait? Name its socket with --socket, or its configuration with -c");
@@ -335,6 +336,23 @@ int askRunning(std::string socket, const std::string& file, std::string_view com
   const bool is_good = answer->starts_with("generation ");
   fmt::print(is_good ? stdout : stderr, "{}", *answer);
   return is_good ? 0 : 1;
+}
+
+// The question is for a file, or for a running plait.
+int explainTo(const Flags& flags, const std::string& socket, const std::string& running, std::string file,
+              Question& question) {
+  if (socket.empty() && running.empty()) {
+    if (file.empty() || question.request.empty())
+      return refuse("explain needs a configuration and a request, as in: plait explain plait.toml 'GET /api'");
+    return explain(flags, file, question);
+  }
+  if (!question.request.empty())
+    return refuse("explain is for one of them, the configuration that it names or the plait that runs");
+  question.request = std::exchange(file, {});
+  if (question.request.empty()) return refuse("explain needs a request, as in: plait explain -c plait.toml 'GET /api'");
+  const auto command = commandOf(question);
+  if (!command) return refuse("a request has no control characters");
+  return askRunning(socket, running, *command);
 }
 
 // A guess at the argument or command that was meant by one that plait does not know, as a sentence.
@@ -370,7 +388,7 @@ int main(int argc, char** argv) {
   std::string file;
   std::string checked_file;
   bool is_verbose = false;
-  app.set_version_flag("-V,--version", version);
+  app.set_version_flag("-V,--version", versionText());
   const auto addRepeatable = [](CLI::App& target, const char* name, std::vector<std::string>& out, const char* help) {
     // Each takes one value: what follows may be the name of a file.
     target.add_option(name, out, help)->allow_extra_args(false);
@@ -420,19 +438,18 @@ int main(int argc, char** argv) {
       app.add_subcommand("reload", "Let a running plait read its configuration anew, and say what changed");
   CLI::App* status =
       app.add_subcommand("status", "Say what a running plait serves: listeners, clusters, endpoints and their states");
-  for (CLI::App* command : {reloader, status}) {
+  CLI::App* explainer = app.add_subcommand("explain", "Say what happens to one request, without opening a port");
+  explainer->footer("As in: plait explain plait.toml 'GET https://shop.example/api/x' -H 'x-canary: yes'");
+  Question question;
+  explainer->add_option("file", checked_file, "The configuration; without it a running plait is asked");
+  explainer->add_option("request", question.request, "METHOD URL, or a URL alone for GET");
+  addRepeatable(*explainer, "-H", question.fields, "A field of the request, as in 'x-canary: yes'; repeatable");
+  explainer->add_option("--client", question.client, "The client's address (192.0.2.1)");
+  for (CLI::App* command : {reloader, status, explainer}) {
     command->fallthrough();
     command->add_option("--socket", socket,
                         "The running plait's [admin] socket; else that of the configuration that -c names");
   }
-  CLI::App* explainer = app.add_subcommand("explain", "Say what happens to one request, without opening a port");
-  explainer->fallthrough();
-  explainer->footer("As in: plait explain plait.toml 'GET https://shop.example/api/x' -H 'x-canary: yes'");
-  Question question;
-  explainer->add_option("file", checked_file, "The configuration")->required();
-  explainer->add_option("request", question.request, "METHOD URL, or a URL alone for GET")->required();
-  addRepeatable(*explainer, "-H", question.fields, "A field of the request, as in 'x-canary: yes'; repeatable");
-  explainer->add_option("--client", question.client, "The client's address (192.0.2.1)");
   app.allow_extras();
   demo->allow_extras();
   try {
@@ -443,7 +460,7 @@ int main(int argc, char** argv) {
   }
   if (const auto unknown = app.remaining(true); !unknown.empty()) return refuse(unknownArgument(unknown.front(), app));
   if (reloader->parsed() || status->parsed()) return askRunning(socket, file, reloader->parsed() ? "reload" : "status");
-  if (explainer->parsed()) return explain(flags, checked_file, question);
+  if (explainer->parsed()) return explainTo(flags, socket, file, checked_file, question);
   if (!checker->parsed()) return serve(flags, file, demo->parsed(), is_verbose);
   if (!checked_file.empty() && !file.empty()) {
     return refuse(fmt::format("two configurations are named, {} and {}: check looks at one", file, checked_file));

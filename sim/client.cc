@@ -1,8 +1,10 @@
 #include "sim/client.h"
 
+#include "sim/proxy_header.h"
+
 namespace plait::sim {
 
-Client::Client(Network& of_network, Ledger& of_ledger, Tls& of_tls, uint32_t number, const sockaddr_storage& proxy,
+Client::Client(Network& of_network, Ledger& of_ledger, Tls& of_tls, uint32_t number, Ways& ways,
                const ClientOptions& options)
     : sim(of_network.sim),
       network(of_network),
@@ -10,7 +12,7 @@ Client::Client(Network& of_network, Ledger& of_ledger, Tls& of_tls, uint32_t num
       tls(of_tls),
       options_(options),
       number_(number),
-      proxy_(proxy) {}
+      ways_(ways) {}
 
 Client::~Client() = default;
 
@@ -21,13 +23,35 @@ void Client::start() {
 void Client::connect() {
   connecting_ = true;
   connections_made_ += 1;
-  const uint32_t host = options_.host != 0 ? options_.host : 0x0a000001 + number_;
+  way_ = ways_.choose(options_.asks_tls_port);
+  asked_ns_ = sim.now();
+  uint32_t host = options_.host != 0 ? options_.host : 0x0a000001 + number_;
+  const auto port = static_cast<uint16_t>(20'000 + connections_made_);
+  from_ = textOfHost(host);
+  header_.clear();
+  if (way_.has_header) {
+    const uint32_t balancer = 0x0a00fb01 + number_ % 4;
+    ProxyWords words = proxyWords(sim, host, port, balancer);
+    header_ = std::move(words.bytes);
+    from_ = std::move(words.client);
+    host = balancer;
+  }
   auto socket = std::make_shared<Socket*>(nullptr);
-  *socket = network.connect(addressOf(host, static_cast<uint16_t>(20'000 + connections_made_)), proxy_,
-                            [this, socket](int result) {
-                              if (result < 0) return onConnectFailed();
-                              onConnected(**socket);
-                            });
+  *socket = network.connect(addressOf(host, port), way_.address, [this, socket](int result) {
+    if (result < 0) return onConnectFailed();
+    sayHeader(**socket);
+  });
+}
+
+void Client::sayHeader(Socket& socket) {
+  if (header_.empty()) return onConnected(socket);
+  const size_t first = sim.oneIn(2) ? header_.size() : sim.below(static_cast<uint32_t>(header_.size()));
+  (void)socket.write(asBytes(std::string_view(header_).substr(0, first)));
+  sim.after(sim.below(3000) * ns_per_us, [this, &socket, first] {
+    // Nobody has read so much meanwhile that there were no room. Where the other end has gone, what follows shows it.
+    (void)socket.write(asBytes(std::string_view(header_).substr(first)));
+    onConnected(socket);
+  });
 }
 
 void Client::onConnected(Socket& socket) {
@@ -47,6 +71,7 @@ void Client::onConnected(Socket& socket) {
   stream.start(
       [this, &stream, actor, expected = alpn.empty() ? std::string() : alpn[0]] {
         if (stream.alpn() != expected) sim.violate("ALPN", "%s did not get %s", actor.c_str(), expected.c_str());
+        ways_.onCertificate(actor.c_str(), way_, stream.certificate(), asked_ns_);
         onUsable(stream, actor);
       },
       [this] { onConnectFailed(); });
@@ -89,6 +114,7 @@ void Client::issue() {
     on_connection_ += 1;
     Entry& entry = *ledger.find(ledger.draw(options_.is_calm, options_.taste, options_.speaks_h2).id);
     entry.client = number_;
+    entry.from = from_;
     current_->request(entry);
     if (options_.gap_ns != 0) {
       waiting_ = true;

@@ -34,13 +34,27 @@ struct ClientOptions {
   Limits limits;         // the proxy's
 };
 
+// A way to the proxy: one of its listeners. With a header, a balancer stands there and says by the PROXY protocol whose
+// each connection is.
+struct Way {
+  sockaddr_storage address{};
+  bool has_header = false;
+};
+
+// Where clients may connect.
+class Ways {
+ public:
+  virtual ~Ways() = default;
+  virtual Way choose(bool asks_tls_port) = 0;
+  // A client was shown that certificate, on a connection that it asked for then.
+  virtual void onCertificate(const char* actor, const Way& way, const std::string& certificate, TimeNs asked_ns) = 0;
+};
+
 class ClientConnection;
 
 class Client {
  public:
-  // `proxy` is where the proxy listens for clients with those options.
-  Client(Network& network, Ledger& ledger, Tls& tls, uint32_t number, const sockaddr_storage& proxy,
-         const ClientOptions& options);
+  Client(Network& network, Ledger& ledger, Tls& tls, uint32_t number, Ways& ways, const ClientOptions& options);
   ~Client();
 
   void start();
@@ -70,12 +84,18 @@ class Client {
  private:
   void connect();
   void onConnected(Socket& socket);
+  // A balancer's words go first, in two parts.
+  void sayHeader(Socket& socket);
   void onUsable(Stream& stream, std::string actor);
   void onConnectFailed();
 
   ClientOptions options_;
   uint32_t number_;
-  sockaddr_storage proxy_;
+  Ways& ways_;
+  Way way_;  // of the present connection,
+  TimeNs asked_ns_ = 0;
+  std::string header_;
+  std::string from_;  // and the address that backends hear of
   uint32_t issued_ = 0;
   uint32_t open_ = 0;
   uint32_t on_connection_ = 0;

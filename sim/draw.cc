@@ -129,8 +129,8 @@ WorkerOptions Draw::drawOptions() {
   if (is_storm && sim_.oneIn(3)) {
     response_head_ms = sim_.between(3000, 10'000);
     options.pool_timeouts.queue_ms = sim_.between(5000, 20'000);
-    // A record of TLS takes five times there and back over the slowest link, and is nothing before it is whole.
-    options.pool_timeouts.stream_idle_ms = sim_.between(600, 2000);
+    // Over a narrow link the window of another stream may stand before a stream's next byte, and a whole record of TLS.
+    options.pool_timeouts.stream_idle_ms = sim_.between(600, 2000) * std::max(1u, (64u << 10) / network_.min_capacity);
     options.pool_timeouts.idle_ms = sim_.between(50, 5000);
     options.pool_timeouts.max_age_ms = sim_.between(100, 20'000);
     options.pool_timeouts.ping_ms = sim_.between(50, 2000);
@@ -248,10 +248,7 @@ void Draw::drawLongWire(WorkerOptions& options) {
   network_.max_packet = 8 << 10;
   network_.long_wire = {
       .is_far =
-          [are_clients_far](const sockaddr_storage& to) {
-            const uint64_t key = keyOf(to);
-            return are_clients_far == (key == keyOf(proxyAddress()) || key == keyOf(secureProxyAddress()));
-          },
+          [are_clients_far](const sockaddr_storage& to) { return are_clients_far == (keyOf(to) >> 16 == proxy_host); },
       .latency_ns = round_trip_ns / 2,
       .bytes_per_second = rate,
       .capacity = size_t{product} * 8,
@@ -353,8 +350,9 @@ void Draw::addOrigins(WorkerOptions& options) {
     origin.port = 9000;
     origin.h2 = drawH2();
     const bool may_refuse = sim_.faults.areGraceful() && !sim_.faults.isCalm();
+    // Several may be under way at once, and share what is kept of them.
     if (may_refuse || origin.h2.max_concurrent_streams < 100)
-      ledger_.max_calm_upload = options.limits.replay_bytes_per_request;
+      ledger_.max_calm_upload = std::min(options.limits.replay_bytes_per_request, options.limits.replay_bytes / 4);
     origin.reaction_ns = sim_.between(5, 400) * ns_per_us;
     if (sim_.oneIn(6)) {
       origin.read_pause_ns = sim_.between(1, 10) * ns_per_ms;

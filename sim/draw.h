@@ -12,11 +12,12 @@
 namespace plait::sim {
 
 // Where the proxy listens: for plain text, and for TLS or, by the first byte, both.
+inline constexpr uint32_t proxy_host = 0x0a0100ff;
 inline sockaddr_storage proxyAddress() {
-  return addressOf(0x0a0100ff, 8080);
+  return addressOf(proxy_host, 8080);
 }
 inline sockaddr_storage secureProxyAddress() {
-  return addressOf(0x0a0100ff, 8443);
+  return addressOf(proxy_host, 8443);
 }
 
 class Draw {

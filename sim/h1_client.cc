@@ -114,6 +114,8 @@ void H1ClientConnection::request(Entry& entry) {
     // Which a proxy may take for a client that has gone.
     sim.after(sim.below(20'000) * ns_per_us, [this] {
       is_last_ = true;
+      // With close_notify it is no more than a half-close, and a reset behind it is met by nobody who does not send.
+      half_closes_ = half_closes_ || client_.options().uses_tls;
       finishOutput();
       wake();
     });

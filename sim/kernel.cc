@@ -194,6 +194,7 @@ void Kernel::runSynchronous(Op& op) {
     case OpKind::accept_waiting: {
       Descriptor& descriptor = at(op.fd);
       op.result = descriptor.listener->pending.empty() ? -EAGAIN : accept(descriptor);
+      descriptor.is_short = op.result < 0;
       return;
     }
     case OpKind::peer:
@@ -211,6 +212,11 @@ void Kernel::runSynchronous(Op& op) {
       Descriptor& descriptor = at(op.fd);
       PLAIT_ASSERT(descriptor.reader == nullptr && descriptor.writer == nullptr);
       if (descriptor.listener) {
+        // Who was accepted by the kernel has seen no refusal.
+        if (!descriptor.is_short && !descriptor.listener->pending.empty())
+          sim.violate("listeners", "%s closes one while %zu clients wait to be accepted", actor_.c_str(),
+                      descriptor.listener->pending.size());
+        descriptor.is_short = false;
         network_.unlisten(*descriptor.listener);
         descriptor.listener.reset();
       } else {

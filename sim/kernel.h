@@ -65,6 +65,7 @@ class Kernel final : public IoBackend {
     Op* writer = nullptr;  // connect or send
     bool queued = false;
     bool is_connected = false;  // from here, to a backend
+    bool is_short = false;      // a listener for whose client there was no descriptor
     TimeNs alerted_ns = 0;      // when a fatal alert of TLS was sent; 0 for never
     bool isOpen() const { return socket != nullptr || listener != nullptr; }
   };

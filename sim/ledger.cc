@@ -334,6 +334,15 @@ void Ledger::onExecuted(Entry& entry, const char* actor, std::string_view method
                   found ? std::string(*found).c_str() : "(none)", value.c_str());
     }
   }
+  const auto checkFrom = [&](const char* name, const std::string& expected) {
+    const auto found = valueOf(fields, name);
+    if (!found || !found->ends_with(expected))
+      sim.violate("client's address", "request %u of %s came to %s with %s: %s", plan.id, entry.from.c_str(), actor,
+                  name, found ? std::string(*found).c_str() : "(none)");
+  };
+  if (has_x_forwarded) checkFrom("x-forwarded-for", entry.from);
+  if (has_forwarded && valueOf(fields, "forwarded").value_or("").find(entry.from) == std::string_view::npos)
+    checkFrom("forwarded", entry.from);
   for (const auto& [name, value] : plan.changed_fields) {
     const auto found = valueOf(fields, name);
     // Nobody is trusted to say whom a request is from; hops are counted, and added to.
@@ -412,6 +421,8 @@ void Ledger::onHead(Entry& entry, const char* actor, Answer& answer) {
   answer.is_backends = id.has_value();
   if (!entry.has_head) entry.has_head = answer.is_backends || valueOf(answer.fields, sick_field);
   if (!id && valueOf(answer.fields, sick_field)) return;
+  if (!id && route_answer) answer.route_text = route_answer(entry, answer);
+  if (answer.route_text != nullptr) return;
   if (!id) {
     // The proxy's own words: only where something may have gone wrong.
     const bool known = answer.status == 502 || answer.status == 503 || answer.status == 504 ||
@@ -467,12 +478,23 @@ void Ledger::onResponseBody(Entry& entry, const char* actor, Answer& answer, Byt
                   static_cast<unsigned long long>(answer.bytes));
     }
   }
+  if (answer.route_text != nullptr &&
+      (answer.bytes > answer.route_text->size() || !answer.route_text->substr(answer.bytes).starts_with(asText(bytes))))
+    sim.violate("route's answer", "%s got wrong bytes at %llu for request %u", actor,
+                static_cast<unsigned long long>(answer.bytes), entry.plan.id);
   answer.bytes += bytes.size();
   if (entry.plan.response_bytes == bulk_bytes) lookAtBulk(entry, answer.bytes, least_down);
 }
 
 void Ledger::onComplete(Entry& entry, const char* actor, const Answer& answer) {
   const Plan& plan = entry.plan;
+  if (answer.route_text != nullptr) {
+    if (answer.bytes != (plan.isHead() ? 0 : answer.route_text->size()))
+      sim.violate("route's answer", "%s took the one to %u for whole with %llu of %zu bytes", actor, plan.id,
+                  static_cast<unsigned long long>(answer.bytes), answer.route_text->size());
+    entry.is_answered_by_route = true;
+    return onOutcome(entry, actor, Outcome::complete, "answered by its route");
+  }
   if (!answer.is_backends) return onOutcome(entry, actor, Outcome::error, "answered by the proxy");
   if (answer.bytes != plan.response_bytes) {
     sim.violate("truncated", "%s took the response to %u for whole with %llu of %u bytes", actor, plan.id,
@@ -500,7 +522,8 @@ void Ledger::onOutcome(Entry& entry, const char* actor, Outcome outcome, const c
     return;
   }
   const bool has_gone = outcome == Outcome::error && may_lack_cluster && may_lack_cluster(entry);
-  if (entry.is_calm && !has_gone && outcome != (entry.plan.isTooLarge() ? Outcome::error : Outcome::complete)) {
+  if (entry.is_calm && !has_gone && !entry.is_answered_by_route &&
+      outcome != (entry.plan.isTooLarge() ? Outcome::error : Outcome::complete)) {
     sim.violate("answer", "request %u failed at %s although nothing could go wrong: %s", entry.plan.id, actor, reason);
   }
   // A head that was forwarded need not have come: where closing would end the body a reset says that it is not whole,

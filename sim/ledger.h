@@ -83,6 +83,8 @@ struct Attempt {
 struct Entry {
   Plan plan;
   uint32_t client = 0;
+  std::string from;  // the address of its client, as a backend should hear of it
+  bool is_answered_by_route = false;
   bool is_modest = false;        // of a client that holds nothing else
   bool is_beside_stuck = false;  // a small upload, on the connection of some that are stuck
   bool must_succeed = false;     // somewhere, as long as no head was forwarded
@@ -138,6 +140,9 @@ class Ledger {
   std::function<bool(const Entry& entry)> may_lack_route;
   std::function<bool(const Entry& entry)> may_be_denied;
   std::function<bool(const Entry& entry)> may_lack_cluster;
+  // Whether backends hear by which fields for whom a request is.
+  bool has_x_forwarded = false;
+  bool has_forwarded = false;
   // Requests that can be repeated must succeed: somebody well is there.
   bool demands_success = false;
   // Of them those of modest clients alone.
@@ -191,7 +196,10 @@ class Ledger {
     uint32_t interims = 0;
     Fields trailers;
     bool is_backends = false;
+    const std::string* route_text = nullptr;  // the body, where a route answers by itself
   };
+  // With routes: the body of the route's own answer that this is the head of; null: it is none.
+  std::function<const std::string*(const Entry& entry, const Answer& answer)> route_answer;
   // The final head: whose it is and whether it is right.
   void onHead(Entry& entry, const char* actor, Answer& answer);
   void onResponseBody(Entry& entry, const char* actor, Answer& answer, Bytes bytes);

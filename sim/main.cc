@@ -11,14 +11,13 @@
 
 #include "plait/base/alloc_guard.h"
 #include "plait/base/rare.h"
+#include "plait/commit.h"
 #include "sim/tls_material.h"
 #include "sim/world.h"
 
-#ifndef PLAIT_SIM_COMMIT
-#define PLAIT_SIM_COMMIT "unknown"
-#endif
-
 namespace {
+
+constexpr std::string_view commit = *PLAIT_COMMIT == 0 ? "unknown" : PLAIT_COMMIT;
 
 using namespace plait;
 using namespace plait::sim;
@@ -79,7 +78,7 @@ RunResult runSeed(uint64_t seed, const Options& options, bool prints, size_t kee
 void report(uint64_t seed, const RunResult& result, const Options& options) {
   std::deque<std::string> lines;
   const RunResult again = runSeed(seed, options, false, options.last_lines, &lines);
-  fmt::print("\nseed {} at commit {} violates an oracle\n  {}\n\n", seed, PLAIT_SIM_COMMIT, result.violation);
+  fmt::print("\nseed {} at commit {} violates an oracle\n  {}\n\n", seed, commit, result.violation);
   for (const std::string& line : lines) fmt::print("{}\n", line);
   if (again.violation != result.violation) fmt::print("\nand the second run of it says: {}\n", again.violation);
   fmt::print("\nreplay: ./dev sim {}--seed {}{} --trace\n", programFlag(), seed,
@@ -105,7 +104,7 @@ bool check(uint64_t seed, const Options& options, bool twice, Totals& totals) {
     return false;
   }
   if (twice && runSeed(seed, options, false, 0, nullptr).hash != result.hash) {
-    fmt::print("\nseed {} at commit {} ran differently the second time\n", seed, PLAIT_SIM_COMMIT);
+    fmt::print("\nseed {} at commit {} ran differently the second time\n", seed, commit);
     return false;
   }
   return true;

@@ -142,6 +142,11 @@ void Network::listen(const sockaddr_storage& address, Listener& listener) {
   listeners_.push_back(&listener);
 }
 
+size_t Network::listening(const sockaddr_storage& address) const {
+  return static_cast<size_t>(
+      std::ranges::count_if(listeners_, [&](const Listener* listener) { return listener->key == keyOf(address); }));
+}
+
 void Network::unlisten(Listener& listener) {
   std::erase(listeners_, &listener);
   for (Socket* socket : listener.pending) socket->close(true);

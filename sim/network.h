@@ -111,6 +111,7 @@ class Network {
   void listen(const sockaddr_storage& address, Listener& listener);
   // Connections that wait to be accepted are reset.
   void unlisten(Listener& listener);
+  size_t listening(const sockaddr_storage& address) const;
   // `on_result` is called once, later: 0 or -errno. After giveUp() it is not.
   Socket* connect(const sockaddr_storage& from, const sockaddr_storage& to, std::function<void(int)> on_result);
   void giveUp(Socket& connecting);

@@ -31,11 +31,30 @@ bool has(const std::vector<T>& all, const T& one) {
   return std::ranges::find(all, one) != all.end();
 }
 
+// What a route has by itself, of sizes for which a connection has room at once or has not.
+const std::string& storedText(uint32_t variant) {
+  static const std::string texts[] = {"gone\n", std::string(5000, 's'), std::string(30'000, 'S'), ""};
+  return texts[variant];
+}
+constexpr uint32_t text_count = 3;
+
+std::string typeOf(uint32_t variant) {
+  return "text/x-stored-" + std::to_string(variant);
+}
+
+// Of a redirect: to another host, below another path, or to the same one by another scheme.
+std::string locationOf(const Plan& plan, uint32_t variant) {
+  const std::string path = plan.path();
+  return variant == 0 ? "https://elsewhere.test/moved" + path.substr(path.find('/', 1))
+                      : "ftp://" + plan.authority() + path;
+}
+
 }  // namespace
 
-Operator::Operator(Simulation& simulation, uint64_t seed, WorkerOptions& options, std::vector<BackendOptions> backends,
-                   int64_t response_head_ms, bool has_time)
+Operator::Operator(Simulation& simulation, uint64_t seed, WorkerOptions& options, Listeners& listeners,
+                   std::vector<BackendOptions> backends, int64_t response_head_ms, uint32_t max_body, bool has_time)
     : sim(simulation),
+      listeners_(listeners),
       random_(seed ^ 0x0be7a702),
       backends_(std::move(backends)),
       pool_timeouts_(options.pool_timeouts),
@@ -50,11 +69,14 @@ Operator::Operator(Simulation& simulation, uint64_t seed, WorkerOptions& options
   const uint32_t sites = between(1, 4);
   policy_places_ = sites + (has_time ? 100 : between(1, 8));
   identities_.emplace(endpoint_places_, policy_places_);
+  has_answers_ = !has_time && oneIn(2);
+  while (texts_ < text_count && storedText(texts_).size() <= max_body) texts_ += 1;
 
   first_.clusters.resize(cluster_count_);
   first_.routes.resize(sites);
   first_.pool_timeouts = pool_timeouts_;
   first_.server_timeouts = server_timeouts_;
+  first_.listeners = listeners_.first();
   for (uint32_t i = 0; i < cluster_count_; ++i) {
     if (i == 0 || !oneIn(4)) drawCluster(first_.clusters[i].emplace());
   }
@@ -111,6 +133,15 @@ void Operator::drawRoute(RouteSetting& route) {
   route.denies = false;
   route.changes_fields = oneIn(4);
   route.exists = true;
+  route.action = RoutePolicy::Action::forward;
+  if (has_answers_ && oneIn(4)) {
+    const bool redirects = oneIn(2);
+    constexpr uint16_t moved[] = {301, 302, 303, 307, 308};
+    constexpr uint16_t stored[] = {200, 404, 410, 503};
+    route.action = redirects ? RoutePolicy::Action::redirect : RoutePolicy::Action::respond;
+    route.status = redirects ? moved[below(5)] : stored[below(4)];
+    route.variant = below(redirects ? 2 : texts_);
+  }
   if (isGentle()) return;
   if (oneIn(4)) route.response_head_ms = between(300, 10'000);
   if (oneIn(4)) route.idle_ms = between(600, 5000);
@@ -185,7 +216,11 @@ void Operator::change(Setting& setting) {
   const auto count = static_cast<uint32_t>(backends_.size());
   // Now and then nothing, as when a file was saved again.
   for (uint32_t i = below(oneIn(4) ? 12 : 4); i != 0; --i) {
-    switch (below(8)) {
+    switch (below(10)) {
+      case 8:
+      case 9:
+        listeners_.draw(setting.listeners);
+        break;
       case 0:
       case 1:
       case 2:
@@ -275,6 +310,15 @@ std::shared_ptr<const RoutePolicy> Operator::policyOf(const Setting& setting, si
   made->most_retries = route.most_retries;
   made->repeats_unknown = route.repeats_unknown;
   made->most_requests = route.most_requests;
+  made->action = route.action;
+  if (route.action != RoutePolicy::Action::forward) made->status = route.status;
+  if (route.action == RoutePolicy::Action::respond) made->body = {typeOf(route.variant), storedText(route.variant)};
+  if (route.action == RoutePolicy::Action::redirect) {
+    made->redirect_scheme = route.variant == 0 ? "https" : "ftp";
+    made->rewrites_prefix = route.variant == 0;
+    if (route.variant == 0) made->redirect_host = "elsewhere.test";
+    if (route.variant == 0) made->redirect_path = "/moved";
+  }
   if (route.denies) PLAIT_ASSERT(made->deny.add("10.0.0.0/14").empty());
   if (route.changes_fields) {
     // One with the client's address, and one that is longer than a field may become, which is left out.
@@ -289,7 +333,8 @@ std::shared_ptr<const RoutePolicy> Operator::policyOf(const Setting& setting, si
   }
   for (const int64_t number : {static_cast<int64_t>(route.key), route.response_head_ms, route.idle_ms, route.total_ms,
                                route.most_retries ? int64_t{*route.most_retries} : -1, int64_t{route.repeats_unknown},
-                               int64_t{route.most_requests}, int64_t{route.denies}, int64_t{route.changes_fields}})
+                               int64_t{route.most_requests}, int64_t{route.denies}, int64_t{route.changes_fields},
+                               static_cast<int64_t>(route.action), int64_t{route.status}, int64_t{route.variant}})
     key += textOf(number);
   return identities_->policy(key, [&made] { return made; });
 }
@@ -372,7 +417,7 @@ void Operator::hurry() {
 }
 
 void Operator::later() {
-  if (is_paused_ || next_ != nullptr) return;
+  if (is_paused_ || isBusy()) return;
   // At once, in the turn in which the last worker has taken the last one.
   if (oneIn(4)) return begin();
   beginAfter(between(1, most_gap_ms_ * 1000) * ns_per_us);
@@ -386,7 +431,7 @@ void Operator::beginAfter(TimeNs delay_ns) {
 }
 
 void Operator::begin() {
-  if (is_paused_ || next_ != nullptr) return;
+  if (is_paused_ || isBusy()) return;
   if (std::ranges::all_of(*workers_, [](const auto& worker) { return worker->isDrained(); })) return;
   sweep();
   next_setting_ = generations_.back().setting;
@@ -409,14 +454,18 @@ void Operator::begin() {
   is_prepared_.assign(count, false);
   awaited_ = count;
   has_failed_ = false;
+  listeners_.begin(next_setting_.listeners);
   crowded_ = oneIn(6) ? below(count) : UINT32_MAX;
   places_left_ = below(3);
   for (uint32_t i = 0; i < count; ++i) {
     give(i, [this, i] {
       SimWorker& worker = *(*workers_)[i];
+      if (!listeners_.open(worker, next_setting_.listeners))
+        return onPrepared(i, fail(backendError(ErrorCode::connect_failed, "a port cannot be had")));
       if (crowded_ == i) worker.crowd(places_left_);
       const Status prepared = worker.prepare(*next_);
       if (crowded_ == i) worker.uncrowd();
+      if (!prepared) listeners_.takeBack(worker, next_setting_.listeners);
       onPrepared(i, prepared);
     });
   }
@@ -455,6 +504,7 @@ void Operator::undoAll() {
     awaited_ += 1;
     give(i, [this, i] {
       (*workers_)[i]->undo();
+      listeners_.takeBack(*(*workers_)[i], next_setting_.listeners);
       onUndone();
     });
   }
@@ -465,6 +515,7 @@ void Operator::onUndone() {
   awaited_ -= 1;
   if (awaited_ != 0) return;
   noteFreed("before a plan was given up");
+  listeners_.giveUp();
   next_ = nullptr;
   next_scratches_.clear();
   end();
@@ -494,6 +545,30 @@ void Operator::onCommitted(uint32_t) {
   scratches_ = std::move(next_scratches_);
   next_scratches_.clear();
   is_settled_ = is_settled_ || is_settling_;
+  changeListeners();
+}
+
+// Clients may come to the new ones; the others are changed, or close, at each worker.
+void Operator::changeListeners() {
+  listeners_.publish(next_setting_.listeners);
+  const auto count = static_cast<uint32_t>(workers_->size());
+  is_changing_listeners_ = true;
+  awaited_ = count;
+  for (uint32_t i = 0; i < count; ++i) {
+    give(i, [this, i] {
+      listeners_.change(*(*workers_)[i], next_setting_.listeners);
+      awaited_ -= 1;
+      if (awaited_ == 0) finish();
+    });
+  }
+}
+
+void Operator::finish() {
+  is_changing_listeners_ = false;
+  listeners_.end();
+  const bool are_all_there =
+      std::ranges::none_of(*workers_, [](const auto& worker) { return worker->isDrained() || worker->isTold(); });
+  if (are_all_there) listeners_.checkOpen(workers_->size());
   end();
 }
 
@@ -568,6 +643,7 @@ void Operator::sweep() {
 }
 
 void Operator::checkAtRest() {
+  listeners_.checkAtRest(workers_->size());
   sweep();
   for (const auto& weak : clusters_) {
     const auto one = weak.lock();
@@ -625,6 +701,7 @@ bool Operator::wasPresent(size_t generation, uint32_t worker, TimeNs from_ns) co
 Operator::Clusters Operator::clustersOf(const Setting& setting, uint32_t site) {
   if (!setting.has_routes) return {setting.only_cluster};
   const RouteSetting& route = setting.routes[site - 1];
+  if (route.action != RoutePolicy::Action::forward) return {};
   Clusters clusters;
   for (const Side& side : route.sides) {
     if (route.exists && side.weight != 0) clusters.push_back(side.cluster);
@@ -670,6 +747,21 @@ bool Operator::mayLackRoute(const Entry& entry) const {
   return anyPresent(entry.issued_ns, [&entry](const Setting& setting) {
     return setting.has_routes && !setting.routes[entry.plan.site - 1].exists;
   });
+}
+
+const std::string* Operator::routeAnswer(const Entry& entry, const Ledger::Answer& answer) const {
+  const std::string* text = nullptr;
+  (void)anyPresent(entry.issued_ns, [&](const Setting& setting) {
+    const RouteSetting& route = setting.routes[entry.plan.site - 1];
+    if (!setting.has_routes || !route.exists || route.status != answer.status) return false;
+    if (route.action == RoutePolicy::Action::redirect &&
+        valueOf(answer.fields, "location") == locationOf(entry.plan, route.variant))
+      text = &storedText(text_count);
+    if (route.action == RoutePolicy::Action::respond && valueOf(answer.fields, "content-type") == typeOf(route.variant))
+      text = &storedText(route.variant);
+    return text != nullptr;
+  });
+  return text;
 }
 
 bool Operator::mayBeDenied(const Entry& entry) const {

@@ -15,6 +15,7 @@
 #include "plait/plan/identities.h"
 #include "plait/proxy/worker_core.h"
 #include "sim/ledger.h"
+#include "sim/listeners.h"
 
 namespace plait::sim {
 
@@ -23,9 +24,10 @@ class SimWorker;
 class Operator {
  public:
   // The endpoints' limit among `options` is drawn here, and the first plan is set. `backends` are by their number.
-  // `has_time`: there are minutes between two reloads, and places for all that is held meanwhile.
-  Operator(Simulation& simulation, uint64_t seed, WorkerOptions& options, std::vector<BackendOptions> backends,
-           int64_t response_head_ms, bool has_time);
+  // `max_body`: no body is longer, so that clients with the least windows can take it. `has_time`: there are minutes
+  // between two reloads, and places for all that is held meanwhile.
+  Operator(Simulation& simulation, uint64_t seed, WorkerOptions& options, Listeners& listeners,
+           std::vector<BackendOptions> backends, int64_t response_head_ms, uint32_t max_body, bool has_time);
 
   // Requests are for one of so many paths, each of which has a route.
   uint32_t sites() const { return static_cast<uint32_t>(first_.routes.size()); }
@@ -33,7 +35,7 @@ class Operator {
   void start(std::vector<std::unique_ptr<SimWorker>>& workers);
   // No reload begins any more; one that is under way goes on until isIdle().
   void pause() { is_paused_ = true; }
-  bool isIdle() const { return is_paused_ && next_ == nullptr; }
+  bool isIdle() const { return is_paused_ && !isBusy(); }
   void resume();
   // Since the faults ended a generation has been committed by which every request can succeed.
   bool isSettled() const { return is_settled_; }
@@ -50,6 +52,9 @@ class Operator {
   bool mayLackRoute(const Entry& entry) const;
   bool mayBeDenied(const Entry& entry) const;
   bool mayLackCluster(const Entry& entry) const;
+  // Some routes answer by themselves: an upload may then be answered before it has come.
+  bool hasAnswers() const { return has_answers_; }
+  const std::string* routeAnswer(const Entry& entry, const Ledger::Answer& answer) const;
   // Oracle, when idle and nothing is under way: all counts are 0, and every number that the plan does not name is free.
   void checkAtRest();
 
@@ -80,6 +85,9 @@ class Operator {
     uint32_t most_requests = 0;
     bool denies = false;
     bool changes_fields = false;
+    RoutePolicy::Action action = RoutePolicy::Action::forward;
+    uint16_t status = 0;   // of an answer of its own,
+    uint32_t variant = 0;  // and which it is
   };
   // All that is configured. Clusters are by their number among all that there may be.
   struct Setting {
@@ -89,6 +97,7 @@ class Operator {
     uint32_t only_cluster = 0;  // without routes
     PoolTimeouts pool_timeouts;
     ServerTimeouts server_timeouts;
+    Listeners::Setting listeners;
   };
   struct Generation {
     uint64_t number = 0;
@@ -96,6 +105,7 @@ class Operator {
     std::vector<TimeNs> since_ns;  // by worker; never_ns: it does not have it
   };
 
+  bool isBusy() const { return next_ != nullptr || is_changing_listeners_; }
   bool isGentle() const { return sim.faults.areGraceful() || sim.faults.areOver(); }
   uint32_t below(uint32_t bound) { return random_.below(bound); }
   uint32_t between(uint32_t low, uint32_t high) { return low + random_.below(high - low + 1); }
@@ -124,6 +134,8 @@ class Operator {
   void decide();
   void commitAll();
   void onCommitted(uint32_t worker);
+  void changeListeners();
+  void finish();
   void undoAll();
   void onUndone();
   void end();
@@ -141,6 +153,7 @@ class Operator {
   bool anyPresent(TimeNs from_ns, Is is) const;
 
   Simulation& sim;
+  Listeners& listeners_;
   Random random_;
   const std::vector<BackendOptions> backends_;
   const PoolTimeouts pool_timeouts_;
@@ -170,6 +183,9 @@ class Operator {
   uint32_t crowded_ = UINT32_MAX;  // the worker that has no places for endpoints meanwhile, but for so many
   uint32_t places_left_ = 0;
   bool is_settling_ = false;
+  bool is_changing_listeners_ = false;
+  bool has_answers_ = false;
+  uint32_t texts_ = 1;  // so many of those that a route may have by itself
 
   bool is_paused_ = false;
   bool is_settled_ = false;

@@ -82,6 +82,10 @@ void SimWorker::drainLog() {
 void SimWorker::onEndpointState(EndpointId endpoint, EndpointState state, const Error& cause) {
   static constexpr const char* names[] = {"up", "on trial", "down", "ejected", "leaving"};
   sim.say(actor_.c_str(), "has backend %u %s: %s", endpoint.index, names[static_cast<size_t>(state)], cause.reason);
+  if ((state == EndpointState::down || state == EndpointState::ejected) && cause.isOwnShortage()) {
+    sim.violate("blame", "%s blames backend %u for what it lacks itself: %s", actor_.c_str(), endpoint.index,
+                cause.reason);
+  }
   if (state == EndpointState::ejected && on_ejected) {
     const AllocGuard::Pause pause;
     on_ejected(endpoint.index);
@@ -101,7 +105,7 @@ void SimWorker::onClientFault(const ClientInfo&, const Error& error, TimeNs) {
 
 void SimWorker::listen(const sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte) {
   sockaddr_storage bound = address;
-  PLAIT_ASSERT(core_.server().listen(bound, tls, tls_by_first_byte) == 0);
+  PLAIT_ASSERT(core_.server().listen(bound, tls, tls_by_first_byte));
   wake(sim.now());
 }
 

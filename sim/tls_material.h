@@ -17,6 +17,11 @@ void seedTls(uint64_t seed);
 
 // Proves any name under example.test, or none that anybody asks for.
 TlsServerOptions tlsServer(bool is_stranger);
+// One of several certificates that prove the proxy's name.
+inline constexpr uint32_t tls_sites = 4;
+TlsServerOptions tlsSite(uint32_t number);
+// The file of the certificate that this client has been shown; empty where TLS is real, which keeps that to itself.
+std::string certificateShown(const TlsSession& session);
 // Trusts the one that issued the certificates.
 TlsClientOptions tlsClient();
 

@@ -26,11 +26,18 @@ struct ssl_st {
   std::string chosen;
   std::string record;   // the one that is under way, with its header
   std::string content;  // of a record that was opened, not read yet
+  std::string shown;    // what its server proves, to a client
   uint32_t sealed = 0;  // records
   uint32_t opened = 0;
 };
 
 namespace plait {
+
+// Those who may look into a session.
+struct TlsCallbacks {
+  static const std::string& shown(const TlsSession& session) { return session.ssl_->shown; }
+};
+
 namespace {
 
 enum RecordType : uint8_t { alert = 21, hello = 22, data = 23 };
@@ -208,7 +215,8 @@ Result<TlsSession::Step> TlsSession::handshake() {
       ssl_->state = State::hello_answered;
     } else if (!context_.is_server_) {
       const size_t end = content.find('\0');
-      const bool is_proven = ssl_->server_name.ends_with(content.substr(end + 1));
+      ssl_->shown = content.substr(end + 1);
+      const bool is_proven = ssl_->server_name.ends_with(ssl_->shown);
       if (context_.verifies_ && !is_proven) return refuse(bad_certificate, "hostname mismatch");
       ssl_->chosen = content.substr(0, end);
       if (!seal(*ssl_, cipher_out_, hello, "finished")) return failWith(no_memory);
@@ -305,6 +313,15 @@ void prepareTls() {
 
 TlsServerOptions tlsServer(bool is_stranger) {
   return {.cert_file = is_stranger ? "stranger.test" : ".example.test", .key_file = {}, .client_ca_file = {}};
+}
+
+TlsServerOptions tlsSite(uint32_t number) {
+  constexpr const char* names[tls_sites] = {".example.test", "example.test", "proxy.example.test", "y.example.test"};
+  return {.cert_file = names[number], .key_file = {}, .client_ca_file = {}};
+}
+
+std::string certificateShown(const TlsSession& session) {
+  return TlsCallbacks::shown(session);
 }
 
 TlsClientOptions tlsClient() {

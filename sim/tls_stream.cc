@@ -37,6 +37,12 @@ TlsContext& Tls::client(const Names& alpn) {
   return must(contexts_, key, TlsContext::makeClient(options));
 }
 
+TlsContext& Tls::site(uint32_t number) {
+  const std::string key = "site " + std::to_string(number);
+  if (const auto found = contexts_.find(key); found != contexts_.end()) return *found->second;
+  return must(contexts_, key, TlsContext::makeServer(tlsSite(number)));
+}
+
 TlsStream::TlsStream(Simulation& simulation, std::string actor, Socket& socket, Tls& tls, TlsContext& context,
                      std::string_view server_name)
     : sim(simulation),

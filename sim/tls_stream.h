@@ -14,6 +14,8 @@ class Tls {
   using Names = std::vector<std::string>;  // of ALPN
   TlsContext& server(const Names& alpn, bool is_stranger = false);
   TlsContext& client(const Names& alpn);
+  // The proxy's, with one of its certificates.
+  TlsContext& site(uint32_t number);
 
   BlockSlab blocks{16 << 10, 8192};
 
@@ -29,6 +31,7 @@ class TlsStream final : public Stream {
   // Shakes hands; exactly one of the two follows.
   void start(std::function<void()> on_secured, std::function<void()> on_failed);
   std::string_view alpn() const { return session_.alpn(); }
+  std::string certificate() const { return certificateShown(session_); }
 
   int write(Bytes bytes) override;
   // Also -EPROTO, where the end came without close_notify.

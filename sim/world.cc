@@ -10,6 +10,13 @@ namespace {
 // Longer than the longest timeout of the proxy with all repeats.
 constexpr TimeNs quiet_limit_ns = 1200 * ns_per_s;
 
+// Two listeners, which are there from the beginning to the end.
+class FixedWays final : public Ways {
+ public:
+  Way choose(bool asks_tls_port) override { return {asks_tls_port ? secureProxyAddress() : proxyAddress(), false}; }
+  void onCertificate(const char*, const Way&, const std::string&, TimeNs) override {}
+};
+
 }  // namespace
 
 World::World(uint64_t seed, bool lasts_an_hour)
@@ -34,18 +41,25 @@ World::~World() = default;
 Client& World::addClient(ClientOptions options) {
   options.limits = options_.limits;
   const auto number = static_cast<uint32_t>(clients_.size());
-  const sockaddr_storage proxy = options.asks_tls_port ? secureProxyAddress() : proxyAddress();
-  clients_.push_back(std::make_unique<Client>(network_, ledger_, tls_, number, proxy, options));
+  clients_.push_back(std::make_unique<Client>(network_, ledger_, tls_, number, *ways_, options));
   return *clients_.back();
 }
 
 void World::build() {
   const Draw drawn(seed_, sim_, network_, names_, ledger_, tls_, lasts_an_hour_);
   options_ = drawn.proxy;
+  ledger_.has_x_forwarded = options_.forward.x_forwarded;
+  ledger_.has_forwarded = options_.forward.forwarded;
+  Listeners* listeners = nullptr;
   if (has(Fault::reloads)) {
-    operator_ =
-        std::make_unique<Operator>(sim_, seed_, options_, drawn.backends, drawn.response_head_ms, lasts_an_hour_);
+    auto made = std::make_unique<Listeners>(network_, tls_, seed_, drawn.tls_by_first_byte);
+    listeners = made.get();
+    ways_ = std::move(made);
+    operator_ = std::make_unique<Operator>(sim_, seed_, options_, *listeners, drawn.backends, drawn.response_head_ms,
+                                           ledger_.max_body, lasts_an_hour_);
     ledger_.sites = operator_->sites();
+  } else {
+    ways_ = std::make_unique<FixedWays>();
   }
   tls_by_first_byte_ = drawn.tls_by_first_byte;
   for (OriginOptions options : drawn.origins) {
@@ -53,9 +67,17 @@ void World::build() {
     const auto number = static_cast<uint32_t>(origins_.size());
     origins_.push_back(std::make_unique<Origin>(network_, ledger_, tls_, number, options));
   }
-  for (const ClientOptions& options : drawn.clients) addClient(options);
+  for (ClientOptions options : drawn.clients) {
+    // Behind a request that is answered early the connection closes, whatever was pipelined.
+    if (operator_ != nullptr && operator_->hasAnswers() && !options.speaks_h2) options.parallel = 1;
+    addClient(options);
+  }
   for (uint32_t i = 0; i < drawn.workers; ++i) {
     workers_.push_back(std::make_unique<SimWorker>(network_, names_, options_, i));
+    if (listeners != nullptr) {
+      listeners->openFirst(*workers_.back());
+      continue;
+    }
     workers_.back()->listen(proxyAddress(), nullptr, false);
     workers_.back()->listen(secureProxyAddress(), &tls_.server({"h2", "http/1.1"}), tls_by_first_byte_);
   }
@@ -87,6 +109,9 @@ void World::planReloads() {
   };
   ledger_.may_lack_route = [this](const Entry& entry) { return operator_->mayLackRoute(entry); };
   ledger_.may_be_denied = [this](const Entry& entry) { return operator_->mayBeDenied(entry); };
+  ledger_.route_answer = [this](const Entry& entry, const Ledger::Answer& answer) {
+    return operator_->routeAnswer(entry, answer);
+  };
   ledger_.may_lack_cluster = [this](const Entry& entry) { return operator_->mayLackCluster(entry); };
   // Other backends may be no choice for a request's path.
   ledger_.checks_tried = false;

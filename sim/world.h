@@ -174,6 +174,7 @@ class World {
   Tls tls_;
   WorkerOptions options_;
   bool tls_by_first_byte_ = false;
+  std::unique_ptr<Ways> ways_;
   // Its plans are the workers'.
   std::unique_ptr<Operator> operator_;
   std::vector<std::unique_ptr<Origin>> origins_;

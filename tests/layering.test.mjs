@@ -56,6 +56,16 @@ test('no layer includes one above it', () => {
   assert.deepEqual(found, []);
 });
 
+test('an embedder names plait.h alone', () => {
+  const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
+  const sources = ['tests/consumer', 'tests/embed', 'examples'].flatMap((dir) => readdirSync(path.join(root, dir)).filter((name) => name.endsWith('.cc')).map((name) => `${dir}/${name}`));
+  assert.ok(sources.length > 3);
+  for (const source of sources) {
+    const named = [...readFileSync(path.join(root, source), 'utf8').matchAll(/^#include\s+[<"](plait\/[^>"]+)[>"]/gm)].map(([, name]) => name);
+    assert.deepEqual(named, ['plait/plait.h'], source);
+  }
+});
+
 test('a forbidden arrow is seen', () => {
   assert.equal(violations('client', 'client/x.cc', '#include "plait/server/server.h"\n').length, 1);
   assert.equal(violations('h2', 'h2/x.cc', '#include <openssl/ssl.h>\n#include "plait/io/io.h"\n').length, 2);

@@ -80,12 +80,12 @@ void measureHpack(const HeaderSet& set) {
 struct Pair {
   BlockSlab output_blocks{16 * 1024, 64};
   BlockSlab carry_blocks{64 * 1024, 8};
-  std::unique_ptr<h2::SessionScratch> scratch =
-      std::make_unique<h2::SessionScratch>(2, h2::SessionConfig(), carry_blocks);
+  std::unique_ptr<h2::SessionScratch> scratch = std::make_unique<h2::SessionScratch>(2, carry_blocks);
   ByteQueue client_output{output_blocks};
   ByteQueue server_output{output_blocks};
-  h2::Session client{h2::Role::client, client_output, *scratch};
-  h2::Session server{h2::Role::server, server_output, *scratch};
+  const h2::SessionConfig config;
+  h2::Session client{h2::Role::client, client_output, *scratch, config};
+  h2::Session server{h2::Role::server, server_output, *scratch, config};
 
   Pair() {
     client.start();

@@ -87,7 +87,11 @@ export function cpuNs(pid) {
 // Resident memory of its own, without pages of files: bytes, over the process and its children.
 export function residentBytes(pid) {
   let total = 0;
-  for (const one of withChildren(pid)) total += 1024 * Number(readFileSync(`/proc/${one}/status`, 'utf8').match(/RssAnon:\s+(\d+)/)[1]);
+  for (const one of withChildren(pid)) {
+    // One that ends meanwhile has none.
+    const [, kilobytes] = readFileSync(`/proc/${one}/status`, 'utf8').match(/RssAnon:\s+(\d+)/) ?? [];
+    total += 1024 * Number(kilobytes ?? 0);
+  }
   return total;
 }
 

@@ -42,7 +42,8 @@ Shared::Shared(const Options& given, Observer& told)
       epoll(::epoll_create1(EPOLL_CLOEXEC)),
       blocks(16 * 1024, given.connections * 4 + 64),
       carry_blocks(64 * 1024, 256),
-      scratch(given.connections, sessionConfig(given), carry_blocks) {
+      session_config(sessionConfig(given)),
+      scratch(given.connections, carry_blocks) {
   if (!given.tls) return;
   TlsClientOptions tls_options;
   tls_options.verify = false;
@@ -61,7 +62,9 @@ Shared::~Shared() {
 
 struct Connection::Transport {
   explicit Transport(Shared& shared)
-      : output(shared.blocks), cipher(shared.blocks), session(h2::Role::client, output, shared.scratch) {
+      : output(shared.blocks),
+        cipher(shared.blocks),
+        session(h2::Role::client, output, shared.scratch, shared.session_config) {
     if (shared.tls) tls.emplace(*shared.tls, cipher, shared.options.server_name);
   }
   ByteQueue output;

@@ -52,6 +52,7 @@ struct Shared {
   int epoll = -1;
   BlockSlab blocks;
   BlockSlab carry_blocks;
+  const h2::SessionConfig session_config;
   h2::SessionScratch scratch;
   std::unique_ptr<TlsContext> tls;
   std::vector<uint8_t> cipher_input = std::vector<uint8_t>(256 * 1024);

@@ -150,8 +150,8 @@ int main(int argc, char** argv) {
   auto& v4 = reinterpret_cast<sockaddr_in&>(address);
   v4.sin_family = AF_INET;
   v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (const int result = server->listen(address, tls.get()); result < 0) {
-    std::fprintf(stderr, "plait_wire_origin: %s\n", std::strerror(-result));
+  if (const Status opened = server->listen(address, tls.get()); !opened) {
+    std::fprintf(stderr, "plait_wire_origin: %s\n", std::strerror(static_cast<int>(opened.error().detail)));
     return 1;
   }
   std::printf("%u\n", ntohs(v4.sin_port));

@@ -30,6 +30,8 @@ const char* errorCodeName(ErrorCode code) {
       return "access_denied";
     case ErrorCode::body_too_large:
       return "body_too_large";
+    case ErrorCode::fields_too_large:
+      return "fields_too_large";
     case ErrorCode::refused_stream:
       return "refused_stream";
     case ErrorCode::goaway_unprocessed:
@@ -66,6 +68,12 @@ const char* errorCodeName(ErrorCode code) {
       return "pool_exhausted";
     case ErrorCode::no_memory:
       return "no_memory";
+    case ErrorCode::listen_failed:
+      return "listen_failed";
+    case ErrorCode::no_descriptor:
+      return "no_descriptor";
+    case ErrorCode::no_local_port:
+      return "no_local_port";
     case ErrorCode::invalid_argument:
       return "invalid_argument";
   }

@@ -23,6 +23,7 @@ enum class ErrorCode : uint8_t {
   misdirected,        // it came over a connection for another site, which asks its clients for something else
   access_denied,      // its route is not open to its client
   body_too_large,     // for its route
+  fields_too_large,   // of a response, with those that its route adds
   // The stream, proven unprocessed: safe to repeat with any method (RFC 9113 §8.7).
   refused_stream,
   goaway_unprocessed,  // our stream id is above the last one the peer's GOAWAY covers
@@ -44,8 +45,11 @@ enum class ErrorCode : uint8_t {
   tls_failed,  // `detail` is the X.509 verification result, 0 for any other failure of the handshake
   ejected,     // it is left out for a while because of what it answered
   // The pool or this machine.
+  listen_failed,   // `detail` is errno
   pool_exhausted,  // no stream became free before the queue's deadline
   no_memory,       // a slab or a block pool is at its configured end
+  no_descriptor,   // no file descriptor is left, to the process or to the machine
+  no_local_port,   // no address and port of this machine is free for a connection
   invalid_argument,
 };
 inline constexpr size_t error_code_count = static_cast<size_t>(ErrorCode::invalid_argument) + 1;
@@ -98,6 +102,11 @@ struct [[nodiscard]] Error {
   // The peer's bytes make no sense, by the rules of its protocol: nobody can tell what they were meant to be.
   bool isGibberish() const {
     return code == ErrorCode::malformed_message || (code == ErrorCode::protocol_error && reach == Reach::connection);
+  }
+  // Something of this process or machine has run out: that says nothing about the peer.
+  bool isOwnShortage() const {
+    return code == ErrorCode::no_memory || code == ErrorCode::no_descriptor || code == ErrorCode::no_local_port ||
+           fault == Fault::no_memory;
   }
   // True when the connection that reported this can carry no further request.
   bool reachesConnection() const { return reach != Reach::stream; }

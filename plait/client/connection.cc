@@ -50,6 +50,7 @@ void Connection::setLimit(uint32_t streams) {
 }
 
 bool Connection::isBreak(const Error& reason) {
+  if (reason.isOwnShortage()) return false;
   return reason.code == ErrorCode::connection_lost || reason.code == ErrorCode::connection_stale ||
          reason.code == ErrorCode::stalled || reason.code == ErrorCode::protocol_error;
 }
@@ -139,8 +140,8 @@ void Connection::streamEnded(UpstreamStream& stream) {
   pool_.onRoom(*this);
 }
 
-void Connection::noteBroken() {
-  if (endpoint_ != nullptr) endpoint_->broken_connections += 1;
+void Connection::noteBroken(const Error& error) {
+  if (endpoint_ != nullptr && !error.isOwnShortage()) endpoint_->broken_connections += 1;
 }
 
 void Connection::noteHeard() {

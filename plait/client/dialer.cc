@@ -1,5 +1,7 @@
 #include "plait/client/dialer.h"
 
+#include <cerrno>
+
 namespace plait {
 
 Task<Status> openSocket(const BackendOptions& options, AlpnOffer offer, int64_t connect_ms, UltraSock& sock, Io& io) {
@@ -9,7 +11,9 @@ Task<Status> openSocket(const BackendOptions& options, AlpnOffer offer, int64_t 
   resolve.kind = OpKind::resolve;
   Lookup lookup{options.host, options.port, &answer};
   resolve.lookup = &lookup;
-  if (co_await OpAwaiter(resolve, io) != 0) {
+  if (const int32_t found = co_await OpAwaiter(resolve, io); found != 0) {
+    if (found == -ENOMEM || found == -EAGAIN)
+      co_return fail(backendError(ErrorCode::no_memory, "no room is left to look the backend's name up"));
     co_return fail(backendError(ErrorCode::resolve_failed, "the backend's name cannot be resolved"));
   }
   Status status = co_await sock.connect(answer, deadline_ns, io);
@@ -41,6 +45,7 @@ Task<Result<Bytes>> awaitSettings(UltraSock& sock, int64_t probe_ms, Io& io) {
   auto first = co_await sock.recv();
   patience.timer.cancel();
   if (first && !first->empty() && first->front() == 0) co_return *first;
+  if (!first && first.error().isOwnShortage()) co_return fail(first.error());
   const bool is_silent = !first && first.error().code == ErrorCode::http_1_1_required;
   if (is_silent) co_return fail(first.error());
   co_return fail(backendError(ErrorCode::http_1_1_required, "the backend does not answer in HTTP/2"));

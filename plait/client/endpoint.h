@@ -45,6 +45,9 @@ struct VersionLane {
 // Retired connections of an endpoint with requests on them, from which on age and superfluity retire no more.
 inline constexpr uint32_t many_retired = 32;
 
+// The pause after a dial, or a trial, that lacked something of plait's own.
+inline constexpr int64_t starved_dial_ms = 100;
+
 struct Endpoint {
   using State = EndpointState;
 

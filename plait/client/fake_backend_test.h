@@ -80,6 +80,8 @@ class FakeBackend {
     bool hangs_up_on_reuse = false;  // closes a connection instead of answering a second request on it
     bool is_mute = false;            // HTTP/2 is read, and nothing said
     bool reads = true;               // else nothing is read after the first request
+    bool echoes = true;              // else a tunnel is silent
+    int64_t pause_ms = 0;            // between two reads of a tunnel
   };
 
   explicit FakeBackend(World& world) : world_(world) {
@@ -125,6 +127,11 @@ class FakeBackend {
     made.port = port();
     return made;
   }
+  // From now on the kernel keeps little for a backend that does not read.
+  void keepLittle() {
+    const int bytes = 32 << 10;
+    PLAIT_ASSERT(::setsockopt(accept_.fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)) == 0);
+  }
   // Closes every connection from this side.
   void hangUp() {
     for (Peer& peer : peers_) peer.sock.abort(connectionError(ErrorCode::shutting_down, "the test hangs up"));
@@ -152,13 +159,14 @@ class FakeBackend {
   uint32_t executed = 0;  // requests that were not refused
   uint32_t resets = 0;
   uint32_t goaways = 0;
+  size_t tunnelled = 0;  // bytes
 
  private:
   struct Peer final : UltraSock::Owner {
     explicit Peer(FakeBackend& owner)
         : backend(owner),
           sock(*owner.world_.io, owner.world_.send_blocks, owner.world_.sock_room, this),
-          session(h2::Role::server, sock.output(), owner.scratch()) {}
+          session(h2::Role::server, sock.output(), owner.scratch(), owner.config_) {}
     void onOutputDrained() override {}
     FakeBackend& backend;
     UltraSock sock;
@@ -193,6 +201,8 @@ class FakeBackend {
                                                                   : backend.onHttp1(peer, *bytes);
       if (backend.behaviour.is_mute) continue;
       peer.sock.flushLater();
+      if (peer.is_tunnel && backend.behaviour.pause_ms != 0)
+        co_await sleepUntil(io.nowNs() + backend.behaviour.pause_ms * ns_per_ms, io);
       while (goes_on && !backend.behaviour.reads && peer.requests != 0 && !peer.sock.isAborted()) {
         co_await sleepUntil(io.nowNs() + 10 * ns_per_ms, io);
       }
@@ -207,7 +217,8 @@ class FakeBackend {
   bool onHttp1(Peer& peer, Bytes bytes) {
     const std::string_view text = asText(bytes);
     if (peer.is_tunnel) {
-      PLAIT_ASSERT(peer.sock.output().append(bytes));
+      tunnelled += bytes.size();
+      if (behaviour.echoes) PLAIT_ASSERT(peer.sock.output().append(bytes));
       return true;
     }
     const bool is_request = !text.starts_with("PRI ");
@@ -329,14 +340,14 @@ class FakeBackend {
   // Made with what `behaviour` says when the first connection comes.
   h2::SessionScratch& scratch() {
     if (scratch_ == nullptr) {
-      h2::SessionConfig config;
-      config.max_concurrent_streams = behaviour.max_streams;
-      scratch_ = std::make_unique<h2::SessionScratch>(64, config, world_.headers.ofClass(2));
+      config_.max_concurrent_streams = behaviour.max_streams;
+      scratch_ = std::make_unique<h2::SessionScratch>(64, world_.headers.ofClass(2));
     }
     return *scratch_;
   }
 
   World& world_;
+  h2::SessionConfig config_;
   std::unique_ptr<h2::SessionScratch> scratch_;
   sockaddr_storage address_{};
   Op accept_;

@@ -188,16 +188,29 @@ void H1Connection::showLife() {
 
 TimeNs H1Connection::checkStreams(TimeNs now_ns) {
   if (stream_ == nullptr) return never_ns;
-  if (stream_->deadline_ns > now_ns) return stream_->deadline_ns;
-  if (phase_ == Phase::body && stream_->response_pipe.bufferedBytes() != 0) {
+  if (phase_ == Phase::tunnel) lookAtTunnel();
+  if (stream_->deadline_ns > now_ns) return nextLook(now_ns);
+  if (phase_ != Phase::head && stream_->response_pipe.bufferedBytes() != 0) {
     // A response that waits for its client is no fault of the backend.
     showLife();
-    return stream_->deadline_ns;
+    return nextLook(now_ns);
   }
   failStream(streamError(ErrorCode::deadline_exceeded, phase_ == Phase::head
                                                            ? "the backend did not answer in time"
                                                            : "the backend sent nothing for too long"));
   return never_ns;
+}
+
+// A backend that takes what it is sent is not silent. The kernel holds what a slow one needs long for, and tells nobody
+// when it has gone.
+void H1Connection::lookAtTunnel() {
+  const uint64_t taken = sock_.bytesTaken();
+  if (std::exchange(tunnel_taken_, taken) != taken) showLife();
+}
+
+TimeNs H1Connection::nextLook(TimeNs now_ns) const {
+  if (phase_ != Phase::tunnel) return stream_->deadline_ns;
+  return std::min(stream_->deadline_ns, now_ns + silence_ms_ * ns_per_ms / 8);
 }
 
 // Ends the stream as far as this connection is concerned; its slot goes when nobody borrows it any more.
@@ -216,7 +229,7 @@ void H1Connection::finishStream() {
 void H1Connection::failStream(const Error& error) {
   H1UpstreamStream* stream = stream_;
   if (stream == nullptr) return;
-  if (error.reach == Reach::connection) noteBroken();
+  if (error.reach == Reach::connection) noteBroken(error);
   http::Pipe* const request = std::exchange(stream->request_pipe, nullptr);
   RequestOp* op = std::exchange(stream->op, nullptr);
   if (op != nullptr) {
@@ -278,8 +291,9 @@ Status H1Connection::onHead(const h1::HeadParse& parse, http::ResponseHead& head
                 : stream.idle_ms != 0 ? stream.idle_ms
                                       : timeouts().stream_idle_ms;
   showLife();
-  armTimer(stream.deadline_ns);
+  armTimer(nextLook(pool_.io().nowNs()));
   if (is_tunnel) {
+    tunnel_taken_ = sock_.bytesTaken();
     retire(connectionError(ErrorCode::cancelled, "the connection has become a tunnel"));
     writer_.start(h1::BodyFraming::until_close, http::unknown_length);
     stream.request_pipe = op.options->body;
@@ -439,8 +453,9 @@ void H1Connection::wakeReader() {
 // With one end closed, the other is not kept open for as long as a silent tunnel may be.
 void H1Connection::onHalfClosed() {
   silence_ms_ = timeouts().stream_idle_ms;
+  tunnel_taken_ = sock_.bytesTaken();
   showLife();
-  armTimer(stream_->deadline_ns);
+  armTimer(nextLook(pool_.io().nowNs()));
 }
 
 bool H1Connection::isHalfOpen() const {

@@ -63,6 +63,9 @@ class H1Connection final : public Connection {
   // The backend has ended its direction of a tunnel, and the client may still send.
   bool isHalfOpen() const;
   void onHalfClosed();
+  void lookAtTunnel();
+  // When checkStreams() should be asked again.
+  TimeNs nextLook(TimeNs now_ns) const;
   void onResponseEnd();
   void finishStream();
   void failStream(const Error& error);
@@ -84,6 +87,7 @@ class H1Connection final : public Connection {
   size_t scanned_ = 0;
   uint32_t interim_count_ = 0;  // 1xx heads of this response
   int64_t silence_ms_ = 0;      // how long a response or a tunnel may show no sign of life
+  uint64_t tunnel_taken_ = 0;   // bytes that the backend had acknowledged at the last look
   Phase phase_ = Phase::idle;
   bool keep_alive_ = false;
   bool has_answered_ = false;  // in HTTP/1.1

@@ -52,6 +52,10 @@ std::string_view joinCrumbs(const http::FieldList& fields, MutableBytes out) {
 // The op lies in the frame of the coroutine that waits for it. So many bytes behind it, which the coroutine touches
 // next, are prefetched with it.
 constexpr size_t op_surroundings = 256;
+// The options lie in the frame of the coroutine that owns the request. It touches memory before and behind them when
+// the request is over.
+constexpr size_t options_before = cache_line_size;
+constexpr size_t options_behind = 448;
 
 // The number of responses that are delivered before the requests that waited for them go on: few enough that their
 // heads are still in the nearest cache then.
@@ -187,7 +191,7 @@ h2::SessionConfig H2Connection::sessionConfig(const LoopLimits& loop_limits, con
 
 H2Connection::H2Connection(ConnectionPool& pool, Endpoint& endpoint, UltraSock& sock)
     : Connection(pool, endpoint, sock, false),
-      session_(h2::Role::client, sock.output(), pool.scratch()),
+      session_(h2::Role::client, sock.output(), pool.scratch(), pool.sessionConfig()),
       heard_ns_(pool.io().nowNs()),
       resets_(resets_at_once, resets_per_second, heard_ns_) {
   sock.setLowWater(pool.loopLimits().send_queue_bytes / 2);
@@ -236,6 +240,8 @@ void H2Connection::request(RequestOp& op) {
   stream->start_position = sock_.position();
   stream->wanted[0] = {reinterpret_cast<const uint8_t*>(&op), sizeof(op) + op_surroundings};
   stream->wanted[1] = op.options->wanted_with_head;
+  stream->wanted[2] = {reinterpret_cast<const uint8_t*>(op.options) - options_before,
+                       options_before + sizeof(RequestOptions) + options_behind};
   op.stream = stream;
   // A request for an upgrade that this backend cannot do goes without it (RFC 9110 §7.8).
   const bool end_stream = head.end_stream || !head.protocol.empty();
@@ -450,7 +456,7 @@ void H2Connection::finish(H2UpstreamStream& stream) {
 }
 
 void H2Connection::failAll(const Error& error, bool is_flushed) {
-  if (session_.streams().front() != nullptr) noteBroken();
+  if (session_.streams().front() != nullptr) noteBroken(error);
   while (h2::Stream* item = session_.streams().front()) {
     auto& stream = static_cast<H2UpstreamStream&>(*item);
     Error own = is_flushed ? error : errorFor(error, stream.start_position);

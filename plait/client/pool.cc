@@ -30,9 +30,8 @@ ConnectionPool::ConnectionPool(Io& io, const LoopLimits& loop_limits, const Pool
       h1_connections_(loop_limits.upstream_connections),
       h2_streams_(loop_limits.exchanges),
       h1_streams_(loop_limits.exchanges),
-      scratch_(std::make_unique<h2::SessionScratch>(loop_limits.upstream_connections,
-                                                    H2Connection::sessionConfig(loop_limits, limits),
-                                                    memory.headers.ofClass(2))),
+      scratch_(std::make_unique<h2::SessionScratch>(loop_limits.upstream_connections, memory.headers.ofClass(2))),
+      h2_config_(H2Connection::sessionConfig(loop_limits, limits)),
       endpoints_(limits.endpoints),
       shares_(loop_limits.exchanges, io.entropy()),
       replay_budget_{limits.replay_bytes},
@@ -197,7 +196,7 @@ bool ConnectionPool::isLeftAlone(const Endpoint& endpoint, const VersionLane& la
 Error ConnectionPool::leftAlone(const Endpoint& endpoint) {
   Error error = endpoint.cause;
   if (error.code == ErrorCode::none) error.code = ErrorCode::connect_failed;
-  error.reason = "the backend did not answer a moment ago and is left alone";
+  if (!error.isOwnShortage()) error.reason = "the backend did not answer a moment ago and is left alone";
   error.reach = Reach::backend;
   return error;
 }
@@ -515,6 +514,7 @@ void ConnectionPool::waitAgain(RequestOp& op) {
 
 Task<void> ConnectionPool::close(Io& io, LastFrame) {
   closing_ = true;
+  if (orders_ != nullptr) orders_->close();
   const Error closing = connectionError(ErrorCode::shutting_down, "the pool is closing");
   for (Endpoint* endpoint = endpoints_.all().front(); endpoint != nullptr;
        endpoint = endpoints_.all().next(*endpoint)) {
@@ -530,6 +530,7 @@ Task<void> ConnectionPool::close(Io& io, LastFrame) {
     connection->drainBy(io.nowNs() + timeouts_.drain_ms * ns_per_ms);
   }
   co_await scope_.join();
+  while (orders_ != nullptr && orders_->isAwaited()) co_await io.nextTurn();
 }
 
 ConnectionPool::Places ConnectionPool::places() const {

@@ -15,6 +15,7 @@
 #include <memory>
 #include <vector>
 
+#include "plait/client/endpoint_orders.h"
 #include "plait/client/endpoint_table.h"
 #include "plait/client/h1_connection.h"
 #include "plait/client/h2_connection.h"
@@ -47,6 +48,14 @@ class ConnectionPool {
   // From now on the id finds nothing: what waits for the endpoint fails with an error that reaches the backend, its
   // connections are retired, and what runs on them runs on. False where the id is stale.
   bool remove(EndpointId id);
+  // The same from any thread, for a pool of Runtime::makePool. On other threads than its loop's they return when the
+  // loop has done it or the pool is closed, so the loop's thread must not wait for one that has called them. The pool
+  // must outlive the calls. Errors: no_memory as above; invalid_argument where the id is stale; shutting_down from
+  // close() on.
+  Result<EndpointId> addFromAnyThread(BackendOptions options);
+  Status removeFromAnyThread(EndpointId id);
+  // Makes that possible. On the loop's thread, once; the mailbox is that of the Io and must outlive the pool.
+  void takeOrders(Mailbox& mailbox);
 
   // A stream on the least loaded ready connection of that endpoint, or on the one that a request of the same turn has
   // just been given; dials where there is none and waits in line where all are full, for queue_ms at most. Errors:
@@ -185,6 +194,8 @@ class ConnectionPool {
   ConnectionHandle handleOf(Connection& connection) const;
   UpstreamMemory& memory() { return memory_; }
   h2::SessionScratch& scratch() { return *scratch_; }
+  // Of the sessions with backends.
+  const h2::SessionConfig& sessionConfig() const { return h2_config_; }
   Slab<H2UpstreamStream>& h2Streams() { return h2_streams_; }
   const Slab<H2UpstreamStream>& h2Streams() const { return h2_streams_; }
   Slab<H1UpstreamStream>& h1Streams() { return h1_streams_; }
@@ -236,6 +247,8 @@ class ConnectionPool {
   // No dial for a while, which gets longer with each failure.
   void backOff(Endpoint& endpoint);
   void onDialFailed(Endpoint& endpoint, VersionLane& lane, const Error& error);
+  void onDialStarved(Endpoint& endpoint, VersionLane& lane, const Error& error);
+  void noteShortage(const Error& error);
   void learnHttp1(Endpoint& endpoint);
   void learnHttp2Only(Endpoint& endpoint, const Error& error);
   void become(Endpoint& endpoint, EndpointState state, const Error& cause);
@@ -267,6 +280,7 @@ class ConnectionPool {
   Slab<H2UpstreamStream> h2_streams_;
   Slab<H1UpstreamStream> h1_streams_;
   std::unique_ptr<h2::SessionScratch> scratch_;
+  const h2::SessionConfig h2_config_;
   EndpointTable endpoints_;
   ShareTable shares_;
   std::vector<EndpointId> first_ids_;
@@ -280,6 +294,7 @@ class ConnectionPool {
   PoolObserver* observer_ = nullptr;
   List<RoomListener, &RoomListener::listening_node> room_listeners_;
   List<RoomListener, &RoomListener::waiting_node> waiting_listeners_;
+  std::unique_ptr<EndpointOrders> orders_;  // null where no other thread gives any
   bool closing_ = false;
 };
 

@@ -108,8 +108,8 @@ bool ConnectionPool::startDial(Endpoint& endpoint, VersionLane& lane, DialFor pu
   PLAIT_ASSERT(sock != nullptr);
   if (!scope_.spawn(dial(endpoint, lane, *sock, purpose, io_), io_)) {
     socks_.destroy(sock);
-    counters_.connect_failures += 1;
     const Error error = connectionError(ErrorCode::no_memory, "no memory is left for another connection");
+    noteShortage(error);
     const bool waits_for_others =
         purpose == DialFor::own ? endpoint.own_dialling != 0 : !lane.ready.empty() || lane.dialling != 0;
     if (!waits_for_others) failQueue(purpose == DialFor::own ? endpoint.own_queue : lane.queue, error);
@@ -186,6 +186,8 @@ Task<void> ConnectionPool::dial(Endpoint& endpoint, VersionLane& lane, UltraSock
     status = fail(connectionError(ErrorCode::no_memory, "no memory is left for another connection"));
   }
   Error error = status.error();
+  // Nothing has been sent, and another endpoint may have a connection.
+  if (error.isOwnShortage()) error.reach = Reach::backend;
   if (error.code == ErrorCode::http_1_1_required && error.detail == probe_silence && endpoint.has_spoken_http2) {
     PLAIT_RARE("a backend that has spoken HTTP/2 does not answer a probe");
     if (purpose == DialFor::trial) {
@@ -223,7 +225,7 @@ Task<void> ConnectionPool::dial(Endpoint& endpoint, VersionLane& lane, UltraSock
       serve(endpoint, endpoint.h1);
       if (purpose == DialFor::own) serveOwn(endpoint);
       if (endpoint.state == EndpointState::trial && !endpoint.wants_request && endpoint.h1.dialling == 0) {
-        if (!hasPlace(endpoint) || !startDial(endpoint, endpoint.h1, DialFor::trial)) goDown(endpoint, error);
+        if (!hasPlace(endpoint) || !startDial(endpoint, endpoint.h1, DialFor::trial)) goDown(endpoint, endpoint.cause);
       }
       // The chooser dials anew, for the version that is known now.
       tellRoomChanged();
@@ -360,7 +362,30 @@ void ConnectionPool::backOff(Endpoint& endpoint) {
   endpoint.not_before_ns = io_.nowNs() + (base_ms / 2 + io_.random().below(static_cast<uint32_t>(base_ms))) * ns_per_ms;
 }
 
+void ConnectionPool::noteShortage(const Error& error) {
+  counters_.connect_failures += 1;
+  PoolCounters::Shortages& shortages = counters_.shortages;
+  (error.code == ErrorCode::no_descriptor   ? shortages.descriptors
+   : error.code == ErrorCode::no_local_port ? shortages.local_ports
+                                            : shortages.memory) += 1;
+}
+
+// The endpoint stays what it was: nobody has found out anything about it. The next dial waits for a moment.
+void ConnectionPool::onDialStarved(Endpoint& endpoint, VersionLane& lane, const Error& error) {
+  PLAIT_RARE("a dial fails for want of something of plait's own");
+  noteShortage(error);
+  endpoint.not_before_ns = std::max(endpoint.not_before_ns, io_.nowNs() + starved_dial_ms * ns_per_ms);
+  if (endpoint.state == EndpointState::up) endpoint.cause = error;
+  if (endpoint.state == EndpointState::trial) {
+    goDown(endpoint, endpoint.cause);
+  } else {
+    tellRoomChanged();
+  }
+  if (lane.ready.empty() && lane.dialling == 0) failQueue(lane.queue, error);
+}
+
 void ConnectionPool::onDialFailed(Endpoint& endpoint, VersionLane& lane, const Error& error) {
+  if (error.isOwnShortage()) return onDialStarved(endpoint, lane, error);
   counters_.connect_failures += 1;
   backOff(endpoint);
   if (endpoint.state == EndpointState::up) endpoint.cause = error;

@@ -1,5 +1,11 @@
 // Endpoints that go down, come back and are taken out; repetitions on connections of their own; connections that are
 // retired and what still runs on them.
+#include <sys/resource.h>
+
+#include <atomic>
+#include <thread>
+
+#include "plait/base/alloc_guard.h"
 #include "plait/client/pool_test.h"
 
 namespace plait {
@@ -24,6 +30,57 @@ struct PoolEndpointTest : PoolTest {
   }
 };
 INSTANTIATE_TEST_SUITE_P(Backends, PoolEndpointTest, testing::Values(IoKind::uring, IoKind::epoll), ioName);
+
+// -- what runs out here is no fault of a backend
+
+// Leaves the process no descriptor while it lives.
+class DescriptorHog {
+ public:
+  DescriptorHog() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    rlimit none = before_;
+    none.rlim_cur = 0;
+    ::setrlimit(RLIMIT_NOFILE, &none);
+  }
+  ~DescriptorHog() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_P(PoolEndpointTest, WhereNoDescriptorIsLeftARequestFailsAndTheBackendStaysUp) {
+  open();
+  runFor(5);  // the backend listens
+  {
+    Answer answer;
+    const DescriptorHog hog;
+    get(answer);
+    ASSERT_TRUE(answer.error);
+    EXPECT_EQ(answer.error->code, ErrorCode::no_descriptor) << answer.error->reason;
+    EXPECT_EQ(endpoint().state, EndpointState::up);
+  }
+  EXPECT_EQ(pool->counters().shortages.descriptors, 1u);
+  EXPECT_EQ(pool->counters().state_changes, decltype(PoolCounters::state_changes){});
+  ASSERT_TRUE(runUntil([&] { return endpoint().not_before_ns <= world.io->nowNs(); }));
+  expectOk();
+}
+
+TEST_P(PoolEndpointTest, ATrialForWhichNoDescriptorIsLeftSaysNothingAboutTheBackend) {
+  world.timeouts.backoff_min_ms = world.timeouts.backoff_max_ms = 20;
+  open();
+  backend.reset();
+  Answer refused;
+  get(refused);
+  ASSERT_EQ(endpoint().state, EndpointState::down);
+  ASSERT_EQ(endpoint().cause.code, ErrorCode::connect_failed);
+  const uint32_t failures = endpoint().failures;
+  {
+    const DescriptorHog hog;
+    ASSERT_TRUE(runUntil([&] { return pool->counters().shortages.descriptors >= 2; }));
+    EXPECT_EQ(endpoint().cause.code, ErrorCode::connect_failed) << "it is down for what was found out before";
+    EXPECT_LE(endpoint().failures, failures + 1);
+  }
+}
 
 // -- down, and back
 
@@ -105,6 +162,29 @@ TEST_P(PoolEndpointTest, AnEndpointThatHasGoneIsAnOrdinaryError) {
   EXPECT_TRUE(runUntil([&] { return backend->open == 0; })) << "its idle connection is closed";
 }
 
+TEST_P(PoolEndpointTest, WhatOtherThreadsAddAndRemoveAllocatesNothingOnTheLoop) {
+  open();
+  pool->takeOrders(world.mailbox);
+  std::atomic<bool> is_done{false};
+  const BackendOptions options = backend->options(BackendProtocol::h2c);
+  std::thread other([&] {
+    for (int i = 0; i < 100; ++i) {
+      const auto added = pool->addFromAnyThread(options);
+      EXPECT_TRUE(added && pool->removeFromAnyThread(*added));
+    }
+    is_done = true;
+  });
+  const std::function<bool()> isDone = [&] { return is_done.load(); };
+  const uint64_t before = AllocGuard::servingAllocations();
+  const AllocGuard::Phase phase = AllocGuard::phase();
+  AllocGuard::enter(AllocGuard::Phase::serving);
+  const bool ended = runUntil(isDone);
+  AllocGuard::enter(phase);
+  other.join();
+  EXPECT_TRUE(ended);
+  EXPECT_EQ(AllocGuard::servingAllocations(), before);
+}
+
 TEST_P(PoolEndpointTest, RequestsThatWaitForAnEndpointThatGoesFailOverAndWhatRunsRunsOn) {
   backend->behaviour.max_streams = 1;
   backend->behaviour.answers = false;
@@ -166,6 +246,45 @@ TEST_P(PoolEndpointTest, ATunnelRunsOnAlthoughItsEndpointHasGone) {
   ASSERT_TRUE(upwards.end(nullptr));
   ASSERT_TRUE(runToEnd());
   EXPECT_FALSE(tunnel.error);
+}
+
+// What a client has said before it ended its direction may take its backend long, and so may the answer its client.
+TEST_P(PoolEndpointTest, AHalfOpenTunnelIsNotSilentWhileItsBackendStillTakesWhatWasSaid) {
+  world.timeouts.stream_idle_ms = 150;
+  backend->keepLittle();
+  backend->behaviour.speaks = Speaks::http1;
+  backend->behaviour.echoes = false;
+  backend->behaviour.pause_ms = 10;
+  open(BackendProtocol::h1);
+  http::Pipe upwards(world.stream_blocks, world.headers);
+  Answer tunnel;
+  tunnel.asTunnel(upwards);
+  start(tunnel);
+  ASSERT_TRUE(runUntil([&] { return tunnel.status == 101; })) << (tunnel.error ? tunnel.error->reason : "");
+  const std::string much(600'000, 'm');
+  ASSERT_TRUE(upwards.push(asBytes(much), true));
+  ASSERT_TRUE(runToEnd());
+  EXPECT_FALSE(tunnel.error) << tunnel.error->reason;
+  EXPECT_EQ(backend->tunnelled, much.size());
+}
+
+TEST_P(PoolEndpointTest, AHalfOpenTunnelIsNotSilentWhileItsResponseWaitsForTheClient) {
+  world.timeouts.stream_idle_ms = 50;
+  backend->behaviour.speaks = Speaks::http1;
+  open(BackendProtocol::h1);
+  http::Pipe upwards(world.stream_blocks, world.headers);
+  Answer tunnel;
+  tunnel.asTunnel(upwards);
+  tunnel.holds_response = true;
+  start(tunnel);
+  ASSERT_TRUE(runUntil([&] { return tunnel.status == 101; })) << (tunnel.error ? tunnel.error->reason : "");
+  const std::string much(600'000, 'm');
+  ASSERT_TRUE(upwards.push(asBytes(much), true));
+  runFor(400);
+  tunnel.holds_response = false;
+  ASSERT_TRUE(runToEnd());
+  EXPECT_FALSE(tunnel.error) << tunnel.error->reason;
+  EXPECT_EQ(tunnel.body.size(), much.size());
 }
 
 TEST_P(PoolEndpointTest, ThePlaceOfAnEndpointThatGoesIsFreeWhenItsLastDialHasEnded) {

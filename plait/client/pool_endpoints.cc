@@ -6,9 +6,6 @@
 namespace plait {
 namespace {
 
-// The time after which a trial that found no place is looked at again.
-constexpr int64_t trial_without_place_ms = 100;
-
 // RFC 9113 §6.5.2 recommends no peer to allow fewer.
 constexpr uint32_t streams_before_settings = 100;
 
@@ -34,6 +31,20 @@ Result<EndpointId> ConnectionPool::add(std::shared_ptr<const BackendOptions> hel
     goDown(*endpoint, backendError(ErrorCode::resolve_failed, "the backend's name cannot be resolved"));
   }
   return endpoint->id;
+}
+
+Result<EndpointId> ConnectionPool::addFromAnyThread(BackendOptions options) {
+  PLAIT_ASSERT(orders_ != nullptr);
+  return orders_->add(std::make_shared<const BackendOptions>(std::move(options)));
+}
+
+Status ConnectionPool::removeFromAnyThread(EndpointId id) {
+  PLAIT_ASSERT(orders_ != nullptr);
+  return orders_->remove(id);
+}
+
+void ConnectionPool::takeOrders(Mailbox& mailbox) {
+  orders_ = std::make_unique<EndpointOrders>(*this, io_, mailbox);
 }
 
 void ConnectionPool::update(EndpointId id, std::shared_ptr<const BackendOptions> options) {
@@ -151,16 +162,13 @@ void ConnectionPool::startTrial(Endpoint& endpoint) {
   VersionLane& lane = endpoint.laneFor(false);
   if (lane.dialling != 0 || !hasPlace(endpoint)) {
     PLAIT_RARE("a trial waits for a place");
-    return armTrial(endpoint, io_.nowNs() + trial_without_place_ms * ns_per_ms);
+    return armTrial(endpoint, io_.nowNs() + starved_dial_ms * ns_per_ms);
   }
+  if (!startDial(endpoint, lane, DialFor::trial)) return armTrial(endpoint, io_.nowNs() + starved_dial_ms * ns_per_ms);
   PLAIT_RARE("an endpoint is tried");
   counters_.trials += 1;
   endpoint.trial_answered_ns = never_ns;
   become(endpoint, EndpointState::trial, endpoint.cause);
-  if (!startDial(endpoint, lane, DialFor::trial)) {
-    endpoint.not_before_ns = io_.nowNs() + trial_without_place_ms * ns_per_ms;
-    goDown(endpoint, endpoint.cause);
-  }
 }
 
 // -- shares

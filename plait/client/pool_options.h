@@ -60,6 +60,12 @@ struct BackendOptions {
 struct PoolCounters {
   uint64_t connects = 0;
   uint64_t connect_failures = 0;
+  // Of those, the ones for which something of this worker or machine had run out.
+  struct Shortages {
+    uint64_t memory = 0;
+    uint64_t descriptors = 0;
+    uint64_t local_ports = 0;
+  } shortages;
   uint64_t retries_unprocessed = 0;
   uint64_t retries_unknown = 0;
   uint64_t requests = 0;

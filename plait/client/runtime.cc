@@ -1,6 +1,7 @@
 #include "plait/client/runtime.h"
 
 #include <cerrno>
+#include <utility>
 
 namespace plait {
 
@@ -19,14 +20,24 @@ Result<std::unique_ptr<Runtime>> Runtime::make(const RuntimeOptions& options) {
   if (!backend) return fail(backend.error());
   runtime->backend_ = std::move(*backend);
   runtime->io_ = std::make_unique<Io>(*runtime->backend_, runtime->memory_.buffers, ioConfigFor(options.limits));
+  runtime->stop_op_.owner = runtime.get();
+  runtime->stop_op_.on_complete = [](void* self, const Completion&) { static_cast<Runtime*>(self)->onStopRequested(); };
+  runtime->io_->submit(runtime->stop_op_);
   return runtime;
+}
+
+void Runtime::onStopRequested() {
+  is_stopping_ = true;
+  if (stop_waiter_) io_->ready(std::exchange(stop_waiter_, nullptr));
 }
 
 std::unique_ptr<ConnectionPool> Runtime::makePool(std::vector<BackendOptions> backends, const PoolTimeouts& timeouts,
                                                   const PoolLimits& limits) {
-  return std::make_unique<ConnectionPool>(*io_, limits_, limits, timeouts, std::move(backends),
-                                          UpstreamMemory{memory_.stream_blocks, memory_.headers}, memory_.send_blocks,
-                                          memory_.record_blocks);
+  auto pool = std::make_unique<ConnectionPool>(*io_, limits_, limits, timeouts, std::move(backends),
+                                               UpstreamMemory{memory_.stream_blocks, memory_.headers},
+                                               memory_.send_blocks, memory_.record_blocks);
+  pool->takeOrders(mailbox_);
+  return pool;
 }
 
 void Runtime::run(Task<void> task) {

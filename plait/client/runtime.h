@@ -3,6 +3,7 @@
 // by themselves, to place them.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -40,10 +41,18 @@ class Runtime {
 
   // Runs the loop on this thread until `task` has ended.
   void run(Task<void> task);
-  // Waits until requestStop() was called. One waiter.
-  OpAwaiter stopRequested() { return OpAwaiter(stop_op_, *io_); }
-  // From any thread, once; not from a signal handler.
-  void requestStop() { mailbox_.post(stop_op_, 0); }
+  struct StopAwaiter {
+    Runtime& runtime;
+    bool await_ready() const { return runtime.is_stopping_; }
+    void await_suspend(std::coroutine_handle<> handle) { runtime.stop_waiter_ = handle; }
+    void await_resume() const {}
+  };
+  // Waits until requestStop() has been called, before or from now on. One waiter at a time.
+  StopAwaiter stopRequested() { return StopAwaiter{*this}; }
+  // From any thread, at any time; not from a signal handler.
+  void requestStop() {
+    if (!is_stop_posted_.exchange(true)) mailbox_.post(stop_op_, 0);
+  }
 
   // -- memory, for what else lives on this loop
   BlockSlab& sendBlocks() { return memory_.send_blocks; }
@@ -53,6 +62,7 @@ class Runtime {
 
  private:
   explicit Runtime(const LoopLimits& limits);
+  void onStopRequested();
 
   LoopLimits limits_;
   IoKind kind_ = IoKind::epoll;
@@ -61,6 +71,9 @@ class Runtime {
   // Destroyed before the mailbox, so that no answer comes to one that is gone.
   Resolver resolver_;
   Op stop_op_;
+  std::atomic<bool> is_stop_posted_{false};
+  bool is_stopping_ = false;
+  std::coroutine_handle<> stop_waiter_;
   std::unique_ptr<IoBackend> backend_;
   std::unique_ptr<Io> io_;
 };

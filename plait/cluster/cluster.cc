@@ -113,7 +113,7 @@ bool Cluster::needsHttp1(const Endpoint& endpoint, const Wish& wish) const {
 }
 
 bool Cluster::hasRoom(Endpoint& endpoint, const Wish& wish) {
-  return pool_.hasRoom(endpoint, needsHttp1(endpoint, wish), wish.claim);
+  return pool_.hasRoom(endpoint, needsHttp1(endpoint, wish), *wish.claim);
 }
 
 // The endpoint has owed a head for long, and has sent no byte meanwhile.
@@ -122,9 +122,17 @@ bool Cluster::isSilent(Endpoint& endpoint) const {
   return since_ns != never_ns && io_.nowNs() - since_ns > std::max(least_silence_ns, 10 * siblings_ns_);
 }
 
-int64_t Cluster::scoreOf(Member& member, Endpoint& endpoint) {
+int64_t Cluster::score(size_t n) const {
+  const Endpoint* endpoint = pool_.find(members_[n].id);
+  if (endpoint == nullptr) return 0;
+  // Nothing changes by a look.
+  HeadTime head_time = endpoint->head_time;
+  return scoreOf(members_[n], *endpoint, head_time);
+}
+
+int64_t Cluster::scoreOf(const Member& member, const Endpoint& endpoint, HeadTime& head_time) const {
   const TimeNs now_ns = io_.nowNs();
-  int64_t head_ns = std::max(least_head_ns, endpoint.head_time.average(now_ns, siblings_ns_));
+  int64_t head_ns = std::max(least_head_ns, head_time.average(now_ns, siblings_ns_));
   if (const RequestOp* oldest = endpoint.awaiting.front()) head_ns = std::max(head_ns, now_ns - oldest->sent_ns);
   return (endpoint.in_flight + 1) * (head_ns / 1000) * member.outlier.penalty(now_ns);
 }
@@ -228,7 +236,8 @@ Choice Cluster::chooseAmong(const Wish& wish, bool with_silent) {
     const uint32_t second = (first + 1 + (found == 2 ? 0 : io_.random().below(found - 1))) % found;
     Endpoint* one = pool_.find(members_[candidates[first]].id);
     Endpoint* other = pool_.find(members_[candidates[second]].id);
-    best = scoreOf(members_[candidates[second]], *other) < scoreOf(members_[candidates[first]], *one)
+    best = scoreOf(members_[candidates[second]], *other, other->head_time) <
+                   scoreOf(members_[candidates[first]], *one, one->head_time)
                ? candidates[second]
                : candidates[first];
   }
@@ -481,7 +490,7 @@ TimeNs Cluster::owedSince() {
       Endpoint* endpoint = pool_.find(member.id);
       if (endpoint == nullptr || endpoint->state != EndpointState::up || spot->wish_.tried.has(member.id)) continue;
       if (spot->wish_.is_tunnel && takes_tunnels_ && !endpoint->takesTunnels()) continue;
-      if (pool_.isRoomFor(*endpoint, needsHttp1(*endpoint, spot->wish_), spot->wish_.claim)) return spot->joined_ns_;
+      if (pool_.isRoomFor(*endpoint, needsHttp1(*endpoint, spot->wish_), *spot->wish_.claim)) return spot->joined_ns_;
     }
   }
   return never_ns;

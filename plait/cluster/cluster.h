@@ -23,26 +23,33 @@ class Tried {
   Tried() {}
   bool has(EndpointId id) const {
     for (uint32_t i = 0; i < count_; ++i) {
-      if (ids_[i] == id) return true;
+      if (places_[i].index == id.index && places_[i].generation == id.generation) return true;
     }
     return false;
   }
   void add(EndpointId id) {
-    if (count_ != most && !has(id)) ids_[count_++] = id;
+    if (count_ != most && !has(id)) places_[count_++] = {id.index, id.generation};
   }
   uint32_t count() const { return count_; }
 
  private:
   uint32_t count_ = 0;
   // Most requests try one endpoint and succeed: this memory is not touched then.
+  struct Place {
+    uint32_t index;
+    uint32_t generation;
+  };
   union {
-    EndpointId ids_[most];
+    Place places_[most];
   };
 };
 
+inline constexpr Claim no_claim;
+
 // The needs of a request, as far as the choice of an endpoint goes.
 struct Wish {
-  Claim claim;
+  // Whose share of the endpoints' streams it takes. Must outlive the wish.
+  const Claim* claim = &no_claim;
   bool is_tunnel = false;
   // Without a body and idempotent: the failure of a trial costs its client nothing but time.
   bool suits_trial = false;
@@ -212,6 +219,8 @@ class Cluster final : public RoomListener, Io::Flusher {
   // There is one endpoint: it is compared with nobody, never ejected, and not asked for room first.
   bool isAlone() const { return is_alone_; }
   EndpointId endpoint(size_t n) const { return members_[n].id; }
+  // By which the choice compares that one, as things are now: of two the lower is taken. 0 for one that has gone.
+  int64_t score(size_t n) const;
   const ClusterCounters& counters() const { return counters_; }
   // Of repetitions of all its requests.
   RetryBudget& budget() { return budget_; }
@@ -243,7 +252,7 @@ class Cluster final : public RoomListener, Io::Flusher {
   bool hasRoom(Endpoint& endpoint, const Wish& wish);
   bool canServeAlone(const Wish& wish, bool asks_for_room);
   bool isSilent(Endpoint& endpoint) const;
-  int64_t scoreOf(Member& member, Endpoint& endpoint);
+  int64_t scoreOf(const Member& member, const Endpoint& endpoint, HeadTime& head_time) const;
   Choice chooseTrial(const Wish& wish);
   void endTrialsThatRun();
   Choice chooseAmong(const Wish& wish, bool with_silent);

@@ -51,6 +51,16 @@ class ClusterTable {
   size_t waiting() const;
   bool isAtRest() const;
   TimeNs owedSince();
+  // Calls use(number, score) for the endpoints of all clusters (Cluster::score).
+  template <class Use>
+  void forEachScore(Use use) const {
+    forEach([&](const Cluster& cluster) {
+      for (size_t n = 0; n < cluster.size(); ++n) {
+        if (const Endpoint* endpoint = pool_.find(cluster.endpoint(n)))
+          use(endpoint->options->number, cluster.score(n));
+      }
+    });
+  }
 
   ConnectionPool& pool() { return pool_; }
   static size_t bytesFor(size_t endpoints);

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <map>
 
+#include "plait/base/sip_hash.h"
 #include "plait/http/field_rules.h"
 
 namespace plait {
@@ -48,6 +49,7 @@ class Compiler {
     out_.plan = std::make_shared<Plan>();
     out_.plan->pool_timeouts = config_.pool_timeouts;
     out_.plan->server_timeouts = config_.server_timeouts;
+    out_.plan->forward = tools_.identities.forward(config_.forward);
     if (!config_.backends.empty()) {
       ClusterConfig cluster;
       cluster.name.value = "default";
@@ -56,6 +58,8 @@ class Compiler {
         out_.plan->only_cluster = known->second->number;
     }
     for (const ClusterConfig& cluster : config_.clusters) addCluster(cluster, cluster.backends);
+    out_.specs.reserve(config_.routes.size());
+    out_.plan->policies.reserve(config_.routes.size());
     for (const RouteConfig& route : config_.routes) addRoute(route);
     if (!config_.routes.empty() && errors_.empty()) buildRoutes();
     return std::move(errors_);
@@ -136,24 +140,37 @@ class Compiler {
     put(out_.plan->clusters, sharedWithBefore(std::move(spec)));
   }
 
-  // The content of a file, or nothing and a mistake.
-  bool readFile(const Text& file, size_t most, std::string& out) {
-    std::error_code wrong;
-    const bool is_file = std::filesystem::is_regular_file(file.value, wrong);
-    if (const uintmax_t size = is_file ? std::filesystem::file_size(file.value, wrong) : 0; !wrong && size > most) {
-      refuse(file.place, fmt::format("{}: the file has {} bytes, and at most {} are kept", file.value, size, most));
-      return false;
+  // A file's content, read once; nothing and a mistake where it cannot be had.
+  struct FileContent {
+    std::string text;
+    std::string wrong;
+  };
+  const FileContent& fileOf(const std::string& name, size_t most) {
+    const auto [known, is_new] = files_.try_emplace({name, most});
+    if (is_new) read(name, most, known->second);
+    return known->second;
+  }
+  static void read(const std::string& name, size_t most, FileContent& out) {
+    std::error_code failed;
+    const bool is_file = std::filesystem::is_regular_file(name, failed);
+    if (const uintmax_t size = is_file ? std::filesystem::file_size(name, failed) : 0; !failed && size > most) {
+      out.wrong = fmt::format("{}: the file has {} bytes, and at most {} are kept", name, size, most);
+      return;
     }
-    std::ifstream in(file.value, std::ios::binary);
+    std::ifstream in(name, std::ios::binary);
     if (!is_file || !in.is_open()) {
-      refuse(file.place, fmt::format("{}: the file cannot be read", file.value));
-      return false;
+      out.wrong = fmt::format("{}: the file cannot be read", name);
+      return;
     }
     // It may grow while it is read.
-    out.resize(most);
-    in.read(out.data(), static_cast<std::streamsize>(most));
-    out.resize(static_cast<size_t>(in.gcount()));
-    return true;
+    out.text.resize(most);
+    in.read(out.text.data(), static_cast<std::streamsize>(most));
+    out.text.resize(static_cast<size_t>(in.gcount()));
+  }
+  std::string readFile(const Text& file, size_t most) {
+    const FileContent& content = fileOf(file.value, most);
+    if (!content.wrong.empty()) refuse(file.place, content.wrong);
+    return content.text;
   }
 
   void readFields(const FieldsConfig& config, const char* key, route::FieldChanges& out) {
@@ -210,7 +227,7 @@ class Compiler {
       made->body.text = route.respond->body.value;
       made->body.content_type = "text/plain; charset=utf-8";
       if (!route.respond->file.empty()) {
-        readFile(route.respond->file, most_body, made->body.text);
+        made->body.text = readFile(route.respond->file, most_body);
         made->body.content_type = typeOf(route.respond->file.value);
       } else if (made->body.text.size() > most_body) {
         refuse(route.respond->body.place, fmt::format("body: it has more than {} bytes", most_body));
@@ -258,9 +275,8 @@ class Compiler {
       made->most_body_bytes = static_cast<uint64_t>(route.body_bytes.value);
     made->most_requests = static_cast<uint32_t>(route.requests.value);
     for (const ErrorPageConfig& page : route.error_pages) {
-      RoutePolicy::ErrorPage kept{static_cast<uint16_t>(page.status.value), {typeOf(page.file.value), {}}};
-      readFile(page.file, most_error_page, kept.body.text);
-      made->error_pages.push_back(std::move(kept));
+      made->error_pages.push_back(
+          {static_cast<uint16_t>(page.status.value), {typeOf(page.file.value), readFile(page.file, most_error_page)}});
     }
     return made;
   }
@@ -270,56 +286,123 @@ class Compiler {
            std::ranges::all_of(path, [](char c) { return c > ' ' && c < 0x7f && c != '?' && c != '#' && c != '\\'; });
   }
 
-  // Equal texts stand for equal policies. Files count with their contents.
-  static std::string keyOf(const RoutePolicy& policy) {
-    std::string key;
-    const auto put = [&](const auto& value) { key += fmt::format("{}\n", value); };
-    const auto putText = [&](std::string_view text) { key += fmt::format("{}:{}\n", text.size(), text); };
-    putText(policy.name);
-    put(static_cast<int>(policy.action));
-    for (const SplitSide& side : policy.sides) {
-      put(side.cluster->number);
-      put(side.upto);
+  // What a policy is made of, in a form of its own. Only what is said is in it, so that most are short.
+  class PolicyKey {
+   public:
+    explicit PolicyKey(const SipKey& key) : key_(key) {}
+    template <class T>
+      requires std::is_arithmetic_v<T> || std::is_enum_v<T>
+    void put(char tag, T value) {
+      text_ += tag;
+      text_.append(reinterpret_cast<const char*>(&value), sizeof(value));
     }
-    put(static_cast<int>(policy.split_key));
-    for (const std::string* text :
-         {&policy.split_name, &policy.rewrite_path, &policy.rewrite_host, &policy.redirect_scheme,
-          &policy.redirect_host, &policy.redirect_path, &policy.body.content_type, &policy.body.text, &policy.hsts})
-      putText(*text);
-    put(policy.rewrites_prefix);
-    for (const int64_t number :
-         {policy.response_head_ms, policy.idle_ms, policy.total_ms,
-          policy.most_retries ? int64_t{*policy.most_retries} : -1, int64_t{policy.repeats_unknown},
-          int64_t{policy.status}, int64_t{policy.redirect_port},
-          policy.most_body_bytes ? static_cast<int64_t>(*policy.most_body_bytes) : -1, int64_t{policy.most_requests}})
-      put(number);
-    for (const route::FieldChanges* changes : {&policy.request_fields, &policy.response_fields}) {
-      for (const route::FieldChange& change : changes->changes) {
-        putText(change.name);
-        put(change.replaces);
-        putText(change.value.text());
+    void put(char tag, std::string_view value) {
+      put(tag, static_cast<uint32_t>(value.size()));
+      if (value.size() <= longest) {
+        text_ += value;
+      } else {
+        // Of 128 bits, whose key nobody knows.
+        put('-', sipHash(key_, value));
+        put('-', sipHash({key_.second, key_.first}, value));
       }
-      put("-");
-      for (const std::string& name : changes->removed) putText(name);
-      put("-");
     }
-    putText(policy.allow.text());
-    putText(policy.deny.text());
-    for (const RoutePolicy::ErrorPage& page : policy.error_pages) {
-      put(page.status);
-      putText(page.body.content_type);
-      putText(page.body.text);
+    void put(char tag, const Text& value) {
+      if (!value.empty()) put(tag, std::string_view(value.value));
     }
-    return key;
+    void put(char tag, const Number& number) {
+      if (number.isSaid()) put(tag, number.value);
+    }
+    void put(char tag, const std::vector<Text>& list) {
+      for (const Text& one : list) put(tag, one);
+    }
+    void put(char tag, const FieldsConfig& fields) {
+      for (const auto& [kind, pairs] : {std::pair('s', &fields.set), {'a', &fields.add}}) {
+        for (const TextPair& pair : *pairs) {
+          put(tag, kind);
+          put('n', std::string_view(pair.name.value));
+          put('v', std::string_view(pair.value.value));
+        }
+      }
+      for (const Text& name : fields.remove) {
+        put(tag, 'r');
+        put('n', std::string_view(name.value));
+      }
+    }
+    const std::string& text() const { return text_; }
+
+   private:
+    static constexpr size_t longest = 256;
+    const SipKey& key_;
+    std::string text_;
+  };
+
+  // One that cannot be read is no other's that is empty.
+  void putFile(PolicyKey& key, const Text& file, size_t most) {
+    if (file.empty()) return;
+    const FileContent& content = fileOf(file.value, most);
+    key.put('f', file);
+    key.put('F', std::string_view(content.text));
+    key.put('g', content.wrong.empty());
+  }
+
+  // Equal texts stand for equal policies. Files count with their contents.
+  std::string keyOf(const RouteConfig& route) {
+    PolicyKey key(tools_.key);
+    key.put('n', std::string_view(route.name.value));
+    key.put('p', route.path_exact.empty() && route.path_regex.empty());
+    if (route.redirect) {
+      key.put('r', route.redirect->status);
+      key.put('s', route.redirect->scheme);
+      key.put('h', route.redirect->host);
+      key.put('t', route.redirect->path);
+      key.put('o', route.redirect->port);
+    }
+    if (route.respond) {
+      key.put('R', route.respond->status);
+      key.put('b', route.respond->body);
+      putFile(key, route.respond->file, most_body);
+      key.put('y', route.respond->content_type);
+    }
+    const auto putSide = [&](const Text& name, uint32_t weight) {
+      const auto cluster = clusters_.find(name.value);
+      if (cluster == clusters_.end()) return;
+      key.put('c', cluster->second->number);
+      key.put('w', weight);
+    };
+    if (!route.cluster.empty()) putSide(route.cluster, 1);
+    for (const SplitConfig& side : route.split) putSide(side.cluster, side.weight);
+    key.put('C', route.split_cookie);
+    key.put('H', route.split_field);
+    if (route.splits_by_address) key.put('A', true);
+    key.put('P', route.rewrite_path);
+    key.put('O', route.rewrite_host);
+    key.put('q', route.request_fields);
+    key.put('Q', route.response_fields);
+    key.put('1', route.response_head_ms);
+    key.put('2', route.idle_ms);
+    key.put('3', route.total_ms);
+    key.put('4', route.retries_max);
+    if (!route.retries_unknown) key.put('5', false);
+    key.put('6', route.body_bytes);
+    key.put('7', route.requests);
+    key.put('8', route.allow);
+    key.put('9', route.deny);
+    key.put('m', route.hsts_seconds);
+    if (route.hsts_subdomains) key.put('u', true);
+    if (route.hsts_preload) key.put('l', true);
+    for (const ErrorPageConfig& page : route.error_pages) {
+      key.put('e', page.status);
+      putFile(key, page.file, most_error_page);
+    }
+    return key.text();
   }
 
   void addRoute(const RouteConfig& route) {
-    std::shared_ptr<RoutePolicy> made = makePolicy(route);
-    auto policy = tools_.identities.policy(keyOf(*made), [&] { return made; });
+    auto policy = tools_.identities.policy(keyOf(route), [&] { return makePolicy(route); });
     if (policy == nullptr) return refuse(route.place, "there are more routes than plait has places for");
     route::RouteSpec spec;
     spec.name = route.name.value;
-    spec.place = {route.place.source, route.place.line, route.place.column};
+    spec.place = {route.place.source.text(), route.place.line, route.place.column};
     spec.policy = static_cast<uint32_t>(out_.plan->policies.size());
     for (const Text& host : route.hosts) spec.match.hosts.push_back(host.value);
     if (!route.path_exact.empty()) {
@@ -347,7 +430,7 @@ class Compiler {
     route::RouteTable::Built built = route::RouteTable::build(
         out_.specs, tools_.key, tools_.before == nullptr ? nullptr : tools_.before->routes.get());
     for (const route::Mistake& mistake : built.mistakes)
-      refuse({std::string(mistake.place.file), mistake.place.line, mistake.place.column}, mistake.text);
+      refuse({mistake.place.file, mistake.place.line, mistake.place.column}, mistake.text);
     out_.plan->routes = std::move(built.table);
   }
 
@@ -356,6 +439,7 @@ class Compiler {
   CompiledPlan& out_;
   std::vector<ConfigError> errors_;
   std::map<std::string, std::shared_ptr<const ClusterIdentity>> clusters_;
+  std::map<std::pair<std::string, size_t>, FileContent> files_;
 };
 
 }  // namespace

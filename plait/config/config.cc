@@ -44,7 +44,7 @@ void readCertificate(TableReader& in, Config& out) {
   in.choice<net::ClientAuth>(
       "client_auth", certificate.client_auth,
       {{"require", net::ClientAuth::require}, {"request", net::ClientAuth::request}, {"off", net::ClientAuth::off}});
-  if (const toml::node* said = in.find("client_auth")) certificate.client_auth_place = in.placeOf(*said);
+  if (const TomlNode* said = in.find("client_auth")) certificate.client_auth_place = in.placeOf(*said);
   constexpr uint16_t v1_2 = net::TlsSettings::tls_1_2, v1_3 = net::TlsSettings::tls_1_3;
   in.choice<uint16_t>("min_version", certificate.settings.min_version, {{"1.2", v1_2}, {"1.3", v1_3}});
   in.choice<uint16_t>("max_version", certificate.settings.max_version, {{"1.2", v1_2}, {"1.3", v1_3}});
@@ -68,8 +68,8 @@ void readProxyProtocol(TableReader& in, ListenConfig& out) {
     if (const std::string wrong = out.proxy_trusted.add(text.value); !wrong.empty())
       in.refuse(text.place, fmt::format("proxy_trusted: {}", wrong));
   }
-  const toml::node* const said = in.find("proxy_trusted");
-  if (out.has_proxy_protocol && (said == nullptr || (said->is_array() && said->as_array()->empty()))) {
+  const TomlNode* const said = in.find("proxy_trusted");
+  if (out.has_proxy_protocol && (said == nullptr || (said->isArray() && said->size() == 0))) {
     in.refuse(in.placeOf(said == nullptr ? *in.find("proxy_protocol") : *said),
               "proxy_protocol: \"require\" needs proxy_trusted, the networks of the balancers, as in [\"10.0.0.0/8\"]");
   } else if (!out.has_proxy_protocol && said != nullptr) {
@@ -87,6 +87,8 @@ void readListen(TableReader& in, Config& out) {
   in.path("key", listen.key);
   in.path("client_ca", listen.client_ca);
   readProxyProtocol(in, listen);
+  in.boolean("redirect_https", listen.redirects_https);
+  if (const TomlNode* said = in.find("redirect_https")) listen.redirect_place = in.placeOf(*said);
   if (listen.address.empty()) {
     if (in.find("address") == nullptr) in.refuse(in.place(), "[[listen]] needs address = \"ADDRESS:PORT\"");
     return;
@@ -146,7 +148,7 @@ void readTimeouts(TableReader& in, Config& out) {
   in.milliseconds("backoff_min_ms", pool.backoff_min_ms);
   in.milliseconds("backoff_max_ms", pool.backoff_max_ms);
   if (pool.backoff_min_ms > pool.backoff_max_ms) {
-    const toml::node* node = in.find("backoff_min_ms");
+    const TomlNode* node = in.find("backoff_min_ms");
     if (node == nullptr) node = in.find("backoff_max_ms");
     in.refuse(node == nullptr ? in.place() : in.placeOf(*node),
               fmt::format("backoff_min_ms: {} is more than backoff_max_ms, which is {}", pool.backoff_min_ms,
@@ -190,6 +192,7 @@ void visitLimits(Limits& out, Visit visit) {
   PLAIT_LIMIT(tls_handshakes, 1, 1 << 20);
   PLAIT_LIMIT(coalesce_us, 0, 10'000);
   PLAIT_LIMIT(access_ring_bytes, 64 << 10, 1024 * mib);
+  PLAIT_LIMIT(plan_bytes, 64 << 10, 2047 * mib);
   PLAIT_LIMIT(upload_bytes_per_second, 0, mib);
   PLAIT_LIMIT(download_bytes_per_second, 0, mib);
   PLAIT_LIMIT(reset_burst, 16, 1 << 20);
@@ -224,37 +227,58 @@ std::vector<std::string> differentLimits(const Limits& one, const Limits& other)
 
 namespace {
 
-std::vector<ConfigError> parse(std::string_view text, const std::string& file, Config& out,
+// Names of files, which are for those who read them (control/read_config.h).
+void readIncludes(TableReader& in, bool is_included, Config& out) {
+  if (is_included) {
+    if (const TomlNode* said = in.find("include"))
+      in.refuse(in.placeOf(*said), "include: this file is included itself, and cannot include others");
+    return;
+  }
+  in.pathOrPaths("include", out.includes);
+}
+
+std::vector<ConfigError> parse(std::string_view text, const std::string& file, bool is_included, Config& out,
                                std::vector<ConfigKey>* keys) {
   std::vector<ConfigError> errors;
-  toml::table root;
-  try {
-    root = toml::parse(text, file);
-  } catch (const toml::parse_error& error) {
-    const auto& begin = error.source().begin;
-    errors.push_back(tomlMistake(text, {file, begin.line, begin.column}, error.description()));
+  const auto tree = TomlTree::parse(text);
+  if (!tree) {
+    const TomlFault& fault = tree.error();
+    errors.push_back(tomlMistake(text, {file, fault.position.line, fault.position.column}, fault.text));
+    out.is_broken = true;
     return errors;
   }
+  const TomlNode& root = tree->root();
   TableReader reader(root, file, errors, keys);
-  reader.section("server", [&](TableReader& in) { readServer(in, out); });
+  // A section that stands in one file alone: of two nobody could tell which one holds.
+  const auto once = [&](std::string_view key, auto read) {
+    if (const TomlNode* node = root.member(key)) {
+      const Place place = reader.placeOf(*node);
+      if (const auto [known, is_new] = out.section_places.emplace(key, place); !is_new)
+        errors.push_back({place, fmt::format("[{}]: {} has this section already", key, known->second.text())});
+    }
+    reader.section(key, read);
+  };
+  readIncludes(reader, is_included, out);
+  once("server", [&](TableReader& in) { readServer(in, out); });
   reader.sections("certificate", [&](TableReader& in) { readCertificate(in, out); });
   reader.sections("listen", [&](TableReader& in) { readListen(in, out); });
   reader.sections("backend", [&](TableReader& in) { readBackend(in, out.backends); });
   reader.sections("cluster", [&](TableReader& in) { readCluster(in, out); });
+  if (const TomlNode* routes = root.member("route")) out.routes.reserve(out.routes.size() + routes->size());
   reader.sections("route", [&](TableReader& in) { readRoute(in, out); });
   reader.notYet("etcd");
-  reader.section("forwarding", [&](TableReader& in) { readForwarding(in, out); });
-  reader.section("timeouts", [&](TableReader& in) { readTimeouts(in, out); });
-  reader.section("limits", [&](TableReader& in) {
+  once("forwarding", [&](TableReader& in) { readForwarding(in, out); });
+  once("timeouts", [&](TableReader& in) { readTimeouts(in, out); });
+  once("limits", [&](TableReader& in) {
     readLimits(in, out.limits);
     in.tellPlaces(out.limit_places);
   });
-  reader.section("access_log", [&](TableReader& in) {
+  once("access_log", [&](TableReader& in) {
     in.path("file", out.access_log.file);
     in.choice<LogFormat>("format", out.access_log.format,
                          {{"combined", LogFormat::combined}, {"json", LogFormat::json}});
   });
-  reader.section("admin", [&](TableReader& in) {
+  once("admin", [&](TableReader& in) {
     in.text("address", out.admin);
     in.path("socket", out.admin_socket);
   });
@@ -273,7 +297,11 @@ std::vector<ConfigError> parse(std::string_view text, const std::string& file, C
 }  // namespace
 
 std::vector<ConfigError> parseConfig(std::string_view text, const std::string& file, Config& out) {
-  return parse(text, file, out, nullptr);
+  return parse(text, file, false, out, nullptr);
+}
+
+std::vector<ConfigError> parseIncluded(std::string_view text, const std::string& file, Config& out) {
+  return parse(text, file, true, out, nullptr);
 }
 
 std::vector<ConfigKey> configKeys() {
@@ -284,7 +312,7 @@ std::vector<ConfigKey> configKeys() {
     known = keys.size();
     keys.clear();
     Config ignored;
-    (void)parse(text, "", ignored, &keys);
+    (void)parse(text, "", false, ignored, &keys);
     text.clear();
     for (const ConfigKey& key : keys) {
       const std::string path = key.section.empty() ? key.name : fmt::format("{}.{}", key.section, key.name);

@@ -23,9 +23,25 @@
 
 namespace plait {
 
+// The name of a file or a flag. Each name is kept once, until the process ends: there are few, and many places.
+class Source {
+ public:
+  Source() = default;
+  Source(std::string_view name);
+  Source(const std::string& name) : Source(std::string_view(name)) {}
+  Source(const char* name) : Source(std::string_view(name)) {}
+  const std::string& text() const { return *name_; }
+  bool empty() const { return name_->empty(); }
+  bool operator==(const Source& other) const { return name_ == other.name_; }
+
+ private:
+  static const std::string none;
+  const std::string* name_ = &none;
+};
+
 // Where something was said: a position in a file, or a flag (then line is 0).
 struct Place {
-  std::string source;
+  Source source;
   uint32_t line = 0;
   uint32_t column = 0;
   // "plait.toml:3:7" or "--backend h2c://a:1".
@@ -80,6 +96,8 @@ struct ListenConfig {
   Text client_ca;
   bool has_proxy_protocol = false;  // each connection begins with a PROXY header,
   TrustedProxies proxy_trusted;     // of one of these balancers
+  bool redirects_https = false;
+  Place redirect_place;
 };
 
 struct BackendConfig {
@@ -194,6 +212,13 @@ struct AccessLogConfig {
 };
 
 struct Config {
+  // The file that was named, and those that it includes, in the order in which they were read.
+  std::vector<std::string> files;
+  std::vector<Text> includes;  // names and patterns of files, relative to the working folder
+  // The sections that stand once, and where.
+  std::map<std::string, Place, std::less<>> section_places;
+  bool is_broken = false;  // one of the files is no TOML
+
   uint32_t workers = 0;  // 0: one for each core that may be used
   // What plait may have of the machine's memory, the kernel's part included; 0: what the control group allows, or half.
   uint64_t memory_bytes = 0;
@@ -220,21 +245,28 @@ struct Config {
   sockaddr_storage admin_address{};  // meaningful unless `admin` is empty
   // What is probably not meant, and keeps nobody from starting.
   std::vector<ConfigError> warnings;
+
+  // Gives the memory of routes and clusters back, which their plan has then.
+  void forgetRoutes() {
+    std::vector<RouteConfig>().swap(routes);
+    std::vector<ClusterConfig>().swap(clusters);
+  }
 };
 
 // Adds to `out` what `text` says. `file` names the text in mistakes, and paths in it are relative to its folder. Every
 // mistake that can be found is in the answer, in the order of the text; of broken TOML the first alone.
 std::vector<ConfigError> parseConfig(std::string_view text, const std::string& file, Config& out);
+// Likewise for a file that another one includes.
+std::vector<ConfigError> parseIncluded(std::string_view text, const std::string& file, Config& out);
 
 // The keys of [limits] in which they differ.
 std::vector<std::string> differentLimits(const Limits& one, const Limits& other);
 
 // Calls use(backend) for the backends of all clusters, those of the cluster "default" first.
-template <class Use>
-void forEachBackend(Config& config, Use use) {
-  for (BackendConfig& backend : config.backends) use(backend);
-  for (ClusterConfig& cluster : config.clusters) {
-    for (BackendConfig& backend : cluster.backends) use(backend);
+void forEachBackend(auto& config, auto use) {
+  for (auto& backend : config.backends) use(backend);
+  for (auto& cluster : config.clusters) {
+    for (auto& backend : cluster.backends) use(backend);
   }
 }
 

@@ -290,6 +290,44 @@ TEST(Config, APortThatTakesProxyHeadersNamesWhoseTheyAre) {
             "plait.toml:4:18: proxy_trusted: \"10.0.0.1/8\" has bits set behind its prefix\n");
 }
 
+TEST(Config, APlainListenerAloneRedirectsToHttps) {
+  const auto listen = [](const char* rest) {
+    return fmt::format("[[listen]]\naddress = \"127.0.0.1:80\"\n{}[[backend]]\nurl = \"h2c://a:1\"\n", rest);
+  };
+  Config config;
+  EXPECT_EQ(mistakesOf(listen("redirect_https = true\n")), "");
+  EXPECT_TRUE(parseConfig(listen("redirect_https = true\n"), "a", config).empty());
+  EXPECT_TRUE(config.listeners[0].redirects_https);
+  for (const char* tls : {"on", "auto"}) {
+    Config secure;
+    const std::string keys = fmt::format("redirect_https = true\ntls = \"{}\"\ncert = \"a\"\nkey = \"b\"\n", tls);
+    EXPECT_TRUE(parseConfig(listen(keys.c_str()), "a.toml", secure).empty());
+    EXPECT_EQ(textOf(completeConfig(secure, true, "a.toml")),
+              "a.toml:3:18: redirect_https: this listener speaks TLS: it is for a plain one beside it\n");
+  }
+}
+
+TEST(Config, AnIncludedFileAddsToTheOneThatIncludesIt) {
+  Config config;
+  EXPECT_EQ(textOf(parseConfig("include = [\"conf.d/*.toml\", \"/etc/more.toml\"]\n[server]\nworkers = 2\n"
+                               "[[backend]]\nurl = \"h2c://a:1\"\n",
+                               "some/plait.toml", config)),
+            "");
+  ASSERT_EQ(config.includes.size(), 2u);
+  EXPECT_EQ(config.includes[0].value, "some/conf.d/*.toml");
+  EXPECT_EQ(config.includes[1].value, "/etc/more.toml");
+  EXPECT_EQ(textOf(parseIncluded("[[backend]]\nurl = \"h2c://b:1\"\n[limits]\nexchanges = 100\n", "b.toml", config)),
+            "");
+  EXPECT_EQ(config.backends.size(), 2u);
+  EXPECT_EQ(config.limits.exchanges, 100u);
+  EXPECT_EQ(textOf(parseIncluded("include = \"x.toml\"\n[server]\nwatch = true\n", "c.toml", config)),
+            "c.toml:1:11: include: this file is included itself, and cannot include others\n"
+            "c.toml:2:1: [server]: some/plait.toml:2:1 has this section already\n");
+  EXPECT_FALSE(config.is_broken);
+  EXPECT_EQ(parseIncluded("[[route]\n", "d.toml", config).size(), 1u);
+  EXPECT_TRUE(config.is_broken);
+}
+
 TEST(Config, AStreamMayBeIdleForTenMinutesByDefault) {
   Config config;
   EXPECT_GT(config.pool_timeouts.stream_idle_ms, 600'000);

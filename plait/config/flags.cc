@@ -168,6 +168,9 @@ std::vector<ConfigError> completeConfig(Config& config, bool needs_backends, con
       errors.push_back({certificate.client_auth_place, "client_auth: without client_ca nobody can vouch for a client"});
   }
   for (const ListenConfig& listen : config.listeners) {
+    if (listen.redirects_https && listen.tls != ListenTls::off)
+      errors.push_back(
+          {listen.redirect_place, "redirect_https: this listener speaks TLS: it is for a plain one beside it"});
     if (listen.tls == ListenTls::off) {
       for (const Text* text : {&listen.cert, &listen.key, &listen.client_ca}) {
         if (text->empty()) continue;

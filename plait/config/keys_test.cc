@@ -84,7 +84,7 @@ bool isSame(const Config& a, const Config& b) {
     return one.address.value == other.address.value && one.tls == other.tls && one.only_v6 == other.only_v6 &&
            one.cert.value == other.cert.value && one.key.value == other.key.value &&
            one.client_ca.value == other.client_ca.value && one.has_proxy_protocol == other.has_proxy_protocol &&
-           one.proxy_trusted.text() == other.proxy_trusted.text();
+           one.proxy_trusted.text() == other.proxy_trusted.text() && one.redirects_https == other.redirects_https;
   };
   const auto sameCertificate = [](const CertificateConfig& one, const CertificateConfig& other) {
     return one.cert.value == other.cert.value && one.key.value == other.key.value &&
@@ -250,7 +250,7 @@ TEST(ConfigKeys, EachIsRefusedOutOfItsRangeWithItsPlace) {
       const Read made = read(key, value);
       ASSERT_FALSE(made.errors.empty()) << key.section << '.' << key.name << " = " << value;
       EXPECT_NE(made.errors[0].place.line, 0u) << key.name;
-      EXPECT_EQ(made.errors[0].place.source, "plait.toml");
+      EXPECT_EQ(made.errors[0].place.source.text(), "plait.toml");
       EXPECT_EQ(made.errors[0].sentence.find(key.name + ": "), 0u) << made.errors[0].text();
     }
   }

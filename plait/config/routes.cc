@@ -1,6 +1,7 @@
 #include "plait/config/routes.h"
 
 #include <set>
+#include <unordered_set>
 
 #include "plait/config/table_reader.h"
 #include "plait/http/field_rules.h"
@@ -12,7 +13,7 @@ constexpr uint32_t most_weight = 1'000'000;
 
 // A number that may be absent.
 void readNumber(TableReader& in, std::string_view key, Number& out, int64_t min, int64_t max, const char* unit = "") {
-  const toml::node* node = in.find(key);
+  const TomlNode* node = in.find(key);
   in.integer(key, out.value, min, max, unit);
   if (node != nullptr) out.place = in.placeOf(*node);
 }
@@ -50,9 +51,9 @@ void readRedirect(TableReader& in, RouteConfig& out) {
   RedirectConfig& redirect = out.redirect.emplace();
   redirect.place = in.place();
   in.integer("status", redirect.status, 301, 308);
-  if (const toml::node* node = in.find("status"); node != nullptr && redirect.status != 301 && redirect.status != 302 &&
-                                                  redirect.status != 303 && redirect.status != 307 &&
-                                                  redirect.status != 308) {
+  if (const TomlNode* node = in.find("status"); node != nullptr && redirect.status != 301 && redirect.status != 302 &&
+                                                redirect.status != 303 && redirect.status != 307 &&
+                                                redirect.status != 308) {
     in.refuse(in.placeOf(*node), fmt::format("status: {} is none of 301, 302, 303, 307, 308", redirect.status));
   }
   in.text("scheme", redirect.scheme);
@@ -72,6 +73,10 @@ void readRespond(TableReader& in, RouteConfig& out) {
   in.text("content_type", respond.content_type);
   if (!respond.body.empty() && !respond.file.empty())
     in.refuse(respond.file.place, "file: the response has a body already, write one of body and file");
+  const Text& content = respond.body.empty() ? respond.file : respond.body;
+  if (!content.empty() && (respond.status == 204 || respond.status == 205 || respond.status == 304))
+    in.refuse(content.place, fmt::format("{}: a response with status {} has no content (RFC 9110 §15), leave it out",
+                                         respond.body.empty() ? "file" : "body", respond.status));
 }
 
 void readErrorPages(TableReader& in, RouteConfig& out) {
@@ -114,9 +119,9 @@ void readCluster(TableReader& in, Config& out) {
   in.text("name", cluster.name);
   if (cluster.name.empty() && in.find("name") == nullptr) in.refuse(in.place(), "[[cluster]] needs name = \"NAME\"");
   int balance = 0;
-  if (const toml::node* node = in.find("balance"); node != nullptr) {
+  if (const TomlNode* node = in.find("balance"); node != nullptr) {
     for (const char* later : {"round_robin", "random", "hash"}) {
-      if (node->value_or(std::string_view()) != later) continue;
+      if (node->text() != later) continue;
       in.refuse(in.placeOf(*node), fmt::format("balance: \"{}\" is not in this version", later));
       balance = -1;
     }
@@ -141,7 +146,7 @@ void readCluster(TableReader& in, Config& out) {
 }
 
 void readRoute(TableReader& in, Config& out) {
-  RouteConfig route;
+  RouteConfig& route = out.routes.emplace_back();
   route.place = in.place();
   in.text("name", route.name);
   in.textOrTexts("host", route.hosts);
@@ -193,7 +198,6 @@ void readRoute(TableReader& in, Config& out) {
   in.sections("error_pages", [&](TableReader& inner) { readErrorPages(inner, route); });
   for (const char* key : {"rate_limit", "compress", "mirror", "cors", "forward_auth", "jwt", "basic_auth", "hedge"})
     in.notYet(key);
-  out.routes.push_back(std::move(route));
 }
 
 namespace {
@@ -205,6 +209,7 @@ class RouteCompletion {
   }
 
   void run() {
+    routes_.reserve(config_.routes.size());
     for (const ClusterConfig& cluster : config_.clusters) complete(cluster);
     for (RouteConfig& route : config_.routes) complete(route);
   }
@@ -295,7 +300,7 @@ class RouteCompletion {
   Config& config_;
   std::vector<ConfigError>& errors_;
   std::set<std::string> clusters_;
-  std::set<std::string> routes_;
+  std::unordered_set<std::string_view> routes_;
 };
 
 }  // namespace

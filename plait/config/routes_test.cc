@@ -1,4 +1,5 @@
 // [[route]] and [[cluster]] as they are written: what arrives, and which mistakes are said where.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "plait/config/config.h"
@@ -163,6 +164,15 @@ TEST(RouteConfig, WhatDoesNotGoTogetherIsAMistake) {
             "p.toml:10:11: example: only an expression (path_regex) needs one\n");
   EXPECT_EQ(mistakesOf("[[route]]\nrespond = { body = \"x\" }\nrewrite = { path = \"/x\" }\n"),
             "p.toml:9:20: rewrite: only a request that goes to a cluster is rewritten\n");
+  for (const int status : {204, 205, 304}) {
+    EXPECT_EQ(mistakesOf(fmt::format("[[route]]\nrespond = {{ status = {}, body = \"x\" }}\n", status)),
+              fmt::format("p.toml:8:34: body: a response with status {} has no content (RFC 9110 §15), leave it out\n",
+                          status));
+    EXPECT_EQ(mistakesOf(fmt::format("[[route]]\nrespond = {{ status = {}, file = \"f\" }}\n", status)),
+              fmt::format("p.toml:8:34: file: a response with status {} has no content (RFC 9110 §15), leave it out\n",
+                          status));
+    EXPECT_EQ(mistakesOf(fmt::format("[[route]]\nrespond = {{ status = {} }}\n", status)), "");
+  }
   EXPECT_EQ(mistakesOf("[[route]]\nrespond = { body = \"x\", file = \"f\" }\n"),
             "p.toml:8:32: file: the response has a body already, write one of body and file\n");
   EXPECT_EQ(mistakesOf("[[route]]\nredirect = { path = \"/x\" }\nrequest_fields = { set = { a = \"b\" } }\n"),

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <mutex>
+#include <set>
 
 #include "plait/config/config.h"
 #include "plait/http/field_rules.h"
@@ -36,8 +38,19 @@ bool isHost(std::string_view text) {
 
 }  // namespace
 
+const std::string Source::none;
+
+Source::Source(std::string_view name) {
+  if (name.empty()) return;
+  static std::mutex mutex;
+  static std::set<std::string, std::less<>> names;
+  const std::lock_guard lock(mutex);
+  const auto known = names.find(name);
+  name_ = known != names.end() ? &*known : &*names.emplace(name).first;
+}
+
 std::string Place::text() const {
-  return line == 0 ? source : fmt::format("{}:{}:{}", source, line, column);
+  return line == 0 ? source.text() : fmt::format("{}:{}:{}", source.text(), line, column);
 }
 
 std::string sentenceOf(const LimitsMistake& mistake) {

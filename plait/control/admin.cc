@@ -84,6 +84,7 @@ Task<void> AdminHandler::handle(Exchange& exchange, Io& io) {
                                  .failed_reloads = reloads_.failures.load(std::memory_order_relaxed),
                                  .last_success_s = reloads_.last_success_s.load(std::memory_order_relaxed),
                                  .last_failure_s = reloads_.last_failure_s.load(std::memory_order_relaxed),
+                                 .tls_contexts = reloads_.tls_contexts.load(std::memory_order_relaxed),
                                  .is_draining = is_draining_.load(std::memory_order_relaxed),
                                  .certificates = *certificates};
     const std::string text = path == "/metrics" ? formatMetrics(snapshots_, process, *backends_) : std::string();

@@ -5,11 +5,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <utility>
 
+#include "plait/control/read_config.h"
 #include "plait/io/socket_backend.h"
 #include "plait/route/route_proof.h"
 
@@ -19,14 +17,9 @@ std::vector<ConfigError> configure(const Flags& flags, const std::string& file, 
                                    Config& config, LoadedConfig& loaded) {
   std::vector<ConfigError> errors;
   if (!file.empty()) {
-    std::error_code ignored;
-    if (std::filesystem::is_directory(file, ignored)) return {{{file}, "this is a folder, and no configuration"}};
-    std::ifstream in(file, std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-    if (!in) return {{{file}, "the file cannot be read"}};
-    errors = parseConfig(text, file, config);
+    errors = readConfig(file, config);
     // Of broken TOML nothing is known: what else seems wrong would follow from that alone.
-    if (config.listeners.empty() && config.backends.empty() && !errors.empty()) return errors;
+    if (!errors.empty() && (config.is_broken || (config.listeners.empty() && config.backends.empty()))) return errors;
   }
   const auto append = [&](std::vector<ConfigError> more) { errors.insert(errors.end(), more.begin(), more.end()); };
   append(applyFlags(flags, config));
@@ -36,8 +29,7 @@ std::vector<ConfigError> configure(const Flags& flags, const std::string& file, 
   // Beside mistakes it is one of them; alone it is only said.
   if (!errors.empty()) append(std::exchange(loaded.warnings, {}));
   // In the order of the file, whichever step found them; mistakes in flags come first.
-  std::ranges::sort(errors, {},
-                    [](const ConfigError& error) { return std::pair(error.place.line, error.place.column); });
+  sortMistakes(errors, config);
   return errors;
 }
 
@@ -86,7 +78,7 @@ void printProofs(const CompiledPlan& compiled, bool is_verbose) {
       if (is_each_shown) fmt::print("  {}: {}\n", spec.name, proof.example.text());
     } else if (proof.state == State::shadowed) {
       shadowed += 1;
-      printWarning({{std::string(spec.place.file), spec.place.line, spec.place.column},
+      printWarning({{spec.place.file, spec.place.line, spec.place.column},
                     fmt::format("no request was found that reaches the route \"{}\": {} goes to {}", spec.name,
                                 proof.example.text(), nameOf(proof.by))});
       if (is_each_shown) fmt::print("  {}: shadowed by {}\n", spec.name, compiled.specs[proof.by].name);
@@ -115,7 +107,7 @@ std::vector<ConfigError> askSystem(const Config& config, const WorkerOptions& op
   std::vector<ConfigError> errors;
   const auto tryAddress = [&](const Place& place, const sockaddr_storage& address, const PortUse& use) {
     const int result = socket_backend::tryAddress(address, use.share, use.only_v6);
-    if (result != 0) (result == -EADDRINUSE ? warnings : errors).push_back({place, cannotListen(result, use)});
+    if (result != 0) (result == -EADDRINUSE ? warnings : errors).push_back({place, cannotListen(-result, use)});
   };
   for (size_t i = 0; i < options.listeners.size(); ++i)
     tryAddress(config.listeners[i].address.place, options.listeners[i].address, options.listeners[i].port);
@@ -144,10 +136,14 @@ int check(const Flags& flags, const std::string& file, bool is_verbose) {
   if (!errors.empty()) return refuse(errors);
   fmt::print("{}: ok\n", file.empty() ? "plait" : file);
   if (loaded.compiled.plan && loaded.compiled.plan->routes) printProofs(loaded.compiled, is_verbose);
+  if (loaded.options.plan && (loaded.options.plan->routes || is_verbose))
+    fmt::print("plan: {} bytes of the {} that plan_bytes allows\n", loaded.plan_bytes,
+               loaded.options.limits.plan_bytes);
   if (is_verbose) {
     const auto memory = memoryOf(loaded.options);
-    fmt::print("memory: {} MiB for each of {} worker(s), {} for the control thread\n", sumOf(memory) >> 20,
-               config.workers, sumOf(memoryOfControl(loaded.options)) >> 20);
+    fmt::print("memory: {} MiB for each of {} worker(s), {} for the control thread, {} for plans\n",
+               sumOf(memory) >> 20, config.workers, sumOf(memoryOfControl(loaded.options)) >> 20,
+               loaded.options.limits.plan_bytes >> 20);
     printMemory(memory);
   }
   return 0;

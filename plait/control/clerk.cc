@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fnmatch.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/inotify.h>
@@ -11,6 +12,8 @@
 #include <chrono>
 #include <cstring>
 #include <set>
+
+#include "plait/control/read_config.h"
 
 namespace plait {
 namespace {
@@ -22,6 +25,10 @@ constexpr int64_t settle_ms = 100;
 // A client of the socket has so long for its command, and so many are heard at once.
 constexpr int64_t command_ms = 5000;
 constexpr size_t most_askers = 16;
+// What is not used any more is looked for so often while there may be some.
+constexpr int64_t sweep_ms = 1000;
+// A file of a pattern counts also when it goes.
+constexpr uint32_t watched_events = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE;
 
 int64_t nowMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
@@ -93,7 +100,7 @@ void Clerk::watchFiles() {
   }
   // A folder that is watched already keeps its watch.
   for (const std::string& folder : folders) {
-    if (::inotify_add_watch(notify_fd_, folder.c_str(), IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE | IN_CREATE) < 0)
+    if (::inotify_add_watch(notify_fd_, folder.c_str(), watched_events) < 0)
       log_.say(
           {LogLevel::warning, "configuration", fmt::format("{} cannot be watched: {}", folder, std::strerror(errno))});
   }
@@ -102,14 +109,18 @@ void Clerk::watchFiles() {
 bool Clerk::hasChanged() {
   std::set<std::string> names;
   for (const std::string& file : reloader_.files()) names.insert(file.substr(file.rfind('/') + 1));
+  const auto matches = [&](const char* name) {
+    return names.contains(name) || std::ranges::any_of(names, [&](const std::string& one) {
+             return isPattern(one) && ::fnmatch(one.c_str(), name, FNM_PERIOD) == 0;
+           });
+  };
   bool has_changed = false;
   alignas(inotify_event) char buffer[8192];
   for (ssize_t got = 0; (got = ::read(notify_fd_, buffer, sizeof(buffer))) > 0;) {
     for (ssize_t at = 0; at < got;) {
       const auto* event = reinterpret_cast<const inotify_event*>(buffer + at);
       // "..data" is the link that Kubernetes swaps.
-      if (event->len != 0 && (names.contains(event->name) || std::strcmp(event->name, "..data") == 0))
-        has_changed = true;
+      if (event->len != 0 && (matches(event->name) || std::strcmp(event->name, "..data") == 0)) has_changed = true;
       at += static_cast<ssize_t>(sizeof(inotify_event) + event->len);
     }
   }
@@ -146,7 +157,9 @@ bool Clerk::hear(Asker& asker) {
 void Clerk::serve(int client, const std::string& command) {
   if (command == "reload") return ControlSocket::answer(client, textOf(reloadInTime()));
   if (command == "status") return ControlSocket::answer(client, reloader_.status());
-  ControlSocket::answer(client, fmt::format("there is no command \"{}\": there are reload and status\n", command));
+  if (const auto question = questionOf(command)) return ControlSocket::answer(client, reloader_.explain(*question));
+  ControlSocket::answer(client,
+                        fmt::format("there is no command \"{}\": there are reload, status and explain\n", command));
 }
 
 void Clerk::run() {
@@ -157,6 +170,7 @@ void Clerk::run() {
     const bool takes_askers = socket_ && askers_.size() < most_askers;
     fds = {{wake_fds_[0], POLLIN, 0}, {takes_askers ? socket_->fd() : -1, POLLIN, 0}, {notify_fd_, POLLIN, 0}};
     int64_t wait_ms = has_changed ? settle_ms : askers_.empty() ? -1 : command_ms;
+    if (reloader_.owesSweep()) wait_ms = wait_ms < 0 ? sweep_ms : std::min(wait_ms, sweep_ms);
     for (const Asker& asker : askers_) {
       fds.push_back({asker.fd, POLLIN, 0});
       wait_ms = std::min(wait_ms, std::max<int64_t>(asker.until_ms - nowMs(), 0));
@@ -178,6 +192,7 @@ void Clerk::run() {
     } else {
       has_changed = has_changed || changes;
     }
+    if (reloader_.owesSweep() && nowMs() >= last_reload_ms_ + sweep_ms) reloader_.sweep();
   }
 }
 

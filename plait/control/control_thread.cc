@@ -186,9 +186,9 @@ void ControlThread::run(std::promise<ControlStarted>& started) {
   io.turn(0);
   if (options_.admin) {
     report.admin = *options_.admin;
-    if (const int result = server.listen(report.admin, nullptr, false, options_.admin_port); result < 0) {
+    if (const Status opened = server.listen(report.admin, nullptr, false, options_.admin_port); !opened) {
       report.failed = ControlStarted::Part::admin;
-      report.error = cannotListen(result, options_.admin_port);
+      report.error = cannotListen(opened.error(), options_.admin_port);
       mailbox_.post(stop_op_, 0);
     }
   }

@@ -12,6 +12,7 @@
 #include "plait/filter/fields.h"
 #include "plait/h1/parser.h"
 #include "plait/http/field_rules.h"
+#include "plait/net/address.h"
 #include "plait/proxy/forward.h"
 #include "plait/proxy/route_effects.h"
 
@@ -22,6 +23,10 @@ constexpr std::string_view example_id = "0123456789abcdef";
 // Of more routes than this nobody is told which one is the nearest.
 constexpr size_t most_compared = 500;
 constexpr size_t most_nearest = 3;
+
+// A command is one line, and its parts may have spaces.
+constexpr char separator = '\x1f';
+constexpr std::string_view explain_command = "explain";
 
 // A question, read by the parser that reads requests.
 class Asked {
@@ -84,14 +89,16 @@ class Asked {
 
 class Explanation {
  public:
-  Explanation(const Config& config, const LoadedConfig& loaded, const Asked& asked, std::string& out)
-      : config_(config),
-        loaded_(loaded),
-        plan_(*loaded.options.plan),
+  Explanation(const Explained& explained, const Asked& asked, std::string& out)
+      : config_(explained.config),
+        listeners_(explained.listeners),
+        plan_(explained.plan),
+        specs_(explained.specs),
+        states_(explained.states),
         head_(asked.head),
         client_(asked.client),
         out_(out) {
-    real_client_ = realClientOf(head_, client_, config.forward);
+    real_client_ = realClientOf(head_, client_, config_.forward);
     address_ = real_client_.empty() ? client_.address() : real_client_;
   }
 
@@ -102,6 +109,12 @@ class Explanation {
     if (head_.method == "CONNECT") return answer(501, "this proxy takes no CONNECT");
     if (hasUsedUpMaxForwards(head_)) return answer(head_.method == "OPTIONS" ? 200 : 501, "Max-Forwards is used up");
     if (isForwardingLoop(head_)) return answer(508, "this request comes round to this proxy again and again");
+    if (const ListenConfig* listen = redirectingListener()) {
+      client_.redirects_https = true;
+      say("listener: {}, which redirects to HTTPS", listen->address.value);
+      if (isForHttps(head_, client_, config_.forward.trusted_proxies)) return sayHttpsRedirect();
+      say("  {} says that its client speaks TLS already", client_.address());
+    }
     if (plan_.routes == nullptr) {
       say("route: there are none, everything goes to the cluster \"default\"");
       return sayCluster(nullptr, 0, 1, 1);
@@ -117,10 +130,30 @@ class Explanation {
   }
   void answer(uint16_t status, std::string_view why) { say("answer: {}, {}", status, why); }
 
+  // The one with redirect_https that a plain request comes by: it has the port of the URL, or no plain one is without.
+  const ListenConfig* redirectingListener() const {
+    if (client_.is_tls) return nullptr;
+    const auto asked = splitHostPort(head_.authority);
+    const uint16_t port = asked && asked->port ? *asked->port : 80;
+    const ListenConfig* found = nullptr;
+    bool is_each = true;
+    for (const ListenConfig& one : listeners_) {
+      is_each = is_each && (one.redirects_https || one.tls == ListenTls::on);
+      if (one.redirects_https && (found == nullptr || portOf(one.parsed) == port)) found = &one;
+    }
+    return found != nullptr && (is_each || portOf(found->parsed) == port) ? found : nullptr;
+  }
+
+  void sayHttpsRedirect() {
+    std::vector<char> memory(most_location);
+    TextWriter location(memory);
+    if (!writeHttpsLocation(location, head_)) return answer(400, "the request names no host that it could be sent to");
+    say("answer: {} to {}", https_redirect_status, location.text());
+  }
+
   std::string nameOf(uint32_t route) const {
-    const route::RouteSpec& spec = loaded_.compiled.specs[route];
-    return fmt::format("{} ({})", spec.name,
-                       Place{std::string(spec.place.file), spec.place.line, spec.place.column}.text());
+    const route::RouteSpec& spec = specs_[route];
+    return fmt::format("{} ({})", spec.name, Place{spec.place.file, spec.place.line, spec.place.column}.text());
   }
   std::string nameOf(const route::Choice& choice) const {
     return choice.verdict == route::Verdict::found ? nameOf(choice.route) : "no route";
@@ -197,8 +230,7 @@ class Explanation {
   }
 
   void sayNearest(const route::RequestView& view) {
-    const std::vector<route::RouteSpec>& specs = loaded_.compiled.specs;
-    if (specs.size() > most_compared) return;
+    if (specs_.size() > most_compared) return;
     struct Distance {
       std::vector<std::string> differences;
       uint32_t route = 0;
@@ -208,8 +240,8 @@ class Explanation {
       }
     };
     std::vector<Distance> all;
-    for (uint32_t route = 0; route < specs.size(); ++route)
-      all.push_back({differences(specs[route].match, view), route});
+    for (uint32_t route = 0; route < specs_.size(); ++route)
+      all.push_back({differences(specs_[route].match, view), route});
     std::ranges::sort(all, {}, [](const Distance& one) { return std::pair(one.rank(), one.route); });
     for (size_t i = 0; i < std::min(most_nearest, all.size()) && all[i].rank() == all[0].rank(); ++i) {
       say("  not {}: {} {}", nameOf(all[i].route), fmt::join(all[i].differences, " and "),
@@ -318,7 +350,11 @@ class Explanation {
     if (spec.most_waiting) say("  limits: {} wait for room at once", *spec.most_waiting);
     for (const EndpointSpec& endpoint : spec.endpoints) {
       const std::string_view authority = authorityFor(policy, head_.authority, endpoint.authority);
-      say("  {}{}{}", endpoint.options->name, endpoint.options->starts_down ? " (its name cannot be resolved now)" : "",
+      const uint32_t number = endpoint.options->number;
+      const std::string state = states_ == nullptr
+                                    ? endpoint.options->starts_down ? " (its name cannot be resolved now)" : ""
+                                    : fmt::format(" {}, {}", states_->of(number), states_->scoreOf(number));
+      say("  {}{}{}", endpoint.options->name, state,
           authority == head_.authority || (policy != nullptr && !policy->rewrite_host.empty())
               ? ""
               : fmt::format(", asked for the host {}", authority));
@@ -326,10 +362,12 @@ class Explanation {
   }
 
   const Config& config_;
-  const LoadedConfig& loaded_;
+  std::span<const ListenConfig> listeners_;
   const Plan& plan_;
+  std::span<const route::RouteSpec> specs_;
+  const EndpointStates* states_;
   const http::RequestHead& head_;
-  const ClientInfo& client_;
+  ClientInfo client_;
   std::string_view real_client_;
   std::string_view address_;
   std::string& out_;
@@ -337,11 +375,34 @@ class Explanation {
 
 }  // namespace
 
-std::string explainRequest(const Config& config, const LoadedConfig& loaded, const Question& question,
-                           std::string& out) {
+std::optional<std::string> commandOf(const Question& question) {
+  std::string command(explain_command);
+  const auto put = [&](const std::string& part) { command += separator + part; };
+  put(question.request);
+  put(question.client);
+  for (const std::string& field : question.fields) put(field);
+  const size_t separators = question.fields.size() + 2;
+  const auto is_control = [](char c) { return static_cast<uint8_t>(c) < ' ' && c != '\t'; };
+  return static_cast<size_t>(std::ranges::count_if(command, is_control)) == separators ? std::optional(command)
+                                                                                       : std::nullopt;
+}
+
+std::optional<Question> questionOf(std::string_view command) {
+  std::vector<std::string> parts;
+  while (true) {
+    const size_t end = std::min(command.find(separator), command.size());
+    parts.emplace_back(command.substr(0, end));
+    if (end == command.size()) break;
+    command.remove_prefix(end + 1);
+  }
+  if (parts.size() < 3 || parts[0] != explain_command) return std::nullopt;
+  return Question{parts[1], {parts.begin() + 3, parts.end()}, parts[2]};
+}
+
+std::string explainRequest(const Explained& explained, const Question& question, std::string& out) {
   Asked asked;
-  if (std::string wrong = asked.read(question, config.limits); !wrong.empty()) return wrong;
-  Explanation(config, loaded, asked, out).run();
+  if (std::string wrong = asked.read(question, explained.config.limits); !wrong.empty()) return wrong;
+  Explanation(explained, asked, out).run();
   return {};
 }
 
@@ -352,7 +413,8 @@ int explain(const Flags& flags, const std::string& file, const Question& questio
   if (const auto errors = configure(flags, file, false, resolver, config, loaded); !errors.empty())
     return refuse(errors);
   std::string text;
-  if (const std::string wrong = explainRequest(config, loaded, question, text); !wrong.empty()) return refuse(wrong);
+  const Explained explained{config, config.listeners, *loaded.options.plan, loaded.compiled.specs};
+  if (const std::string wrong = explainRequest(explained, question, text); !wrong.empty()) return refuse(wrong);
   fmt::print("{}", text);
   return 0;
 }

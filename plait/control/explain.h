@@ -1,9 +1,12 @@
-// plait explain: what a running plait does with one request, by the functions by which it does it.
+// plait explain: what plait does with one request, by the functions by which it does it.
 #pragma once
 
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "plait/control/endpoint_states.h"
 #include "plait/control/load.h"
 
 namespace plait {
@@ -14,9 +17,20 @@ struct Question {
   std::string client = "192.0.2.1";
 };
 
+// A question as one line that the admin socket takes, and back. Nothing where it has control characters.
+std::optional<std::string> commandOf(const Question& question);
+std::optional<Question> questionOf(std::string_view command);
+
+// Whom the question is put to: a configuration that nobody runs, or a running process. References must outlive it.
+struct Explained {
+  const Config& config;  // routes and clusters are the plan's
+  std::span<const ListenConfig> listeners;
+  const Plan& plan;
+  std::span<const route::RouteSpec> specs;
+  const EndpointStates* states = nullptr;  // of a running process
+};
 // The answer, many lines, in `out`. A phrase for the operator where the question is none, else empty.
-std::string explainRequest(const Config& config, const LoadedConfig& loaded, const Question& question,
-                           std::string& out);
+std::string explainRequest(const Explained& explained, const Question& question, std::string& out);
 
 // Reads the configuration as a start does, and says the answer on standard output. Returns the exit code.
 int explain(const Flags& flags, const std::string& file, const Question& question);

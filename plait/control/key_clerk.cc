@@ -22,6 +22,11 @@ void KeyClerk::serve(net::CertificateStore& store) {
   store.setLoader(this);
 }
 
+void KeyClerk::forget(net::CertificateStore& store) {
+  const std::lock_guard lock(mutex_);
+  if (std::erase(stores_, &store) != 0) store.setLoader(nullptr);
+}
+
 void KeyClerk::request(net::CertificateStore&) {
   if (!is_asked_.exchange(true)) asked_.release();
 }
@@ -31,13 +36,9 @@ void KeyClerk::run() {
     asked_.acquire();
     is_asked_ = false;
     if (is_ending_) return;
-    std::vector<net::CertificateStore*> stores;
-    {
-      const std::lock_guard lock(mutex_);
-      stores = stores_;
-    }
+    const std::lock_guard lock(mutex_);
     // The present one first.
-    for (net::CertificateStore* store : stores | std::views::reverse) {
+    for (net::CertificateStore* store : stores_ | std::views::reverse) {
       while (auto outcome = store->loadNext()) {
         if (outcome->wrong.empty()) continue;
         uint32_t unsaid = 0;

@@ -22,8 +22,10 @@ class KeyClerk final : public net::KeyLoader {
   KeyClerk(const KeyClerk&) = delete;
   KeyClerk& operator=(const KeyClerk&) = delete;
 
-  // From now on for this store too, which must outlive the clerk.
+  // From now on for this store too, which must outlive the clerk, or forget().
   void serve(net::CertificateStore& store);
+  // The store has no users any more. Waits until a key that is being loaded is there.
+  void forget(net::CertificateStore& store);
   void request(net::CertificateStore& store) override;
 
  private:

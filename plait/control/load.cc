@@ -12,6 +12,7 @@
 
 #include "plait/control/access_log.h"
 #include "plait/control/memory_fit.h"
+#include "plait/plan/plan_bytes.h"
 #include "plait/proxy/plan_store.h"
 
 namespace plait {
@@ -165,6 +166,17 @@ class Contexts {
 
 }  // namespace
 
+void TlsContexts::sweep(const std::function<bool(const TlsContext&)>& is_named,
+                        const std::function<void(TlsContext&)>& forget) {
+  std::erase_if(owned_, [&](const std::unique_ptr<TlsContext>& one) {
+    const bool stays = is_named(*one);
+    if (stays || one->isUsed()) return false;
+    std::erase_if(by_key_, [&](const auto& known) { return known.second == one.get() || known.second == nullptr; });
+    forget(*one);
+    return true;
+  });
+}
+
 std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, LoadedConfig& out,
                                     const MemoryThere& memory) {
   std::vector<ConfigError> errors;
@@ -178,7 +190,6 @@ std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, Lo
   options.has_access_log = !config.access_log.file.empty();
   options.pool_timeouts = config.pool_timeouts;
   options.server_timeouts = config.server_timeouts;
-  options.forward = config.forward;
   std::set<std::string> known_files;
   const auto noteEnd = [&](const std::string& file, int64_t not_after_s) {
     if (known_files.insert(file).second) out.certificate_ends.push_back({file, not_after_s});
@@ -197,6 +208,7 @@ std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, Lo
       if (listener.tls != nullptr) noteEnd(listen.cert.value, listener.tls->notAfterS());
     }
     listener.tls_by_first_byte = listen.tls == ListenTls::automatic;
+    listener.redirects_https = listen.redirects_https;
     listener.port = {.share = config.share_port, .only_v6 = listen.only_v6};
     if (listen.has_proxy_protocol) listener.proxies = std::make_shared<TrustedProxies>(listen.proxy_trusted);
     options.listeners.push_back(listener);
@@ -225,6 +237,8 @@ std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, Lo
     out.compiled.plan->sites = out.sites;
     options.plan = out.compiled.plan;
     options.has_tls_backends = out.compiled.has_tls_backends;
+    if (out.before == nullptr)
+      out.plan_bytes = bytesOf(*out.compiled.plan) + bytesOf(out.compiled.specs) + out.identities->bytes();
   }
   if (const Text& file = config.access_log.file; !file.empty()) {
     if (std::string wrong = AccessLog::mistake(file.value); !wrong.empty())
@@ -234,7 +248,15 @@ std::vector<ConfigError> loadConfig(const Config& config, Resolver& resolver, Lo
   const uint64_t allowed = config.memory_bytes != 0 ? config.memory_bytes : memory.limit.value_or(memory.machine / 2);
   // The rest is for the kernel, whose buffers of sockets count as well.
   const uint64_t reservable = allowed / 4 * 3;
-  if (const auto least = fitMemory(options, is_said, config.workers, reservable)) {
+  if (const auto said = config.limit_places.find("plan_bytes"); said != config.limit_places.end()) {
+    if (out.plan_bytes > config.limits.plan_bytes)
+      errors.push_back(
+          {said->second, fmt::format("plan_bytes: the plan takes {} bytes, more than the {} that are allowed",
+                                     out.plan_bytes, config.limits.plan_bytes)});
+  }
+  // A reload may replace all of it, and requests may hold on to what was before.
+  const auto least_plan = static_cast<uint32_t>(std::min<uint64_t>(3 * out.plan_bytes, UINT32_MAX));
+  if (const auto least = fitMemory(options, is_said, config.workers, reservable, least_plan)) {
     const char* const by = config.memory_bytes != 0 ? "that \"memory\" leaves"
                            : memory.limit           ? "that three quarters of the control group's limit are"
                                                     : "that three eighths of the machine's memory are";

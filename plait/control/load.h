@@ -3,6 +3,7 @@
 // world; it never opens a port.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -25,7 +26,7 @@ struct MemoryThere {
 };
 
 // The TLS contexts of the process. One that is needed again, with files of the same content, is the same: endpoints and
-// sessions go on with it. They stay until the end of the process, since connections may still need them.
+// sessions go on with it. One that nothing names stays as long as its users (TlsContext::isUsed).
 class TlsContexts {
  public:
   template <class Make>
@@ -38,6 +39,10 @@ class TlsContexts {
     owned_.push_back(std::move(context));
     return owned_.back().get();
   }
+  size_t count() const { return owned_.size(); }
+  // Frees those that have no users and of which `is_named` says that nothing names them; `forget` is called with each
+  // before.
+  void sweep(const std::function<bool(const TlsContext&)>& is_named, const std::function<void(TlsContext&)>& forget);
 
  private:
   std::map<std::string, TlsContext*> by_key_;  // null: it could not be made
@@ -52,6 +57,7 @@ struct LoadedConfig {
   std::shared_ptr<TlsContexts> contexts;  // that the options point to; must outlive the workers
   const Plan* before = nullptr;           // the present generation
   std::optional<SipKey> key;              // of the process; drawn where there is none
+  uint64_t plan_bytes = 0;                // that the first generation takes
   // The one of them that has the sites of Config::certificates; null where there are none.
   TlsContext* sites = nullptr;
   // Of listeners and sites, and those that are shown to backends; each file once.

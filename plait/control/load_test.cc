@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "plait/control/memory_fit.h"
+
 namespace plait {
 namespace {
 
@@ -19,7 +21,7 @@ Config twoWorkers() {
 constexpr uint64_t mib = 1 << 20;
 
 uint64_t reservedBy(const LoadedConfig& loaded, const Config& config) {
-  return config.workers * sumOf(memoryOf(loaded.options)) + sumOf(memoryOfControl(loaded.options));
+  return reservedInAll(loaded.options, config.workers);
 }
 
 TEST(ConfigLoad, LimitsThatNobodyHasSetShrinkUntilThreeQuartersOfTheMemorySuffice) {
@@ -55,6 +57,36 @@ TEST(ConfigLoad, LimitsThatSomebodyHasSetStayAndTheOthersFollow) {
   EXPECT_EQ(loaded.options.limits.client_connections, 3000u);
   EXPECT_LT(loaded.options.limits.exchanges, Limits().exchanges);
   EXPECT_GE(loaded.options.limits.clientsWithBlocks(), 3000u);
+}
+
+TEST(ConfigLoad, PlansHaveTheirPartOfTheMemory) {
+  Resolver resolver;
+  Config config = twoWorkers();
+  LoadedConfig ample;
+  EXPECT_TRUE(loadConfig(config, resolver, ample, {std::nullopt, 64'000 * mib}).empty());
+  EXPECT_EQ(ample.options.limits.plan_bytes, Limits().plan_bytes);
+  EXPECT_GT(ample.plan_bytes, 0u);
+  LoadedConfig small;
+  EXPECT_TRUE(loadConfig(config, resolver, small, {256 * mib, 0}).empty());
+  EXPECT_LT(small.options.limits.plan_bytes, Limits().plan_bytes);
+  RouteConfig route;
+  route.respond.emplace().body.value = std::string(60'000, 'x');
+  for (int i = 0; i < 400; ++i) {
+    route.name.value = "r" + std::to_string(i);
+    route.path.value = "/r" + std::to_string(i);
+    config.routes.push_back(route);
+  }
+  LoadedConfig large;
+  EXPECT_TRUE(loadConfig(config, resolver, large, {std::nullopt, 64'000 * mib}).empty());
+  EXPECT_GT(large.plan_bytes, 400u * 60'000);
+  EXPECT_EQ(large.options.limits.plan_bytes, 3 * large.plan_bytes) << "so that a reload may replace it";
+  config.limits.plan_bytes = 1 << 20;
+  config.limit_places["plan_bytes"] = {"plait.toml", 3, 9};
+  LoadedConfig said;
+  const auto mistakes = loadConfig(config, resolver, said, {std::nullopt, 64'000 * mib});
+  ASSERT_EQ(mistakes.size(), 1u);
+  EXPECT_EQ(mistakes[0].text(), "plait.toml:3:9: plan_bytes: the plan takes " + std::to_string(said.plan_bytes) +
+                                    " bytes, more than the 1048576 that are allowed");
 }
 
 TEST(ConfigLoad, MoreMemoryThanThereIsRefusesTheStart) {

@@ -30,6 +30,7 @@ constexpr Scaled scaled[] = {
     {"replay_bytes", &Limits::replay_bytes, 64 << 10},
     {"access_ring_bytes", &Limits::access_ring_bytes, 64 << 10, true},
     {"tls_handshakes", &Limits::tls_handshakes, 16},
+    {"plan_bytes", &Limits::plan_bytes, 1 << 20},
 };
 
 constexpr uint32_t whole = 1024;
@@ -56,13 +57,20 @@ uint32_t descriptorsFor(const Limits& limits, uint32_t workers) {
 
 }  // namespace
 
-std::optional<uint64_t> fitMemory(WorkerOptions& options, const IsSaid& is_said, uint32_t workers, uint64_t bytes) {
+uint64_t reservedInAll(const WorkerOptions& options, uint32_t workers) {
+  return workers * sumOf(memoryOf(options)) + sumOf(memoryOfControl(options)) +
+         (options.plan != nullptr ? options.limits.plan_bytes : 0);
+}
+
+std::optional<uint64_t> fitMemory(WorkerOptions& options, const IsSaid& is_said, uint32_t workers, uint64_t bytes,
+                                  uint32_t plan_bytes) {
   const Limits wanted = options.limits;
   const uint32_t descriptors = options.descriptors;
   const auto reserved = [&](uint32_t part) {
     options.limits = shrunk(wanted, is_said, part);
+    if (!is_said("plan_bytes")) options.limits.plan_bytes = std::max(options.limits.plan_bytes, plan_bytes);
     options.descriptors = part == whole ? descriptors : descriptorsFor(options.limits, workers);
-    return workers * sumOf(memoryOf(options)) + sumOf(memoryOfControl(options));
+    return reservedInAll(options, workers);
   };
   if (reserved(whole) <= bytes) return std::nullopt;
   // The largest part that fits.

@@ -9,8 +9,12 @@
 
 namespace plait {
 
-// Lowers the limits of `options` that nobody has set until `workers` of them and the control thread reserve at most
-// `bytes`. Otherwise the answer is the least that they reserve, and the options are as small as they become.
-std::optional<uint64_t> fitMemory(WorkerOptions& options, const IsSaid& is_said, uint32_t workers, uint64_t bytes);
+// What plait takes at the most: workers, the control thread, and plans.
+uint64_t reservedInAll(const WorkerOptions& options, uint32_t workers);
+
+// Lowers the limits of `options` that nobody has set until all of it is at most `bytes`; plan_bytes not below
+// `plan_bytes`. Otherwise the answer is the least that is needed, and the options are as small as they become.
+std::optional<uint64_t> fitMemory(WorkerOptions& options, const IsSaid& is_said, uint32_t workers, uint64_t bytes,
+                                  uint32_t plan_bytes);
 
 }  // namespace plait

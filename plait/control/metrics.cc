@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "plait/control/build_info.h"
 #include "plait/control/metrics_text.h"
 
 namespace plait {
@@ -110,6 +111,9 @@ void addRequests(Families& out, std::span<const WorkerSnapshot> workers) {
   }
   out.total("plait_responses_incomplete_total", "Responses that broke off or that the client gave up.",
             MetricType::counter, [](const WorkerSnapshot& w) { return w.proxy.responses_incomplete; });
+  out.total("plait_response_fields_too_large_total",
+            "Requests answered with 502, since response_fields made the response's head too large.",
+            MetricType::counter, [](const WorkerSnapshot& w) { return w.proxy.fields_too_large; });
   out.family("plait_grpc_responses_total",
              "Responses by grpc-status, of backends or plait's own; those that never were are left out.",
              MetricType::counter);
@@ -175,6 +179,12 @@ void addUpstream(Families& out, std::span<const WorkerSnapshot> workers, std::sp
             [](const WorkerSnapshot& w) { return w.pool.connects; });
   out.total("plait_upstream_connect_failures_total", "Connections to backends that could not be made.",
             MetricType::counter, [](const WorkerSnapshot& w) { return w.pool.connect_failures; });
+  out.family("plait_upstream_connect_shortages_total",
+             "Of those, the ones that failed for want of something of plait's own, by what it was.",
+             MetricType::counter);
+  out.sum({{"of", "memory"}}, [](const WorkerSnapshot& w) { return w.pool.shortages.memory; });
+  out.sum({{"of", "descriptors"}}, [](const WorkerSnapshot& w) { return w.pool.shortages.descriptors; });
+  out.sum({{"of", "local_ports"}}, [](const WorkerSnapshot& w) { return w.pool.shortages.local_ports; });
   out.total("plait_upstream_queue_waits_total", "Requests that waited for a stream to become free.",
             MetricType::counter, [](const WorkerSnapshot& w) { return w.pool.queue_waits + w.cluster.waits; });
   for (const FaultFamily& counted : std::span(fault_families).last(2)) out.faults(counted);
@@ -346,6 +356,12 @@ bool isBackendUp(std::span<const WorkerSnapshot> workers, size_t backend) {
 std::string formatMetrics(std::span<const WorkerSnapshot> workers, const ProcessFigures& process,
                           std::span<const std::string> backends) {
   Families out(workers);
+  const BuildInfo& build = buildInfo();
+  out.family("plait_build_info", "1, with what this plait was built from and with.", MetricType::gauge);
+  out.sample({{"version", std::string(build.version)},
+              {"commit", build.commit.empty() ? "unknown" : std::string(build.commit)},
+              {"compiler", std::string(build.compiler)}},
+             1);
   out.family("plait_workers", "Worker threads.", MetricType::gauge);
   out.sample({}, static_cast<double>(workers.size()));
   out.family("plait_draining", "1 while plait ends.", MetricType::gauge);
@@ -366,6 +382,9 @@ std::string formatMetrics(std::span<const WorkerSnapshot> workers, const Process
   addRequests(out, workers);
   addUpstream(out, workers, backends);
   addMemory(out, workers, process);
+  out.family("plait_tls_contexts", "Certificates with their settings, and TLS towards backends, that are in memory.",
+             MetricType::gauge);
+  out.sample({}, static_cast<double>(process.tls_contexts));
   addCertificates(out, process.certificates);
   out.total("plait_access_log_lines_total", "Lines given to the access log.", MetricType::counter,
             [](const WorkerSnapshot& w) { return w.log_lines; });

@@ -35,6 +35,7 @@ struct ProcessFigures {
   uint64_t failed_reloads = 0;
   int64_t last_success_s = 0;  // since 1970; 0: never
   int64_t last_failure_s = 0;
+  uint64_t tls_contexts = 0;
   bool is_draining = false;
   std::span<const CertificateEnd> certificates;
 };

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "plait/version.h"
+
 namespace plait {
 namespace {
 
@@ -33,6 +35,7 @@ TEST(Metrics, SumsTheWorkersAndKeepsTheirMemoryApart) {
   const std::vector<std::string> backends = {"h2c://a:1", "b\"\n"};
   const std::string text =
       formatMetrics(workers, {.serving_allocations = 6, .log_failed_lines = 8, .is_draining = true}, backends);
+  EXPECT_NE(text.find("plait_build_info{version=\"" PLAIT_VERSION "\",commit=\""), std::string::npos);
   EXPECT_TRUE(has(text, "plait_workers 2"));
   EXPECT_TRUE(has(text, "plait_draining 1"));
   EXPECT_TRUE(has(text, "# TYPE plait_requests_total counter"));

@@ -6,9 +6,12 @@
 
 #include <algorithm>
 #include <map>
+#include <unordered_map>
 
 #include "plait/control/check.h"
+#include "plait/control/endpoint_states.h"
 #include "plait/net/address.h"
+#include "plait/plan/plan_bytes.h"
 
 namespace plait {
 namespace {
@@ -59,36 +62,34 @@ std::map<std::string, std::shared_ptr<const ClusterSpec>> clustersOf(const Plan&
   return clusters;
 }
 
-// A route's policy, and how it is matched.
-using RouteText = std::pair<const RoutePolicy*, std::string>;
-std::map<std::string, RouteText> routesOf(const CompiledPlan& compiled) {
-  std::map<std::string, RouteText> routes;
-  for (const route::RouteSpec& spec : compiled.specs) {
-    const route::Match& match = spec.match;
-    std::string text = fmt::format("{} {} {}", static_cast<int>(match.path_kind), match.path, match.priority);
-    for (const std::string& host : match.hosts) text += "\nh" + host;
-    for (const std::string& method : match.methods) text += "\nm" + method;
-    for (const route::Condition& field : match.fields) text += "\nf" + field.name + "=" + field.value;
-    for (const route::Condition& query : match.query) text += "\nq" + query.name + "=" + query.value;
-    routes[spec.name] = {compiled.plan->policies[spec.policy].get(), std::move(text)};
-  }
-  return routes;
+bool isSame(const route::Match& a, const route::Match& b) {
+  return a.path_kind == b.path_kind && a.path == b.path && a.priority == b.priority && a.hosts == b.hosts &&
+         a.methods == b.methods && a.fields == b.fields && a.query == b.query;
 }
 
-const char* nameOf(EndpointState state) {
-  switch (state) {
-    case EndpointState::up:
-      return "up";
-    case EndpointState::trial:
-      return "trial";
-    case EndpointState::down:
-      return "down";
-    case EndpointState::ejected:
-      return "ejected";
-    case EndpointState::leaving:
-      return "leaving";
+// By their names: routes with another policy, or that are matched in another way, have changed.
+void compareRoutes(const CompiledPlan& before, const CompiledPlan& after, std::vector<std::string>& lines) {
+  std::unordered_map<std::string_view, const route::RouteSpec*> known(before.specs.size());
+  for (const route::RouteSpec& spec : before.specs) known.emplace(spec.name, &spec);
+  std::vector<std::string> added;
+  std::vector<std::string> changed;
+  for (const route::RouteSpec& spec : after.specs) {
+    const auto old = known.find(spec.name);
+    if (old == known.end()) {
+      added.push_back(spec.name);
+      continue;
+    }
+    if (before.plan->policies[old->second->policy] != after.plan->policies[spec.policy] ||
+        !isSame(old->second->match, spec.match))
+      changed.push_back(spec.name);
+    known.erase(old);
   }
-  return "";
+  std::vector<std::string> removed;
+  for (const auto& [name, spec] : known) removed.emplace_back(name);
+  for (auto& [verb, names] : {std::pair("added", &added), {"removed", &removed}, {"changed", &changed}}) {
+    std::ranges::sort(*names);
+    describe("routes", verb, *names, lines);
+  }
 }
 
 // The files that a configuration names, itself among them.
@@ -98,6 +99,8 @@ std::vector<std::string> filesOf(const Config& config, const std::string& file_n
     if (!file.empty() && file.value != "-") files.push_back(file.value);
   };
   if (!file_name.empty()) files.push_back(file_name);
+  for (const Text& include : config.includes) add(include);
+  files.insert(files.end(), config.files.begin(), config.files.end());
   for (const ListenConfig& listen : config.listeners) {
     for (const Text* file : {&listen.cert, &listen.key, &listen.client_ca}) add(*file);
   }
@@ -108,8 +111,7 @@ std::vector<std::string> filesOf(const Config& config, const std::string& file_n
     if (route.respond) add(route.respond->file);
     for (const ErrorPageConfig& page : route.error_pages) add(page.file);
   }
-  Config copy = config;
-  forEachBackend(copy, [&](const BackendConfig& backend) {
+  forEachBackend(config, [&](const BackendConfig& backend) {
     for (const Text* file : {&backend.ca_file, &backend.client_cert, &backend.client_key}) add(*file);
   });
   std::ranges::sort(files);
@@ -122,9 +124,10 @@ std::vector<std::string> filesOf(const Config& config, const std::string& file_n
 Reloader::Reloader(const Flags& flags, std::string file, Config config, LoadedConfig& loaded,
                    std::vector<ListenOptions> listeners, std::vector<std::unique_ptr<Worker>>& workers,
                    Resolver& resolver, EndpointNames& names, CertificateDates& certificate_dates,
-                   ReloadFigures& figures, LogSink& log)
+                   std::optional<KeyClerk>& key_clerk, ReloadFigures& figures, LogSink& log)
     : flags_(flags),
       file_(std::move(file)),
+      plan_bytes_(loaded.options.limits.plan_bytes),
       config_(std::move(config)),
       compiled_(std::move(loaded.compiled)),
       plan_(compiled_.plan),
@@ -141,6 +144,7 @@ Reloader::Reloader(const Flags& flags, std::string file, Config config, LoadedCo
       names_(names),
       certificate_dates_(certificate_dates),
       log_(log),
+      key_clerk_(key_clerk),
       figures_(figures) {
   files_ = filesOf(config_, file_);
   forgetRoutes();
@@ -149,14 +153,34 @@ Reloader::Reloader(const Flags& flags, std::string file, Config config, LoadedCo
   for (const ListenOptions& one : listeners_) {
     if (one.tls != nullptr) served_by_.insert(one.tls);
   }
+  sweep();
+}
+
+void Reloader::sweep() {
+  identities_->sweep([this](const RoutePolicy& policy) {
+    uint32_t holders = 0;
+    for (const auto& worker : workers_) holders += worker->holders(policy);
+    return holders;
+  });
+  named_contexts_ = 0;
+  const auto isNamed = [this](const TlsContext& tls) {
+    const bool is_named = &tls == sites_ ||
+                          std::ranges::any_of(listeners_, [&](const ListenOptions& one) { return one.tls == &tls; }) ||
+                          identities_->names(&tls);
+    if (is_named) named_contexts_ += 1;
+    return is_named;
+  };
+  const auto forget = [this](TlsContext& tls) {
+    served_by_.erase(&tls);
+    if (key_clerk_ && tls.certificates() != nullptr) key_clerk_->forget(*tls.certificates());
+  };
+  contexts_->sweep(isNamed, forget);
+  figures_.tls_contexts.store(contexts_->count(), std::memory_order_relaxed);
 }
 
 // The plan has them: a configuration of many routes is larger than what is made of it.
 void Reloader::forgetRoutes() {
-  config_.routes = {};
-  config_.clusters = {};
-  // Which point into it.
-  for (route::RouteSpec& spec : compiled_.specs) spec.place = {};
+  config_.forgetRoutes();
 }
 
 ReloadReport Reloader::refuse(std::vector<std::string> lines, Config& next) {
@@ -178,11 +202,7 @@ ReloadReport Reloader::reload() {
   // Reading it again could wait for ever.
   if (struct stat status{}; ::stat(file_.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
     return refuse({file_ + ": this is a pipe or a device, which cannot be read anew"}, next);
-  identities_->sweep([this](const RoutePolicy& policy) {
-    uint32_t holders = 0;
-    for (const auto& worker : workers_) holders += worker->holders(policy);
-    return holders;
-  });
+  sweep();
   LoadedConfig loaded;
   loaded.identities = identities_;
   loaded.contexts = contexts_;
@@ -206,6 +226,7 @@ ReloadReport Reloader::reload() {
   }
   if (next.listeners.size() > Server::most_listeners)
     return refuse({fmt::format("{}: there are more than {} listeners", file_, Server::most_listeners)}, next);
+  if (std::string wrong = faultOfSize(loaded); !wrong.empty()) return refuse({std::move(wrong)}, next);
 
   const uint64_t generation = figures_.generation.load() + 1;
   loaded.compiled.plan->generation = generation;
@@ -249,7 +270,6 @@ ReloadReport Reloader::reload() {
   next.prefault = config_.prefault;
   next.admin = config_.admin;
   next.access_log = config_.access_log;
-  next.forward = config_.forward;
   config_ = std::move(next);
   files_ = filesOf(config_, file_);
   forgetRoutes();
@@ -258,15 +278,27 @@ ReloadReport Reloader::reload() {
   figures_.last_success_s.store(::time(nullptr), std::memory_order_relaxed);
   log_.say({LogLevel::info, "configuration", fmt::format("reloaded: generation {}", generation)});
   for (const std::string& line : lines) log_.say({LogLevel::info, "configuration", line});
+  if (owesSweep()) sweep();
   if (lines.empty()) lines.emplace_back("nothing has changed");
   return {true, generation, std::move(lines)};
 }
 
+std::string Reloader::faultOfSize(const LoadedConfig& next) const {
+  const size_t bytes = bytesOfBoth(*plan_, *next.compiled.plan) + bytesOf(compiled_.specs) +
+                       bytesOf(next.compiled.specs) + identities_->bytes();
+  if (bytes <= plan_bytes_) return {};
+  return fmt::format(
+      "{}: this generation and those before take {} bytes together, more than the {} that limits.plan_bytes allows: "
+      "raise it and restart",
+      file_, bytes, plan_bytes_);
+}
+
 void Reloader::describeChanges(const Config& next, const LoadedConfig& loaded, std::vector<std::string>& lines) const {
   compare("clusters", clustersOf(*plan_), clustersOf(*loaded.compiled.plan), lines);
-  compare("routes", routesOf(compiled_), routesOf(loaded.compiled), lines);
+  compareRoutes(compiled_, loaded.compiled, lines);
   if (next.pool_timeouts != config_.pool_timeouts || next.server_timeouts != config_.server_timeouts)
     lines.emplace_back("timeouts changed");
+  if (next.forward.text() != config_.forward.text()) lines.emplace_back("forwarding changed");
   std::vector<std::string> keys;
   const auto note = [&](bool differs, const char* key) {
     if (differs) keys.emplace_back(key);
@@ -279,7 +311,6 @@ void Reloader::describeChanges(const Config& next, const LoadedConfig& loaded, s
   note(next.admin.value != config_.admin.value, "admin.address");
   note(next.access_log.file.value != config_.access_log.file.value, "access_log.file");
   note(next.access_log.format != config_.access_log.format, "access_log.format");
-  note(next.forward.text() != config_.forward.text(), "forwarding");
   describe("needs a restart", "and keeps its value until then", keys, lines);
 }
 
@@ -291,6 +322,14 @@ void Reloader::changeProxies(const ListenOptions& before, ListenOptions& wanted,
   }
   for (const auto& worker : workers_) worker->setListenerProxies(wanted.address, wanted.proxies.get());
   lines.push_back(fmt::format("PROXY protocol changed: {}", textOf(wanted.address)));
+}
+
+void Reloader::changeRedirect(const ListenOptions& before, const ListenOptions& wanted,
+                              std::vector<std::string>& lines) {
+  if (before.redirects_https == wanted.redirects_https) return;
+  for (const auto& worker : workers_) worker->setListenerRedirect(wanted.address, wanted.redirects_https);
+  lines.push_back(fmt::format("{} to HTTPS: {}", wanted.redirects_https ? "redirecting" : "not redirecting any more",
+                              textOf(wanted.address)));
 }
 
 std::vector<size_t> Reloader::presentListeners(const Config& next) const {
@@ -375,6 +414,7 @@ void Reloader::changeListeners(std::vector<NextListener>& listeners, std::vector
         lines.push_back(fmt::format("certificates changed: {}", textOf(one.options.address)));
       }
       changeProxies(listeners_[one.before], one.options, lines);
+      changeRedirect(listeners_[one.before], one.options, lines);
     }
     next.push_back(one.options);
   }
@@ -394,46 +434,38 @@ std::string Reloader::status() {
   std::string text = fmt::format("generation {}\n", figures_.generation.load());
   for (size_t i = 0; i < listeners_.size(); ++i) {
     const ListenTls tls = config_.listeners[i].tls;
-    text += fmt::format("listener {} {}\n", textOf(listeners_[i].address),
+    text += fmt::format("listener {} {}{}\n", textOf(listeners_[i].address),
                         tls == ListenTls::off  ? "plain"
                         : tls == ListenTls::on ? "tls"
-                                               : "auto");
+                                               : "auto",
+                        listeners_[i].redirects_https ? ", redirects to HTTPS" : "");
   }
   if (sites_ != nullptr) {
     const net::CertificateStore& store = *sites_->certificates();
     text += fmt::format("certificates {}\n", store.size());
   }
-  std::vector<WorkerSnapshot> snapshots(workers_.size());
-  for (size_t i = 0; i < workers_.size(); ++i) {
-    snapshots[i].backends.resize(plan_->authorities.size());
-    workers_[i]->snapshot(snapshots[i]);
-  }
+  const EndpointStates states(workers_, plan_->authorities.size());
   if (!compiled_.specs.empty()) text += fmt::format("routes {}\n", compiled_.specs.size());
   for (const auto& [name, cluster] : clustersOf(*plan_)) {
     text += fmt::format("cluster {}\n", name);
     for (const EndpointSpec& endpoint : cluster->endpoints) {
-      const uint32_t number = endpoint.options->number;
-      uint64_t connections = 0;
-      uint64_t requests = 0;
-      std::map<EndpointState, size_t> states;
-      std::string cause;
-      for (const WorkerSnapshot& worker : snapshots) {
-        const WorkerSnapshot::Backend& backend = worker.backends[number];
-        connections += backend.ready_connections;
-        requests += backend.requests;
-        states[backend.state] += 1;
-        if (backend.state != EndpointState::up && backend.cause.code != ErrorCode::none) cause = backend.cause.reason;
-      }
-      std::string state;
-      for (const auto& [one, count] : states) {
-        if (!state.empty()) state += ", ";
-        state += states.size() == 1 ? nameOf(one) : fmt::format("{} for {} worker(s)", nameOf(one), count);
-      }
-      text += fmt::format("  {} {}{}, {} connection(s), {} request(s)\n", endpoint.options->name, state,
-                          cause.empty() ? "" : fmt::format(" ({})", cause), connections, requests);
+      text += fmt::format("  {} {}\n", endpoint.options->name, states.of(endpoint.options->number));
     }
   }
   return text;
+}
+
+std::string Reloader::explain(const Question& question) {
+  // As they are bound.
+  std::vector<ListenConfig> listeners = config_.listeners;
+  for (size_t i = 0; i < listeners.size(); ++i) {
+    listeners[i].parsed = listeners_[i].address;
+    listeners[i].address.value = textOf(listeners_[i].address);
+  }
+  const EndpointStates states(workers_, plan_->authorities.size());
+  std::string text = fmt::format("generation {}\n", figures_.generation.load());
+  const std::string wrong = explainRequest({config_, listeners, *plan_, compiled_.specs, &states}, question, text);
+  return wrong.empty() ? text : wrong + '\n';
 }
 
 }  // namespace plait

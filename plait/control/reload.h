@@ -14,6 +14,7 @@
 
 #include "plait/base/log.h"
 #include "plait/control/endpoint_names.h"
+#include "plait/control/explain.h"
 #include "plait/control/key_clerk.h"
 #include "plait/control/load.h"
 #include "plait/control/reload_figures.h"
@@ -31,20 +32,29 @@ struct ReloadReport {
 class Reloader {
  public:
   // `config` and `loaded` are of the present generation, which the workers have; `loaded` is moved from. `listeners`
-  // are bound as the workers have them. References must outlive the object.
+  // are bound as the workers have them. `key_clerk` is made where a generation first needs it. References must outlive
+  // the object.
   Reloader(const Flags& flags, std::string file, Config config, LoadedConfig& loaded,
            std::vector<ListenOptions> listeners, std::vector<std::unique_ptr<Worker>>& workers, Resolver& resolver,
-           EndpointNames& names, CertificateDates& certificate_dates, ReloadFigures& figures, LogSink& log);
+           EndpointNames& names, CertificateDates& certificate_dates, std::optional<KeyClerk>& key_clerk,
+           ReloadFigures& figures, LogSink& log);
   Reloader(const Reloader&) = delete;
   Reloader& operator=(const Reloader&) = delete;
 
   ReloadReport reload();
   // From any thread: workers are about to end, and nothing is changed any more.
   void end() { is_ending_.store(true, std::memory_order_relaxed); }
+  // Frees what only generations before the present one have named, as far as nothing uses it any more: numbers and TLS
+  // contexts.
+  void sweep();
+  // There is something that a later sweep() may free.
+  bool owesSweep() const { return contexts_->count() > named_contexts_; }
   // The generation, listeners, clusters and endpoints with their states, for people.
   std::string status();
-  // The files that the configuration names, itself among them, and those of one that was refused: it may be good once
-  // they are there.
+  // What happens to one request now, for people; or what is wrong with the question.
+  std::string explain(const Question& question);
+  // The files that the configuration names, itself among them, patterns of those that it includes, and those of one
+  // that was refused: it may be good once they are there.
   const std::vector<std::string>& files() const { return files_; }
 
  private:
@@ -56,6 +66,8 @@ class Reloader {
 
   void forgetRoutes();
   ReloadReport refuse(std::vector<std::string> lines, Config& next);
+  // A sentence where this generation and the present one take more than they may.
+  std::string faultOfSize(const LoadedConfig& next) const;
   void describeChanges(const Config& next, const LoadedConfig& loaded, std::vector<std::string>& lines) const;
   // For each listener of `next` its place among the present ones; no_listener for a new one.
   std::vector<size_t> presentListeners(const Config& next) const;
@@ -67,10 +79,12 @@ class Reloader {
   // Those that are named no more close, and others have their new certificates and balancers.
   void changeListeners(std::vector<NextListener>& listeners, std::vector<std::string>& lines);
   void changeProxies(const ListenOptions& before, ListenOptions& wanted, std::vector<std::string>& lines);
+  void changeRedirect(const ListenOptions& before, const ListenOptions& wanted, std::vector<std::string>& lines);
 
   const Flags flags_;
   const std::string file_;
-  Config config_;  // without routes and clusters, which the plan has
+  const uint32_t plan_bytes_;  // that all generations may take together
+  Config config_;              // without routes and clusters, which the plan has
   std::vector<std::string> files_;
   CompiledPlan compiled_;
   std::shared_ptr<const Plan> plan_;
@@ -89,8 +103,9 @@ class Reloader {
   EndpointNames& names_;
   CertificateDates& certificate_dates_;
   LogSink& log_;
-  std::optional<KeyClerk> key_clerk_;      // for all contexts but those of the start
-  std::set<const TlsContext*> served_by_;  // the contexts that clients have had, ever
+  std::optional<KeyClerk>& key_clerk_;
+  std::set<const TlsContext*> served_by_;  // the contexts that clients have had, and that are there
+  size_t named_contexts_ = 0;              // by the present generation
   ReloadFigures& figures_;
   std::atomic<bool> is_ending_{false};
 };

@@ -13,6 +13,7 @@ struct ReloadFigures {
   std::atomic<int64_t> last_failure_s{0};
   std::atomic<uint64_t> successes{0};
   std::atomic<uint64_t> failures{0};
+  std::atomic<uint64_t> tls_contexts{0};  // that are in memory
 };
 
 }  // namespace plait

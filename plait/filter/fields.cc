@@ -40,20 +40,29 @@ bool changeRequestFields(Exchange& exchange, const route::FieldChanges& changes,
   return addTo(fields, changes, variables, buffer);
 }
 
-bool ChangedHead::make(const http::ResponseHead& head, const route::FieldChanges& changes, std::string_view hsts,
-                       const route::Variables& variables) {
+Status ChangedHead::make(const http::ResponseHead& head, const route::FieldChanges& changes, std::string_view hsts,
+                         const route::Variables& variables) {
   static constexpr auto hsts_name = http::FieldName::strict_transport_security;
   char buffer[most_filled_value];
   size_t bytes = head.fields.heldBytes() + bytesAdded(changes, variables, buffer);
   if (!hsts.empty()) bytes += http::FieldList::bytesFor({}, hsts, hsts_name);
-  if (!block_.reserve(bytes)) return false;
+  const auto isShort = [] {
+    return fail(streamError(ErrorCode::no_memory, "no memory is left for the response's fields"));
+  };
+  if (bytes > http::HeaderSlab::largest) {
+    PLAIT_RARE("a route's fields make a response's head too large");
+    return fail(streamError(ErrorCode::fields_too_large,
+                            "the response's head is too large with the response_fields of its route"));
+  }
+  if (!block_.reserve(bytes)) return isShort();
   head_ = head;
   head_.fields = http::FieldList(block_.memory());
-  if (!head_.fields.copyFrom(head.fields)) return false;
+  if (!head_.fields.copyFrom(head.fields)) return isShort();
   head_.fields.removeIf(
       [&](const http::Field& field) { return changes.removes(field) || (!hsts.empty() && field.id == hsts_name); });
-  if (!hsts.empty() && !head_.fields.add(http::nameOf(hsts_name), hsts, hsts_name)) return false;
-  return addTo(head_.fields, changes, variables, buffer);
+  if (!hsts.empty() && !head_.fields.add(http::nameOf(hsts_name), hsts, hsts_name)) return isShort();
+  if (!addTo(head_.fields, changes, variables, buffer)) return isShort();
+  return {};
 }
 
 }  // namespace plait

@@ -16,9 +16,10 @@ bool changeRequestFields(Exchange& exchange, const route::FieldChanges& changes,
 class ChangedHead {
  public:
   explicit ChangedHead(http::HeaderSlab& memory) : block_(memory) {}
-  // `hsts` is the value of Strict-Transport-Security; empty for none. False where no memory is left.
-  bool make(const http::ResponseHead& head, const route::FieldChanges& changes, std::string_view hsts,
-            const route::Variables& variables);
+  // `hsts` is the value of Strict-Transport-Security; empty for none. Errors: fields_too_large, where the head comes to
+  // more than http::HeaderSlab::largest; no_memory.
+  Status make(const http::ResponseHead& head, const route::FieldChanges& changes, std::string_view hsts,
+              const route::Variables& variables);
   const http::ResponseHead& head() const { return head_; }
 
  private:

@@ -105,13 +105,12 @@ enum class SettingId : uint16_t {
   enable_connect_protocol = 8,
 };
 
-// The settings that one side announced, with the values that hold before it did (RFC 9113 §6.5.2).
+// The settings of one side that the other looks at later, with the values that hold before they are announced (RFC 9113
+// §6.5.2).
 struct Settings {
-  uint32_t header_table_size = 4096;
   uint32_t max_concurrent_streams = UINT32_MAX;
   uint32_t initial_window_size = default_window;
   uint32_t max_frame_size = default_max_frame_size;
-  uint32_t max_header_list_size = UINT32_MAX;
   bool enable_connect_protocol = false;
 };
 

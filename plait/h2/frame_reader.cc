@@ -25,7 +25,7 @@ Status FrameReader::takePreface(Bytes& input) {
   return {};
 }
 
-Status FrameReader::checkWithCare(const SessionScratch& scratch) {
+Status FrameReader::checkWithCare(const SessionScratch& scratch, const SessionConfig& config) {
   const uint32_t length = frame_.length;
   const uint32_t id = frame_.stream_id;
   if (length > default_max_frame_size)
@@ -62,7 +62,7 @@ Status FrameReader::checkWithCare(const SessionScratch& scratch) {
       if (length % 6 != 0 || (frame_.has(flags::ack) && length != 0)) {
         return fail(H2Error::frame_size_error, "SETTINGS has a wrong length (RFC 9113 §6.5)");
       }
-      if (length / 6 > scratch.config.max_settings_entries)
+      if (length / 6 > config.max_settings_entries)
         return fail(H2Error::enhance_your_calm, "SETTINGS has too many entries", Fault::settings_size);
       break;
     case FrameType::push_promise:

@@ -69,12 +69,12 @@ class FrameReader {
   // a peer of another protocol may send no more.
   bool isOfAnotherProtocol() const { return is_first_frame_ && header_filled_ != 0 && header_[0] != 0; }
   // Checks a frame by its header alone; the phase is then that of its payload.
-  Status check(const SessionScratch& scratch) {
+  Status check(const SessionScratch& scratch, const SessionConfig& config) {
     // Nearly all frames are DATA, or a header block in one piece.
     const bool is_plain = frame_.type <= FrameType::headers && frame_.stream_id != 0 && !awaits_continuation_ &&
                           !is_first_frame_ && frame_.length <= default_max_frame_size;
     if (!is_plain) [[unlikely]]
-      return checkWithCare(scratch);
+      return checkWithCare(scratch, config);
     phase_ = frame_.type == FrameType::data ? Phase::data : Phase::payload;
     return {};
   }
@@ -142,7 +142,7 @@ class FrameReader {
   void giveCarry(SessionScratch& scratch);
 
  private:
-  Status checkWithCare(const SessionScratch& scratch);
+  Status checkWithCare(const SessionScratch& scratch, const SessionConfig& config);
   Result<Part> beginBlockWithCare(Bytes& payload, SessionScratch& scratch);
   Result<Part> collect(Bytes& input, Bytes& payload, SessionScratch& scratch);
   bool takeCarry(size_t needed, SessionScratch& scratch);

@@ -66,8 +66,9 @@ inline constexpr size_t bytes_for_work = 2048;
 
 class Session {
  public:
-  // `output` receives what is to be sent. `scratch` is shared with other sessions of the same thread and outlives them.
-  Session(Role role, ByteQueue& output, SessionScratch& scratch);
+  // `output` receives what is to be sent. `scratch` is shared with other sessions of the same thread. It and `config`
+  // outlive the session.
+  Session(Role role, ByteQueue& output, SessionScratch& scratch, const SessionConfig& config);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -153,8 +154,7 @@ class Session {
   uint32_t streamCount() const { return streams_.count(); }
   // Little is left of what the guards tolerate: the time to ask for another connection, before this one is cut off.
   bool isNearItsLimits() const {
-    return guards_.resetsLeft() < scratch_.config.reset_burst / 4 ||
-           guards_.framesLeft() < scratch_.config.idle_frame_burst / 4;
+    return guards_.resetsLeft() < config_.reset_burst / 4 || guards_.framesLeft() < config_.idle_frame_burst / 4;
   }
   // How much of what the peer still sends is worth reading when this is over, so that the end does not become a reset
   // that overtakes our last words: of a peer that has broken the rules only what a first look at GOAWAY may cross.
@@ -162,13 +162,13 @@ class Session {
   // The work done since the last call, in the units of LoopLimits::work_per_turn.
   uint32_t takeWork() { return std::exchange(work_, 0); }
   // The peer has a habit of resetting what it has just begun.
-  bool hasManyResets() const { return guards_.resetsLeft() < scratch_.config.reset_burst / 4 * 3; }
+  bool hasManyResets() const { return guards_.resetsLeft() < config_.reset_burst / 4 * 3; }
   // Too many replies wait to be sent: stop reading until the output has left.
-  bool isControlBacklogged() const { return queued_control_ >= scratch_.config.max_queued_control_frames; }
+  bool isControlBacklogged() const { return queued_control_ >= config_.max_queued_control_frames; }
   void outputFlushed() { queued_control_ = 0; }
   // No DATA can be queued on any stream until output has left.
   bool isQueueFull() const {
-    return output_.size() >= scratch_.config.send_queue_limit || output_.bulkRoom() <= frame_header_size;
+    return output_.size() >= config_.send_queue_limit || output_.bulkRoom() <= frame_header_size;
   }
   // A header block has begun and is not complete: no frame of another stream may come in between (RFC 9113 §6.2).
   bool isReceivingHeaders() const { return reader_.isInBlock(); }
@@ -214,7 +214,7 @@ class Session {
   void chargeForFields(size_t list_size);
   Status spendFrame();
   Status payFrames(uint32_t price);
-  void earnFrames(uint32_t count) { guards_.giveFrames(scratch_.config, count); }
+  void earnFrames(uint32_t count) { guards_.giveFrames(config_, count); }
   uint32_t sendWindowOf(const Stream& stream) const;
   void reject(uint32_t id, H2Error code, Fault fault, const char* reason, Event& event);
   Status onSettingsAcknowledged();
@@ -241,6 +241,7 @@ class Session {
   Stream* data_stream_ = nullptr;
   ByteQueue& output_;
   SessionScratch& scratch_;
+  const SessionConfig& config_;
   [[no_unique_address]] HpackDecoder decoder_;
   uint32_t work_ = 0;
   [[no_unique_address]] HpackEncoder encoder_;

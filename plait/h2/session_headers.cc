@@ -75,7 +75,7 @@ struct Session::HeaderBlock {
   }
   work_ += head.allCount();
   // Whatever becomes of the block, what it came to has been decoded.
-  if (role_ == Role::server && head.listSize() > scratch_.config.max_header_list_size) {
+  if (role_ == Role::server && head.listSize() > config_.max_header_list_size) {
     chargeForFields(head.listSize());
     if (guards_.resetsLeft() == 0) return spendReset();
   }
@@ -83,9 +83,8 @@ struct Session::HeaderBlock {
 }
 
 bool Session::comesToExcess(const HeadBuilder& head) const {
-  const SessionConfig& config = scratch_.config;
-  return head.listSize() > excess * size_t{config.max_header_list_size} ||
-         head.allCount() > excess * (config.max_fields + config.max_cookie_crumbs);
+  return head.listSize() > excess * size_t{config_.max_header_list_size} ||
+         head.allCount() > excess * (config_.max_fields + config_.max_cookie_crumbs);
 }
 
 Status Session::onUnwantedBlock(const HeaderBlock& block, Event& event) {
@@ -107,7 +106,7 @@ Status Session::onUnwantedBlock(const HeaderBlock& block, Event& event) {
   work_ += work_for_request;
   // A stream beyond what we announced is refused before anything else is held against it (RFC 9113 §5.1.2).
   // A client may not know yet what was announced, but one that never heeds it only makes work.
-  if (id > refuse_above_ || streams_.isFull(scratch_.config.max_concurrent_streams)) {
+  if (id > refuse_above_ || streams_.isFull(config_.max_concurrent_streams)) {
     if (Status status = spendReset(Fault::stream_flood); !status) return status;
     sendResetById(id, H2Error::refused_stream, nullptr);
     // After GOAWAY a request may have been on its way.
@@ -194,7 +193,7 @@ inline Status Session::deliverResponse(const HeaderBlock& block, const HeadBuild
   event.response.fields = event.fields;
   if (event.response.status < 200) {
     event.kind = Event::Kind::interim;
-    if (stream.interim_count++ < scratch_.config.max_interim_responses) return {};
+    if (stream.interim_count++ < config_.max_interim_responses) return {};
     const Status status =
         streamFailed(&stream, block.stream_id, H2Error::enhance_your_calm, "too many interim responses", event);
     event.fault = Fault::interim_flood;
@@ -224,10 +223,9 @@ Status Session::onHeaderBlock(Bytes bytes, Event& event) {
   } else {
     event.response = {};
   }
-  HeadBuilder head(block.kind, {scratch_.fields, SessionScratch::header_memory},
-                   scratch_.config.enable_connect_protocol, event.request, event.response);
-  head.limit(scratch_.config.max_header_list_size, scratch_.config.max_fields, scratch_.config.max_cookie_crumbs,
-             scratch_.config.max_target_size);
+  HeadBuilder head(block.kind, {scratch_.fields, SessionScratch::header_memory}, config_.enable_connect_protocol,
+                   event.request, event.response);
+  head.limit(config_.max_header_list_size, config_.max_fields, config_.max_cookie_crumbs, config_.max_target_size);
   if (!block.is_wanted) head.drop();
   if (reader_.blockDependsOnItself()) head.reject("a stream depends on itself (RFC 7540 §5.3.1)");
   if (Status status = decode(bytes, head); !status) return status;

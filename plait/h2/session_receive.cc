@@ -61,7 +61,7 @@ Status Session::next(Bytes& input, Event& event, uint32_t now_s) {
   event.stream = nullptr;
   event.end_stream = false;
   event.data = {};
-  guards_.refill(scratch_.config, now_s);
+  guards_.refill(config_, now_s);
   // A request that the owner neither accepted nor refused is refused: the engine must not keep it.
   if (pending_request_id_ != 0) refuse(pending_request_id_, H2Error::refused_stream);
   event.status = 0;
@@ -105,7 +105,7 @@ Status Session::onFrame(Bytes input, Event& event) {
   // The stream of the frame behind this one, if it is there already, is fetched while this one is worked on.
   if (input.size() >= size_t{frame.length} + frame_header_size)
     streams_.expect(FrameHeader::parse(input.data() + frame.length).stream_id);
-  if (Status status = reader_.check(scratch_); !status) return fail(status.error());
+  if (Status status = reader_.check(scratch_, config_); !status) return fail(status.error());
   if (Status status = spendFrame(); !status) return status;
   return frame.type == FrameType::data ? onDataHeader(event) : Status();
 }
@@ -228,7 +228,7 @@ Status Session::onPayload(Bytes payload, Event& event) {
       return *part == FrameReader::Part::whole ? onHeaderBlock(payload, event) : Status();
     }
     case FrameType::continuation: {
-      const auto part = reader_.continueBlock(payload, scratch_.config);
+      const auto part = reader_.continueBlock(payload, config_);
       if (!part) return fail(part.error());
       return *part == FrameReader::Part::whole ? onHeaderBlock(payload, event) : Status();
     }
@@ -272,7 +272,6 @@ Status Session::onSettings(Bytes payload, Event& event) {
     const uint32_t value = loadBe32(payload.data() + 2);
     switch (static_cast<SettingId>(loadBe16(payload.data()))) {
       case SettingId::header_table_size:
-        peer_.header_table_size = value;
         encoder_.setPeerTableSize(value);
         break;
       case SettingId::enable_push:
@@ -301,9 +300,6 @@ Status Session::onSettings(Bytes payload, Event& event) {
           return fail(H2Error::protocol_error, "SETTINGS_MAX_FRAME_SIZE is out of range (RFC 9113 §6.5.2)");
         peer_.max_frame_size = value;
         break;
-      case SettingId::max_header_list_size:
-        peer_.max_header_list_size = value;
-        break;
       case SettingId::enable_connect_protocol:
         if (value > 1 || value < peer_.enable_connect_protocol) {
           return fail(H2Error::protocol_error, "SETTINGS_ENABLE_CONNECT_PROTOCOL has a wrong value (RFC 8441 §3)");
@@ -323,8 +319,8 @@ Status Session::onSettings(Bytes payload, Event& event) {
 Status Session::onSettingsAcknowledged() {
   if (settings_acknowledged_) return {};
   settings_acknowledged_ = true;
-  if (role_ == Role::client || scratch_.config.stream_window >= default_window) return {};
-  const int64_t delta = int64_t{scratch_.config.stream_window} - default_window;
+  if (role_ == Role::client || config_.stream_window >= default_window) return {};
+  const int64_t delta = int64_t{config_.stream_window} - default_window;
   for (Stream* stream = streams_.list().front(); stream != nullptr; stream = streams_.list().next(*stream)) {
     PLAIT_ASSERT(stream->receive_window.grow(delta));
   }
@@ -368,7 +364,7 @@ Status Session::spendReset(Fault fault) {
 }
 
 void Session::chargeForFields(size_t list_size) {
-  guards_.takeResets(static_cast<uint32_t>(list_size / scratch_.config.max_header_list_size));
+  guards_.takeResets(static_cast<uint32_t>(list_size / config_.max_header_list_size));
 }
 
 Status Session::onReset(Bytes payload, Event& event) {

@@ -6,9 +6,8 @@
 
 namespace plait::h2 {
 
-SessionScratch::SessionScratch(size_t sessions, const SessionConfig& shared_config, BlockSlab& carry)
-    : config(shared_config),
-      carry_blocks(carry),
+SessionScratch::SessionScratch(size_t sessions, BlockSlab& carry)
+    : carry_blocks(carry),
       tables(DynamicTable::blocksFor(2 * sessions)),
       buckets(StreamTable::many_buckets * sizeof(Stream*), sessions),
       resets(Resets::block_size, sessions),

@@ -1,4 +1,4 @@
-// The configuration that the sessions of one owner share, and the memory that they use and borrow.
+// The configuration of a session, and the memory that the sessions of one owner use and borrow.
 #pragma once
 
 #include "plait/base/byte_queue.h"
@@ -35,18 +35,16 @@ struct SessionConfig {
   bool enable_connect_protocol = false;  // server: announces and admits :protocol (RFC 8441)
 };
 
-// Shared by the sessions of one owner: their configuration, memory that is used only within one call, and memory that
-// they are lent.
+// Shared by the sessions of one owner: memory that is used only within one call, and memory that they are lent.
 struct SessionScratch {
   // So many sessions may exist at once. `carry` (64 KiB each) hold a frame that did not arrive whole; they must outlive
   // this.
-  SessionScratch(size_t sessions, const SessionConfig& shared_config, BlockSlab& carry);
+  SessionScratch(size_t sessions, BlockSlab& carry);
   // The bytes of lent memory that are reserved for as many sessions.
   static size_t lentBytesFor(size_t sessions);
   size_t lentBytes() const;
   void prefault();
 
-  const SessionConfig config;
   BlockSlab& carry_blocks;
   // Whose bytes DATA may be sent from without being copied; null for none. Must outlive the sessions.
   ByteLender* lender = nullptr;

@@ -6,17 +6,18 @@
 
 namespace plait::h2 {
 
-Session::Session(Role role, ByteQueue& output, SessionScratch& scratch)
+Session::Session(Role role, ByteQueue& output, SessionScratch& scratch, const SessionConfig& config)
     : reader_(role == Role::server),
       output_(output),
       scratch_(scratch),
+      config_(config),
       decoder_(DynamicTable::max_size, scratch.tables),
       // Backends are near: bytes on the way to them cost less than the work at both ends.
       encoder_(scratch.tables, role == Role::client ? StringCoding::plain : StringCoding::huffman),
       receive_window_(default_window),
-      connection_window_(scratch.config.connection_window),
+      connection_window_(config.connection_window),
       role_(role),
-      guards_(scratch.config),
+      guards_(config),
       next_stream_id_(role == Role::client ? 1 : 2) {}
 
 Session::~Session() {
@@ -37,15 +38,15 @@ void Session::start() {
   if (role_ == Role::client) {
     add(SettingId::enable_push, 0);
   } else {
-    add(SettingId::max_concurrent_streams, scratch_.config.max_concurrent_streams);
+    add(SettingId::max_concurrent_streams, config_.max_concurrent_streams);
   }
-  add(SettingId::initial_window_size, scratch_.config.stream_window);
-  add(SettingId::max_header_list_size, scratch_.config.max_header_list_size);
-  if (role_ == Role::server && scratch_.config.enable_connect_protocol) add(SettingId::enable_connect_protocol, 1);
+  add(SettingId::initial_window_size, config_.stream_window);
+  add(SettingId::max_header_list_size, config_.max_header_list_size);
+  if (role_ == Role::server && config_.enable_connect_protocol) add(SettingId::enable_connect_protocol, 1);
   appendFrame(FrameType::settings, 0, 0, {payload, size}, false);
   has_begun_ = !failed_;
-  if (scratch_.config.connection_window > default_window) {
-    const uint32_t surplus = scratch_.config.connection_window - default_window;
+  if (config_.connection_window > default_window) {
+    const uint32_t surplus = config_.connection_window - default_window;
     sendWindowUpdate(0, surplus);
     PLAIT_ASSERT(receive_window_.grow(surplus));
   }
@@ -71,9 +72,9 @@ void Session::link(Stream& stream, uint32_t id) {
   stream.send_window = FlowWindow(peer_.initial_window_size);
   // A client may have sent before it read our SETTINGS. A server cannot: they went ahead of the request it answers.
   const bool knows_window = role_ == Role::client || settings_acknowledged_;
-  stream.receive_window = FlowWindow(knows_window ? scratch_.config.stream_window
-                                                  : std::max(scratch_.config.stream_window, default_window));
-  stream.receive_window_size = scratch_.config.stream_window;
+  stream.receive_window =
+      FlowWindow(knows_window ? config_.stream_window : std::max(config_.stream_window, default_window));
+  stream.receive_window_size = config_.stream_window;
   stream.credit = 0;
 }
 
@@ -81,7 +82,7 @@ void Session::release(Stream& stream) {
   if (stream.id == 0) return;
   streams_.unlink(stream, scratch_.buckets);
   if (data_stream_ == &stream) data_stream_ = nullptr;
-  if (stream.state == StreamState::closed && !stream.was_too_large) guards_.giveReset(scratch_.config);
+  if (stream.state == StreamState::closed && !stream.was_too_large) guards_.giveReset(config_);
 }
 
 void Session::accept(Stream& stream) {
@@ -109,7 +110,7 @@ bool Session::canSendHeaders(size_t fields_bytes, size_t count) const {
 // Heads do not wait for windows, so who sends requests and reads no answers could queue any number of them.
 size_t Session::headLimit() const {
   if (role_ == Role::client) return SIZE_MAX;
-  return output_.isScarce() ? scratch_.config.send_queue_limit / 4 : scratch_.config.send_queue_limit * 4;
+  return output_.isScarce() ? config_.send_queue_limit / 4 : config_.send_queue_limit * 4;
 }
 
 void Session::beginHeaders() {
@@ -150,11 +151,10 @@ uint32_t Session::sendWindowOf(const Stream& stream) const {
 }
 
 size_t Session::sendable(const Stream& stream) const {
-  if (!stream.maySend() || output_.size() >= scratch_.config.send_queue_limit) return 0;
+  if (!stream.maySend() || output_.size() >= config_.send_queue_limit) return 0;
   const size_t room = output_.bulkRoom();
   if (room <= frame_header_size) return 0;
-  return std::min(
-      {size_t{sendWindowOf(stream)}, scratch_.config.send_queue_limit - output_.size(), room - frame_header_size});
+  return std::min({size_t{sendWindowOf(stream)}, config_.send_queue_limit - output_.size(), room - frame_header_size});
 }
 
 size_t Session::sendData(Stream& stream, Bytes data, bool end_stream) {
@@ -201,7 +201,7 @@ void Session::sendResetById(uint32_t id, H2Error code, const Stream* stream) {
   if (stream != nullptr) {
     if (stream->mayReceive()) window = stream->receive_window.available();
   } else if (role_ == Role::server && id == last_peer_stream_id_ && !reader_.blockEndsStream()) {
-    window = std::max(scratch_.config.stream_window, default_window);
+    window = std::max(config_.stream_window, default_window);
   }
   uint8_t payload[4];
   storeBe32(payload, static_cast<uint32_t>(code));

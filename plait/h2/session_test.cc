@@ -132,6 +132,26 @@ TEST(Session, AStreamBeyondTheLimitIsRefusedAndTheTablesStayInStep) {
   EXPECT_EQ(peer.last.request.authority, "a");
 }
 
+TEST(Session, SessionsThatShareTheirMemoryHaveSettingsOfTheirOwn) {
+  BlockSlab blocks{16 * 1024, 64};
+  BlockSlab carry{HpackScratch::max_block_size, 4};
+  const auto scratch = std::make_unique<SessionScratch>(2, carry);
+  SessionConfig few;
+  few.max_concurrent_streams = 3;
+  SessionConfig many;
+  many.max_concurrent_streams = 200;
+  for (const SessionConfig* config : {&few, &many}) {
+    ByteQueue output(blocks);
+    Session session(Role::server, output, *scratch, *config);
+    session.start();
+    Wire said;
+    for (; !output.empty(); output.consume(output.front().size()))
+      said.insert(said.end(), output.front().begin(), output.front().end());
+    const Wire announced = Wire{0, 3} + be32(config->max_concurrent_streams);
+    EXPECT_NE(std::ranges::search(said, announced).begin(), said.end()) << config->max_concurrent_streams;
+  }
+}
+
 TEST(Session, AWindowThatASettingMadeNegativeHoldsDataBack) {
   Peer peer(Role::client);
   Stream& stream = peer.open(false);

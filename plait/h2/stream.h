@@ -44,7 +44,7 @@ struct Stream {
   Stream* hash_next = nullptr;
   ListNode node;
   // Memory of the owner's that it will use when the next message on this stream is there.
-  Bytes wanted[2];
+  Bytes wanted[3];
 
   // Nothing more will be sent, nor taken.
   bool isClosed() const { return state >= StreamState::closed; }

@@ -48,7 +48,7 @@ struct Sent {
 
 // A session with its memory and its streams. Requests are accepted; data is credited at once when `credits` is on.
 struct End {
-  explicit End(Role role, const SessionConfig& given = {}) : config(given), session(role, output, *scratch) {}
+  explicit End(Role role, const SessionConfig& given = {}) : config(given), session(role, output, *scratch, config) {}
 
   // Feeds `bytes` in pieces of `step`; false on a connection error. Each event leaves a line in `log`.
   bool feed(Bytes bytes, size_t step = SIZE_MAX) {
@@ -184,7 +184,7 @@ struct End {
   BlockSlab blocks{16 * 1024, 512};
   BlockSlab carry{HpackScratch::max_block_size, 4};
   ByteQueue output{blocks};
-  std::unique_ptr<SessionScratch> scratch = std::make_unique<SessionScratch>(1, config, carry);
+  std::unique_ptr<SessionScratch> scratch = std::make_unique<SessionScratch>(1, carry);
   std::vector<std::unique_ptr<Stream>> streams;  // outlives the session, which unlinks them
   Session session;
   Event last;

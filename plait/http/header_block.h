@@ -14,6 +14,7 @@ namespace plait::http {
 class HeaderSlab {
  public:
   static constexpr size_t class_sizes[3] = {2 * 1024, 8 * 1024, 64 * 1024};
+  static constexpr size_t largest = class_sizes[2];
 
   HeaderSlab(size_t small, size_t medium, size_t large)
       : slabs_{BlockSlab(class_sizes[0], small), BlockSlab(class_sizes[1], medium), BlockSlab(class_sizes[2], large)} {}

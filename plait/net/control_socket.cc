@@ -15,7 +15,8 @@
 namespace plait {
 namespace {
 
-constexpr size_t most_command = 4096;
+// A request with its fields may be asked about.
+constexpr size_t most_command = 64 << 10;
 
 bool makeAddress(const std::string& path, sockaddr_un& out) {
   out = {};

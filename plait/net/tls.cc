@@ -11,6 +11,7 @@
 #include <iterator>
 #include <utility>
 
+#include "plait/net/tls_arena.h"
 #include "plait/net/tls_files.h"
 #include "plait/net/tls_warm_up.h"
 
@@ -439,7 +440,8 @@ SSL_SESSION* TlsContext::takeSession(const char* name) {
 }
 
 TlsSession::TlsSession(TlsContext& context, ByteQueue& cipher_out, std::string_view server_name, AlpnOffer offer)
-    : context_(context), cipher_out_(cipher_out) {
+    : context_(context), cipher_out_(cipher_out), refusals_(TlsArena::refusalsHere()) {
+  context.addUser();
   ERR_clear_error();
   ssl_ = SSL_new(context.context_);
   BIO* bio = ssl_ == nullptr ? nullptr : BIO_new(TlsBio::method());
@@ -465,6 +467,7 @@ TlsSession::TlsSession(TlsContext& context, ByteQueue& cipher_out, std::string_v
       setup_error_ = "OpenSSL has no memory for the ALPN offer";
     }
   }
+  ran_out_ = TlsArena::refusalsHere() != refusals_;
   ERR_clear_error();
 }
 
@@ -474,6 +477,7 @@ TlsSession::~TlsSession() {
   if (ssl_ != nullptr && !failed_) SSL_set_shutdown(ssl_, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   SSL_free(ssl_);
   releaseKey();
+  context_.removeUser();
 }
 
 void TlsSession::releaseKey() {
@@ -520,7 +524,9 @@ std::unexpected<Error> TlsSession::failWith(const Error& error) {
 
 Error TlsSession::lastError(const char* reason) {
   const unsigned long code = ERR_peek_error();
-  if (ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE || ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE) {
+  // What fails for want of memory is not always reported as such.
+  if (TlsArena::refusalsHere() != refusals_ || ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE ||
+      ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE) {
     return connectionError(ErrorCode::no_memory, "TLS has no memory left");
   }
   if (context_.verifies_ && ERR_GET_LIB(code) == ERR_LIB_SSL &&
@@ -535,9 +541,13 @@ Error TlsSession::lastError(const char* reason) {
 
 Result<TlsSession::Step> TlsSession::handshake() {
   if (ssl_ == nullptr) return failWith(connectionError(ErrorCode::no_memory, "TLS has no memory left"));
-  if (setup_error_ != nullptr) return failWith(connectionError(ErrorCode::tls_failed, setup_error_));
+  if (setup_error_ != nullptr) {
+    return failWith(ran_out_ ? connectionError(ErrorCode::no_memory, "TLS has no memory left")
+                             : connectionError(ErrorCode::tls_failed, setup_error_));
+  }
   if (failed_) return fail(connectionError(ErrorCode::tls_failed, "the TLS handshake failed"));
   ERR_clear_error();
+  refusals_ = TlsArena::refusalsHere();
   const size_t said = cipher_out_.size();
   const int result = SSL_do_handshake(ssl_);
   if (result == 1) {
@@ -577,6 +587,7 @@ Result<size_t> TlsSession::read(MutableBytes plaintext) {
   if (at_end_) return size_t{0};
   if (cipher_out_.empty()) own_answers_ = 0;
   ERR_clear_error();
+  refusals_ = TlsArena::refusalsHere();
   is_reading_ = true;
   const size_t said = cipher_out_.size();
   size_t count = 0;
@@ -611,6 +622,7 @@ Result<size_t> TlsSession::write(Bytes plaintext) {
     if (room <= record_overhead) break;
     const size_t count = std::min({plaintext.size() - taken, max_record_plaintext, room - record_overhead});
     ERR_clear_error();
+    refusals_ = TlsArena::refusalsHere();
     size_t written = 0;
     const int result = SSL_write_ex(ssl_, plaintext.data() + taken, count, &written);
     if (result != 1) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <expected>
 #include <memory>
 #include <mutex>
@@ -103,6 +104,11 @@ class TlsContext {
   // Whether that connection may not carry a request for the host, by the sites that this context has. A connection of a
   // context before it goes on for the hosts that it was made for, as long as they ask for the same certificates.
   bool isMisdirected(const TlsSession& session, std::string_view host) const;
+  // Whoever may still use it says so: sessions by themselves, listeners, and clients that have no session yet. From any
+  // thread; who is not among the users must know by other means that it stays.
+  void addUser() { users_.fetch_add(1, std::memory_order_relaxed); }
+  void removeUser() { users_.fetch_sub(1, std::memory_order_release); }
+  bool isUsed() const { return users_.load(std::memory_order_acquire) != 0; }
   // Server: some of its clients are asked for certificates.
   bool asksForCertificates() const { return is_server_ && verifies_; }
 
@@ -128,6 +134,7 @@ class TlsContext {
   void keepSession(const char* name, ssl_session_st* session);
   ssl_session_st* takeSession(const char* name);
 
+  std::atomic<uint32_t> users_{0};
   ssl_ctx_st* context_ = nullptr;
   std::shared_ptr<TicketKeys> ticket_keys_ = std::make_shared<TicketKeys>();
   bool is_server_;
@@ -235,9 +242,11 @@ class TlsSession {
   HelloGuard hello_guard_;
   net::LoadedKey* key_ = nullptr;  // during the handshake
   uint32_t site_ = 0;
+  uint64_t refusals_;        // of OpenSSL's memory, when the present call of OpenSSL began
   size_t own_answers_ = 0;   // bytes that TLS by itself answered while reading, since the queue was last empty
   bool has_chosen_ = false;  // its site
   bool is_keyless_ = false;
+  bool ran_out_ = false;  // of memory, while it was set up
   bool is_reading_ = false;
   bool at_end_ = false;
   bool failed_ = false;

@@ -365,6 +365,9 @@ uint64_t TlsArena::allocations() const {
 uint64_t TlsArena::refusals() const {
   return core_->refusals.load(std::memory_order_relaxed);
 }
+uint64_t TlsArena::refusalsHere() {
+  return bound == nullptr ? 0 : bound->refusals.load(std::memory_order_relaxed);
+}
 size_t TlsArena::reservedBytes() const {
   return core_->memory.size();
 }

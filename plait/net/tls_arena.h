@@ -41,6 +41,8 @@ class TlsArena {
   size_t peakBytes() const;
   uint64_t allocations() const;
   uint64_t refusals() const;  // allocations for which there was no memory: the handshake fails, nothing else
+  // Of the arena that the calling thread is bound to; 0 where there is none.
+  static uint64_t refusalsHere();
   size_t reservedBytes() const;
   // Touches every page, before the arena is bound.
   void prefault();

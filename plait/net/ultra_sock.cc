@@ -16,6 +16,25 @@ Error lost(int32_t result) {
 
 }  // namespace
 
+Error connectFailure(int32_t result) {
+  const auto detail = static_cast<uint32_t>(-result);
+  switch (-result) {
+    case EMFILE:
+    case ENFILE:
+      return backendError(ErrorCode::no_descriptor, "no file descriptor is left for a connection to a backend", detail);
+    case ENOMEM:
+    case ENOBUFS:
+      return backendError(ErrorCode::no_memory, "the kernel has no memory left for a connection to a backend", detail);
+    case EADDRNOTAVAIL:
+    case EAGAIN:
+      return backendError(ErrorCode::no_local_port, "no local address and port is free for a connection to a backend",
+                          detail);
+    default:
+      return backendError(ErrorCode::connect_failed, "the connection was refused or the host cannot be reached",
+                          detail);
+  }
+}
+
 UltraSock::UltraSock(Io& io, BlockSlab& send_blocks, SockRoom& sock_room, Owner* owner)
     : io_(io),
       owner_(owner),
@@ -61,10 +80,13 @@ Task<Status> UltraSock::connect(const ResolveAnswer& addresses, TimeNs deadline_
       adopt(result);
       co_return Status();
     }
-    last = limit.passed
-               ? backendError(ErrorCode::connect_timeout, "no connection within the connect timeout")
-               : backendError(ErrorCode::connect_failed, "the connection was refused or the host cannot be reached",
-                              static_cast<uint32_t>(-result));
+    const Error failure = limit.passed
+                              ? backendError(ErrorCode::connect_timeout, "no connection within the connect timeout")
+                              : connectFailure(result);
+    // A machine without IPv6 has no local address for some of a name's addresses: what the others say counts.
+    if (failure.code == ErrorCode::no_local_port && i != 0) continue;
+    last = failure;
+    if (failure.code == ErrorCode::no_descriptor || failure.code == ErrorCode::no_memory) break;
   }
   co_return fail(last);
 }
@@ -98,6 +120,9 @@ Task<Status> UltraSock::startTls(TlsContext& context, std::string_view server_na
     tls_->feed(begun);
   }
   const auto abortion = [&] {
+    // The peer's answer may have come and found no buffer to be read into.
+    if (deadline.has_passed && tookNoBuffer())
+      return connectionError(ErrorCode::no_memory, "no receive buffer became free for the TLS handshake");
     return deadline.has_passed ? connectionError(ErrorCode::connect_timeout, "the TLS handshake took too long")
                                : error_;
   };

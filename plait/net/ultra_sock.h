@@ -22,6 +22,10 @@ namespace plait {
 
 class UltraSock;
 
+// The meaning of `result`, a negative errno of connect(): the host's refusal, or a lack of descriptors, memory or local
+// ports on this machine (Error::isOwnShortage). Reaches the backend.
+Error connectFailure(int32_t result);
+
 // OutputWatch: whether the peer takes the output that is sent to it. It is asked every now and then, and time counts
 // only between two looks that both saw output wait.
 class OutputWatch {

@@ -1,6 +1,8 @@
 // A socket's beginning and its end, as its user and its peer notice them.
 #include "plait/net/ultra_sock.h"
 
+#include <cerrno>
+
 #include "plait/net/sock_test.h"
 
 namespace plait {
@@ -10,6 +12,14 @@ using namespace sock_test;
 
 struct UltraSockTest : SockTest {};
 INSTANTIATE_TEST_SUITE_P(Backends, UltraSockTest, allKinds(), kindName);
+
+TEST(ConnectFailure, TellsWhatIsShortHereFromWhatTheBackendDoes) {
+  for (const int shortage : {EMFILE, ENFILE, ENOMEM, ENOBUFS, EADDRNOTAVAIL, EAGAIN})
+    EXPECT_TRUE(connectFailure(-shortage).isOwnShortage()) << shortage;
+  EXPECT_EQ(connectFailure(-EADDRNOTAVAIL).code, ErrorCode::no_local_port);
+  for (const int failure : {ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT, ECONNRESET})
+    EXPECT_EQ(connectFailure(-failure).code, ErrorCode::connect_failed) << failure;
+}
 
 TEST_P(UltraSockTest, GracefulCloseDeliversEverythingThenTheEnd) {
   open();

@@ -4,18 +4,31 @@
 
 #include <algorithm>
 
+#include "plait/plan/plan_bytes.h"
+
 namespace plait {
+
+namespace {
+
+// A node of a map beside its key and value.
+constexpr size_t bytes_of_node = 32;
+
+}  // namespace
 
 uint32_t Numbers::take() {
   if (!free_.empty()) {
     // The lowest, so that tables by number stay short.
-    const auto lowest = std::ranges::min_element(free_);
-    const uint32_t number = *lowest;
-    *lowest = free_.back();
+    std::ranges::pop_heap(free_, std::greater());
+    const uint32_t number = free_.back();
     free_.pop_back();
     return number;
   }
   return next_ < most_ ? next_++ : UINT32_MAX;
+}
+
+void Numbers::give(uint32_t number) {
+  free_.push_back(number);
+  std::ranges::push_heap(free_, std::greater());
 }
 
 std::shared_ptr<const BackendOptions> PlanIdentities::endpoint(const std::string& cluster,
@@ -57,22 +70,49 @@ std::shared_ptr<const ClusterIdentity> PlanIdentities::cluster(const std::string
 
 std::shared_ptr<const RoutePolicy> PlanIdentities::policy(const std::string& key,
                                                           const std::function<std::shared_ptr<RoutePolicy>()>& make) {
-  auto& place = policies_[key];
-  if (place) return place;
+  const auto [place, is_new] = policies_.try_emplace(key);
+  if (!is_new) return place->second.policy;
   std::shared_ptr<RoutePolicy> made = make();
   made->number = policy_numbers_.take();
   if (made->number == UINT32_MAX) {
-    policies_.erase(key);
+    policies_.erase(place);
     return nullptr;
   }
-  return place = std::move(made);
+  KnownPolicy& known = place->second;
+  known.bytes = bytes_of_node + sizeof(*place) + heapOf(key) + bytesOf(*made);
+  policy_bytes_ += known.bytes;
+  return known.policy = std::move(made);
+}
+
+size_t PlanIdentities::bytes() const {
+  const auto sumOf = [](const auto& map, auto of) {
+    size_t bytes = 0;
+    for (const auto& one : map) bytes += bytes_of_node + sizeof(one) + heapOf(one.first) + of(one.second);
+    return bytes;
+  };
+  size_t bytes = policy_bytes_ +
+                 sumOf(clusters_, [](const auto& one) { return sizeof(ClusterIdentity) + heapOf(one->name); }) +
+                 sumOf(forwards_, [](const auto&) { return sizeof(ForwardOptions); }) +
+                 sumOf(endpoints_, [](const KnownEndpoint& one) {
+                   return sizeof(EndpointIdentity) + (one.options ? bytesOf(*one.options) : 0);
+                 });
+  for (const auto& one : former_options_) bytes += bytesOf(*one);
+  return bytes;
+}
+
+std::shared_ptr<const ForwardOptions> PlanIdentities::forward(const ForwardOptions& options) {
+  auto& place = forwards_[options.text()];
+  if (!place) place = std::make_shared<const ForwardOptions>(options);
+  return place;
 }
 
 void PlanIdentities::sweep(const std::function<uint32_t(const RoutePolicy&)>& holders) {
   // Policies first: they hold clusters' identities.
   std::erase_if(policies_, [&](const auto& one) {
-    if (one.second.use_count() != 1 || holders(*one.second) != 0) return false;
-    policy_numbers_.give(one.second->number);
+    const KnownPolicy& known = one.second;
+    if (known.policy.use_count() != 1 || holders(*known.policy) != 0) return false;
+    policy_numbers_.give(known.policy->number);
+    policy_bytes_ -= known.bytes;
     return true;
   });
   std::erase_if(clusters_, [&](const auto& one) {
@@ -92,6 +132,12 @@ void PlanIdentities::sweep(const std::function<uint32_t(const RoutePolicy&)>& ho
     endpoint_numbers_.give(known.identity->number);
     return true;
   });
+}
+
+bool PlanIdentities::names(const TlsContext* tls) const {
+  const auto isIts = [tls](const auto& options) { return options != nullptr && options->tls == tls; };
+  return std::ranges::any_of(former_options_, isIts) ||
+         std::ranges::any_of(endpoints_, [&](const auto& one) { return isIts(one.second.options); });
 }
 
 std::vector<std::string> endpointNames(const Plan& plan) {

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "plait/plan/plan.h"
@@ -20,12 +21,12 @@ class Numbers {
   explicit Numbers(uint32_t most) : most_(most) {}
   // UINT32_MAX where all are taken.
   uint32_t take();
-  void give(uint32_t number) { free_.push_back(number); }
+  void give(uint32_t number);
 
  private:
   uint32_t most_;
   uint32_t next_ = 0;
-  std::vector<uint32_t> free_;
+  std::vector<uint32_t> free_;  // a heap, the lowest first
 };
 
 class PlanIdentities {
@@ -43,12 +44,19 @@ class PlanIdentities {
   std::shared_ptr<const RoutePolicy> policy(const std::string& key,
                                             const std::function<std::shared_ptr<RoutePolicy>()>& make);
 
+  // Equal options are one object, which stays: there are as many as an operator has thought of.
+  std::shared_ptr<const ForwardOptions> forward(const ForwardOptions& options);
   // Forgets what nobody holds any more, and in which no request is counted. `holders` says how many requests hold a
   // policy, over all workers.
   void sweep(const std::function<uint32_t(const RoutePolicy&)>& holders);
 
+  // Whether an endpoint with that TLS context is known, which somebody may hold.
+  bool names(const TlsContext* tls) const;
+
   size_t endpointCount() const { return endpoints_.size(); }
   size_t policyCount() const { return policies_.size(); }
+  // The memory of all that is known, about: what plans share, and what requests of former ones still hold.
+  size_t bytes() const;
 
  private:
   Numbers endpoint_numbers_;
@@ -66,7 +74,13 @@ class PlanIdentities {
   // and is not to free them.
   std::vector<std::shared_ptr<const BackendOptions>> former_options_;
   std::map<std::string, std::shared_ptr<const ClusterIdentity>> clusters_;
-  std::map<std::string, std::shared_ptr<const RoutePolicy>> policies_;
+  struct KnownPolicy {
+    std::shared_ptr<const RoutePolicy> policy;
+    size_t bytes = 0;  // with its key
+  };
+  std::unordered_map<std::string, KnownPolicy> policies_;
+  size_t policy_bytes_ = 0;  // of all of them, which are many
+  std::map<std::string, std::shared_ptr<const ForwardOptions>> forwards_;
 };
 
 // The names of a plan's endpoints, by number; empty where a number is free.

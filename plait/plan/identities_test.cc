@@ -29,6 +29,28 @@ TEST(Numbers, TheLowestThatWasGivenBackComesFirst) {
   EXPECT_EQ(numbers.take(), UINT32_MAX);
 }
 
+TEST(Numbers, ManyThatWereGivenBackAreGivenAgainInOrder) {
+  constexpr uint32_t many = 200'000;
+  Numbers numbers(many);
+  for (uint32_t i = 0; i < many; ++i) ASSERT_EQ(numbers.take(), i);
+  for (uint32_t i = many; i-- > 0;) numbers.give(i);
+  for (uint32_t i = 0; i < many; ++i) ASSERT_EQ(numbers.take(), i);
+  EXPECT_EQ(numbers.take(), UINT32_MAX);
+}
+
+TEST(PlanIdentities, EqualForwardingIsOneObjectThatStays) {
+  PlanIdentities identities(1, 1);
+  ForwardOptions options;
+  const auto first = identities.forward(options);
+  options.via = false;
+  const auto* second = identities.forward(options).get();
+  EXPECT_NE(first.get(), second);
+  identities.sweep([](const RoutePolicy&) { return 0u; });
+  EXPECT_EQ(identities.forward(options).get(), second);
+  EXPECT_EQ(identities.forward(ForwardOptions()), first);
+  EXPECT_GT(identities.bytes(), 2 * sizeof(ForwardOptions));
+}
+
 TEST(PlanIdentities, EqualEndpointsOfOneClusterAreTheSame) {
   PlanIdentities identities(8, 8);
   const auto one = identities.endpoint("a", backend("h"));

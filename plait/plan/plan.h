@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "plait/plan/cluster_spec.h"
+#include "plait/plan/forward_options.h"
 #include "plait/plan/route_policy.h"
 #include "plait/route/route_table.h"
 #include "plait/server/server_options.h"
@@ -28,6 +29,8 @@ struct Plan {
   std::vector<BackendAuthority> authorities;
   // The sites of TLS, which lives as long as the process; null where there are none.
   const TlsContext* sites = nullptr;
+  // Kept until the process ends, since requests refer to it. Null: as the worker's options say.
+  std::shared_ptr<const ForwardOptions> forward;
   PoolTimeouts pool_timeouts;
   ServerTimeouts server_timeouts;
 };

@@ -17,6 +17,9 @@
 
 namespace plait {
 
+// In the place of a route's name, where the listener has redirected the request. No route can have that name.
+inline constexpr std::string_view https_redirect_name = "(redirect_https)";
+
 // One request. The views are valid only while it is pushed or formatted.
 struct AccessRecord {
   TimeNs started_ns = 0;
@@ -33,7 +36,7 @@ struct AccessRecord {
   Error cause;
   int64_t cause_after_ns = 0;  // since the last try began; 0: that says nothing
 
-  std::string_view route;        // the name of its route; empty without routes
+  std::string_view route;        // the name of its route; empty without routes; or https_redirect_name
   std::string_view client;       // the peer
   std::string_view real_client;  // which trusted proxies have named
   std::string_view request_id;

@@ -21,7 +21,7 @@ Seen seenOf(const ProxyRequest& request, const Result<Outcome>& outcome, bool an
     }
   }
   const Error& error = outcome.error();
-  if (request.isCancelled()) return Seen::neutral;
+  if (request.isCancelled() || error.isOwnShortage()) return Seen::neutral;
   switch (error.code) {
     case ErrorCode::connection_lost:
     case ErrorCode::stalled:
@@ -110,7 +110,7 @@ void Failover::judge(const Result<Outcome>& outcome) {
   const Endpoint* endpoint = pool.find(id);
   const bool answered_others = endpoint != nullptr && endpoint->answered_ns > begun_ns_;
   cluster_.onOutcome(request_.choice, seenOf(request_, outcome, answered_others), outcome && outcome->is_overloaded,
-                     request_.wish.claim.client);
+                     request_.options.claim.client);
   if (outcome) return end();
   request_.cause_after_ns = io_.nowNs() - request_.attempts.begun_ns;
   const bool has_other = cluster_.hasOther(request_.wish, id);

@@ -48,6 +48,7 @@ struct EndpointCounters {
 struct ProxyCounters {
   std::array<uint64_t, 6> responses{};  // by the status' first digit; 0: none was sent
   uint64_t responses_incomplete = 0;
+  uint64_t fields_too_large = 0;  // requests that a route's response_fields made fail
   // Responses that had a grpc-status, by it: backends' and plait's own.
   std::array<uint64_t, http::grpc_status_count> grpc_from_backends{};
   std::array<uint64_t, http::grpc_status_count> grpc_own{};
@@ -110,6 +111,7 @@ struct WorkerSnapshot {
   struct Backend {
     uint32_t ready_connections = 0;
     uint32_t requests = 0;  // with it now
+    int64_t score = 0;      // Cluster::score
     EndpointState state = EndpointState::up;
     Error cause;                                           // of a state other than up
     std::array<uint64_t, h2::error_code_count> goaways{};  // by h2::errorIndex

@@ -318,9 +318,11 @@ bool ForwardAwaiter::sendChangedHead(bool ends) {
   Exchange& exchange = request_.exchange;
   const RoutePolicy& policy = *request_.policy;
   ChangedHead changed(exchange.headerSlab());
-  return changed.make(response_.head(), policy.response_fields, policy.hstsFor(exchange.client().is_tls),
-                      request_.variables()) &&
-         exchange.sendHead(changed.head(), ends);
+  const Status made = changed.make(response_.head(), policy.response_fields, policy.hstsFor(exchange.client().is_tls),
+                                   request_.variables());
+  if (made) return exchange.sendHead(changed.head(), ends);
+  request_.cause = made.error();
+  return false;
 }
 
 Result<Outcome> ForwardAwaiter::await_resume() {
@@ -331,6 +333,7 @@ Result<Outcome> ForwardAwaiter::await_resume() {
       if (Status relayed = relay_.await_resume(); !relayed) return fail(relayed.error());
       break;
     case Way::refused:
+      if (request_.cause.code != ErrorCode::none) return fail(request_.cause);
       return fail(streamError(ErrorCode::cancelled, "the client is gone, or has no room for the response's head"));
     case Way::broken:
       return fail(response_.pipe().error());

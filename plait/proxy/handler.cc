@@ -40,7 +40,12 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
     co_return;
   }
   if (request.is_stored_answer) {
-    co_await replyStored(request, blocks_, io);
+    if (Task<void> reply = replyStored(request, options(), blocks_, io)) {
+      co_await std::move(reply);
+    } else {
+      // No coroutine frame is left.
+      replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the answer"), options());
+    }
   } else {
     Failover failover(request, store_, io);
     while (!failover.isOver()) {
@@ -66,16 +71,16 @@ Task<void> ProxyHandler::handle(Exchange& exchange, Io& io) {
 bool ProxyHandler::mayGoFurther(ProxyRequest& request) {
   if (hasUsedUpMaxForwards(request.head)) {
     if (request.head.method != "OPTIONS") {
-      replyWith(request, 501, streamError(ErrorCode::not_served, "this proxy answers no TRACE"), options_);
+      replyWith(request, 501, streamError(ErrorCode::not_served, "this proxy answers no TRACE"), options());
       return false;
     }
-    replyWith(request, 200, {}, options_);
+    replyWith(request, 200, {}, options());
     return false;
   }
   if (isForwardingLoop(request.head)) {
     replyWith(request, 508,
               streamError(ErrorCode::forwarding_loop, "this request comes round to this proxy again and again"),
-              options_);
+              options());
     return false;
   }
   return true;
@@ -86,50 +91,52 @@ bool ProxyHandler::admit(ProxyRequest& request, Io& io) {
   // The client cancelled before anything was done: nothing is sent to a backend.
   if (exchange.cancelToken().isCancelled()) return false;
   if (request.head.method == "CONNECT") {
-    replyWith(request, 501, streamError(ErrorCode::not_served, "this proxy takes no CONNECT"), options_);
+    replyWith(request, 501, streamError(ErrorCode::not_served, "this proxy takes no CONNECT"), options());
     return false;
   }
   static constexpr http::FieldNameSet counting_hops{http::FieldName::max_forwards, http::FieldName::via};
   if (request.head.fields.containsAny(counting_hops) && !mayGoFurther(request)) return false;
-  if (!options_.trusted_proxies.empty())
-    request.real_client = realClientOf(exchange.request(), exchange.client(), options_);
-  request.wish.claim.client = clientKeyOf(exchange.client(), request.real_client);
-  if (has_ids_) {
-    adoptRequestId(exchange, options_);
+  if (!options().trusted_proxies.empty())
+    request.real_client = realClientOf(exchange.request(), exchange.client(), options());
+  request.options.claim.client = clientKeyOf(exchange.client(), request.real_client);
+  if (options().request_id.value_or(log_ != nullptr)) {
+    adoptRequestId(exchange, options());
     (void)exchange.requestId();
   }
+  if (exchange.client().redirects_https && redirectToHttps(request, options())) [[unlikely]]
+    return false;
   if (store_.sites() != nullptr && isMisdirected(request, *store_.sites())) {
     replyWith(request, 421,
               streamError(ErrorCode::misdirected,
                           "this connection was made for a site that asks its clients for something else"),
-              options_);
+              options());
     return false;
   }
-  if (!store_.hasRoutes()) return enterCluster(request, store_, store_.onlyCluster(), options_) && prepare(request, io);
-  if (!chooseRoute(request, store_, options_, io)) return false;
+  if (!store_.hasRoutes())
+    return enterCluster(request, store_, store_.onlyCluster(), options()) && prepare(request, io);
+  if (!chooseRoute(request, store_, options(), io)) return false;
   return request.is_stored_answer || prepare(request, io);
 }
 
 bool ProxyHandler::prepare(ProxyRequest& request, Io& io) {
   Exchange& exchange = request.exchange;
-  if (!prepareRequest(exchange, options_)) {
-    replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the request's fields"), options_);
+  if (!prepareRequest(exchange, options())) {
+    replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the request's fields"), options());
     return false;
   }
-  if (const Status told = addClientCertificate(exchange, options_); !told) {
-    replyWith(request, told.error().code == ErrorCode::no_memory ? 503 : 431, told.error(), options_);
+  if (const Status told = addClientCertificate(exchange, options()); !told) {
+    replyWith(request, told.error().code == ErrorCode::no_memory ? 503 : 431, told.error(), options());
     return false;
   }
   if (request.policy && !rewriteRequest(request)) {
-    replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the request's fields"), options_);
+    replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the request's fields"), options());
     return false;
   }
   request.wish.is_tunnel = !request.head.protocol.empty();
   request.is_compared = !request.cluster->isAlone();
   request.wish.suits_trial =
       request.is_compared && exchange.requestBody() == nullptr && http::isIdempotent(request.head.method);
-  request.wish.claim.is_small = isSmall(exchange, pool_.limits());
-  request.options.claim = request.wish.claim;
+  request.options.claim.is_small = isSmall(exchange, pool_.limits());
   CancelToken* cancel = &exchange.cancelToken();
   if (request.policy) {
     const RoutePolicy& policy = *request.policy;
@@ -140,7 +147,7 @@ bool ProxyHandler::prepare(ProxyRequest& request, Io& io) {
       request.total = TotalTimeout::make(exchange, policy.total_ms, io);
       if (request.total == nullptr) {
         replyWith(request, 503, streamError(ErrorCode::no_memory, "no memory is left for the request's time limit"),
-                  options_);
+                  options());
         return false;
       }
       cancel = &request.total->token();
@@ -164,9 +171,11 @@ EndpointCounters& ProxyHandler::countersOf(EndpointId endpoint) {
 
 const Result<Outcome>& ProxyHandler::noteTry(const ProxyRequest& request, const Result<Outcome>& outcome) {
   if (outcome) return outcome;
-  // A client that leaves, or sends too much, says nothing about the endpoint, and that it had no room was no try.
+  // A client that leaves or sends too much, and a route that adds too much, say nothing about the endpoint, and that it
+  // had no room was no try.
   const ErrorCode code = outcome.error().code;
-  if (!request.isCancelled() && code != ErrorCode::pool_exhausted && code != ErrorCode::body_too_large)
+  if (!request.isCancelled() && code != ErrorCode::pool_exhausted && code != ErrorCode::body_too_large &&
+      code != ErrorCode::fields_too_large)
     countersOf(request.choice.endpoint).failures[static_cast<size_t>(code)] += 1;
   return outcome;
 }
@@ -178,7 +187,7 @@ void ProxyHandler::answerFailure(ProxyRequest& request, const Error& error, Io& 
     return;
   }
   request.cause = error;
-  replyToFailure(request, error, options_, pool_);
+  replyToFailure(request, error, options(), pool_);
   // What the client has done is no failure of a backend.
   if (observer_ == nullptr || error.code == ErrorCode::body_too_large) return;
   const std::string_view id = exchange.hasRequestId() ? exchange.requestId() : std::string_view();
@@ -190,6 +199,7 @@ void ProxyHandler::finish(ProxyRequest& request, Io& io) {
   Exchange& exchange = request.exchange;
   const http::RequestHead& head = exchange.request();
   const uint16_t status = exchange.status();
+  if (request.cause.code == ErrorCode::fields_too_large) counters_.fields_too_large += 1;
   counters_.responses[status < 600 ? status / 100 : 0] += 1;
   if (!request.is_complete) counters_.responses_incomplete += 1;
   if (http::Pipe* body = exchange.requestBody()) counters_.body_bytes_in += body->totalBytes();
@@ -217,6 +227,7 @@ void ProxyHandler::finish(ProxyRequest& request, Io& io) {
     record.cause = request.cause;
     record.cause_after_ns = request.cause_after_ns;
     if (request.policy) record.route = request.policy->name;
+    if (request.is_for_https) record.route = https_redirect_name;
     record.client = exchange.client().address();
     record.real_client = request.real_client;
     record.request_id = exchange.hasRequestId() ? exchange.requestId() : std::string_view();
@@ -233,11 +244,12 @@ void ProxyHandler::finish(ProxyRequest& request, Io& io) {
 }
 
 uint64_t ProxyHandler::addressOf(const http::RequestHead& request, const ClientInfo& client) const {
-  return clientKeyOf(client, realClientOf(request, client, options_)).address;
+  return clientKeyOf(client, realClientOf(request, client, options())).address;
 }
 
 uint64_t ProxyHandler::addressOf(const ClientInfo& client) const {
-  const bool speaks_for_many = !options_.trusted_proxies.empty() && options_.trusted_proxies.contains(client.address());
+  const bool speaks_for_many =
+      !options().trusted_proxies.empty() && options().trusted_proxies.contains(client.address());
   return speaks_for_many ? 0 : client.address_number;
 }
 

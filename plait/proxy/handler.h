@@ -27,16 +27,14 @@ class ProxyHandler final : public Handler {
  public:
   // References must outlive the handler; `log` may be null. `endpoints` are counters by the endpoint's number. `blocks`
   // hold what a client does not take at once of an answer of plait's own.
-  ProxyHandler(PlanStore& store, const ForwardOptions& options, ProxyCounters& counters,
-               std::span<EndpointCounters> endpoints, AccessRing* log, BlockSlab& blocks)
+  ProxyHandler(PlanStore& store, ProxyCounters& counters, std::span<EndpointCounters> endpoints, AccessRing* log,
+               BlockSlab& blocks)
       : store_(store),
         pool_(store.clusters().pool()),
-        options_(options),
         counters_(counters),
         endpoints_(endpoints),
         log_(log),
-        blocks_(blocks),
-        has_ids_(options.request_id.value_or(log != nullptr)) {}
+        blocks_(blocks) {}
   // Null for none; must outlive the handler.
   void setObserver(RequestObserver* observer) { observer_ = observer; }
   Task<void> handle(Exchange& exchange, Io& io) override;
@@ -50,6 +48,7 @@ class ProxyHandler final : public Handler {
   // The last part of it, for requests that go to a cluster.
   bool prepare(ProxyRequest& request, Io& io);
   bool mayGoFurther(ProxyRequest& request);
+  const ForwardOptions& options() const { return store_.forward(); }
   EndpointCounters& countersOf(EndpointId endpoint);
   // Counts a try that failed, and returns its outcome.
   const Result<Outcome>& noteTry(const ProxyRequest& request, const Result<Outcome>& outcome);
@@ -60,13 +59,11 @@ class ProxyHandler final : public Handler {
 
   PlanStore& store_;
   ConnectionPool& pool_;
-  ForwardOptions options_;
   ProxyCounters& counters_;
   std::span<EndpointCounters> endpoints_;
   AccessRing* log_;
   BlockSlab& blocks_;
   RequestObserver* observer_ = nullptr;
-  bool has_ids_;  // every request has one
 };
 
 }  // namespace plait

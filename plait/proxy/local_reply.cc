@@ -14,6 +14,7 @@ namespace plait {
 using http::FieldName;
 
 uint16_t statusOf(const Error& error) {
+  if (error.isOwnShortage()) return 503;
   switch (error.code) {
     case ErrorCode::body_too_large:
       return 413;
@@ -21,7 +22,6 @@ uint16_t statusOf(const Error& error) {
     case ErrorCode::connect_timeout:
       return 504;
     case ErrorCode::pool_exhausted:
-    case ErrorCode::no_memory:
     case ErrorCode::shutting_down:
       return 503;
     default:
@@ -40,6 +40,22 @@ std::string_view textOf(uint16_t status) {
     default:
       return "the backend could not be reached or broke off";
   }
+}
+
+Error noMemory() {
+  return streamError(ErrorCode::no_memory, "no memory is left for the answer");
+}
+
+// For the log. A client that has left is its own cause.
+void noteEnd(ProxyRequest& request, bool is_complete, const Error& cause) {
+  request.is_complete = is_complete;
+  if (!is_complete && !request.exchange.cancelToken().isCancelled()) request.cause = cause;
+}
+
+void replyNoMemory(ProxyRequest& request) {
+  request.cause = noMemory();
+  request.exchange.respondError(503, "no memory is left for the answer\n");
+  request.is_complete = request.exchange.isHeadSent();
 }
 
 // The route's fields, and a page of its own for the status, if it has one and the client has room for it now.
@@ -77,6 +93,7 @@ void answerWith(ProxyRequest& request, const OwnAnswer& answer) {
     body = page->text;
   }
   ChangedHead changed(exchange.headerSlab());
+  // Better without what the route adds than no answer at all.
   if (!changed.make(head, policy->response_fields, policy->hstsFor(exchange.client().is_tls), request.variables()))
     return exchange.respondError(answer);
   if (exchange.respondWith(changed.head(), body)) exchange.noteGrpcStatus(changed.head().fields);
@@ -96,15 +113,8 @@ void replyToFailure(ProxyRequest& request, const Error& error, const ForwardOpti
   const uint16_t status = statusOf(error);
   OwnAnswer answer{.status = status, .text = textOf(status), .error = proxyErrorOf(error)};
   // A bound that an operator can raise is named, and what nobody's backend has done.
-  switch (error.code) {
-    case ErrorCode::no_memory:
-    case ErrorCode::shutting_down:
-    case ErrorCode::body_too_large:
-      answer.text = error.reason;
-      break;
-    default:
-      break;
-  }
+  if (error.isOwnShortage() || error.code == ErrorCode::shutting_down || error.code == ErrorCode::body_too_large)
+    answer.text = error.reason;
   char details[256];
   if (!was_head_sent && options.trusted_proxies.contains(exchange.client().address())) {
     const int64_t after_ms = request.cause_after_ns / ns_per_ms;
@@ -118,8 +128,23 @@ void replyToFailure(ProxyRequest& request, const Error& error, const ForwardOpti
   request.is_complete = !was_head_sent && exchange.isHeadSent();
 }
 
-void replyRedirect(ProxyRequest& request, uint16_t status, std::string_view location) {
+namespace {
+
+// gRPC knows neither redirects nor other statuses, and no content but messages. False for any other request.
+bool replyToGrpc(ProxyRequest& request, uint16_t status, std::string_view text, const ForwardOptions& options) {
   Exchange& exchange = request.exchange;
+  if (!http::isGrpc(exchange.request().fields.value(FieldName::content_type))) return false;
+  adoptRequestId(exchange, options);
+  answerWith(request, {.status = status, .text = text, .error = proxyErrorOf({})});
+  request.is_complete = exchange.isHeadSent();
+  return true;
+}
+
+}  // namespace
+
+void replyRedirect(ProxyRequest& request, uint16_t status, std::string_view location, const ForwardOptions& options) {
+  Exchange& exchange = request.exchange;
+  if (replyToGrpc(request, status, "the request is redirected, which gRPC does not follow", options)) return;
   alignas(8) uint8_t memory[20 << 10];
   http::ResponseHead head;
   head.status = status;
@@ -128,16 +153,22 @@ void replyRedirect(ProxyRequest& request, uint16_t status, std::string_view loca
   head.fields.add("location", location, FieldName::location);
   head.fields.add("content-length", "0", FieldName::content_length);
   ChangedHead changed(exchange.headerSlab());
-  const bool is_made = changed.make(head, request.policy->response_fields,
-                                    request.policy->hstsFor(exchange.client().is_tls), request.variables());
-  exchange.respondWith(is_made ? changed.head() : head, {});
-  request.is_complete = exchange.isHeadSent();
+  if (request.policy) {
+    if (const Status made = changed.make(head, request.policy->response_fields,
+                                         request.policy->hstsFor(exchange.client().is_tls), request.variables());
+        !made)
+      return replyWith(request, statusOf(made.error()), made.error(), options);
+  }
+  exchange.respondWith(request.policy ? changed.head() : head, {});
+  noteEnd(request, exchange.isHeadSent(), noMemory());
 }
 
-Task<void> replyStored(ProxyRequest& request, BlockSlab& blocks, Io&) {
+Task<void> replyStored(ProxyRequest& request, const ForwardOptions& options, BlockSlab& blocks, Io&) {
   Exchange& exchange = request.exchange;
   const RoutePolicy& policy = *request.policy;
   const StoredBody& body = policy.body;
+  const bool is_text = body.content_type.starts_with("text/plain");
+  if (replyToGrpc(request, policy.status, is_text ? std::string_view(body.text) : "", options)) co_return;
   const bool may_have_body = policy.status != 204 && policy.status != 304;
   alignas(8) uint8_t memory[1024];
   char length[24];
@@ -151,21 +182,26 @@ Task<void> replyStored(ProxyRequest& request, BlockSlab& blocks, Io&) {
     head.fields.add("content-length", {length, end}, FieldName::content_length);
   }
   ChangedHead changed(exchange.headerSlab());
-  if (!changed.make(head, policy.response_fields, policy.hstsFor(exchange.client().is_tls), request.variables())) {
-    exchange.respondError(503, "no memory is left for the answer\n");
+  if (const Status made =
+          changed.make(head, policy.response_fields, policy.hstsFor(exchange.client().is_tls), request.variables());
+      !made) {
+    replyWith(request, statusOf(made.error()), made.error(), options);
     co_return;
   }
   const bool has_body = may_have_body && !body.text.empty() && exchange.request().method != "HEAD";
   if (!has_body || exchange.hasRoomForBody(body.text.size())) {
-    request.is_complete = exchange.respondWith(changed.head(), has_body ? std::string_view(body.text) : "");
+    noteEnd(request, exchange.respondWith(changed.head(), has_body ? std::string_view(body.text) : ""), noMemory());
     co_return;
   }
   http::Pipe pipe(blocks, exchange.headerSlab());
   if (!pipe.push(asBytes(body.text), true)) {
-    exchange.respondError(503, "no memory is left for the answer\n");
+    replyNoMemory(request);
   } else if (exchange.sendHead(changed.head(), false)) {
     exchange.noteOwnAnswer();
-    request.is_complete = (co_await exchange.relay(pipe)).has_value();
+    const Status relayed = co_await exchange.relay(pipe);
+    noteEnd(request, relayed.has_value(), relayed ? noMemory() : relayed.error());
+  } else {
+    noteEnd(request, false, noMemory());
   }
 }
 

@@ -15,12 +15,12 @@ uint16_t statusOf(const Error& error);
 // happened there, is told to trusted peers alone.
 void replyToFailure(ProxyRequest& request, const Error& error, const ForwardOptions& options, ConnectionPool& pool);
 
-// The redirection of a route: a status and Location (RFC 9110 §15.4).
-void replyRedirect(ProxyRequest& request, uint16_t status, std::string_view location);
+// The redirection of a route, or of a listener: a status and Location (RFC 9110 §15.4). gRPC gets a grpc-status for it.
+void replyRedirect(ProxyRequest& request, uint16_t status, std::string_view location, const ForwardOptions& options);
 
 // The answer that a route has by itself: its status and its body, which may be longer than what the client takes at
-// once. `blocks` hold what waits.
-Task<void> replyStored(ProxyRequest& request, BlockSlab& blocks, Io& io);
+// once. `blocks` hold what waits. gRPC gets a grpc-status for it, with a plain text as its message.
+Task<void> replyStored(ProxyRequest& request, const ForwardOptions& options, BlockSlab& blocks, Io& io);
 
 // A whole answer of plait's own; the cause's reason is its text. 200 to a request that was for plait: then there is no
 // cause, and no text.

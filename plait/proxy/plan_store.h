@@ -20,8 +20,8 @@ class PlanStore {
   // Policies that there may be at once, of all generations that are in use.
   static constexpr uint32_t most_policies = 1 << 18;
 
-  // The pool and the Io must outlive the store. There is no plan yet.
-  PlanStore(ConnectionPool& pool, Io& io);
+  // References must outlive the store. `forward` is of plans that do not say. There is no plan yet.
+  PlanStore(ConnectionPool& pool, const ForwardOptions& forward, Io& io);
 
   // `next` must live until another generation has been committed.
   Status prepare(const Plan& next) { return clusters_.prepare(next.clusters); }
@@ -35,6 +35,8 @@ class PlanStore {
   const ClusterTable& clusters() const { return clusters_; }
   bool hasRoutes() const { return has_routes_; }
   const TlsContext* sites() const { return sites_; }
+  // Of the present generation; good until the process ends.
+  const ForwardOptions& forward() const { return *forward_; }
   // Where there are no routes.
   uint32_t onlyCluster() const { return only_cluster_; }
   // The route of a request in the present generation.
@@ -66,6 +68,8 @@ class PlanStore {
   const Plan* current_ = nullptr;
   route::RouteScratch* scratch_ = nullptr;
   const TlsContext* sites_ = nullptr;
+  const ForwardOptions& own_forward_;
+  const ForwardOptions* forward_;
   bool has_routes_ = false;
   uint32_t only_cluster_ = 0;
 };

@@ -6,8 +6,11 @@
 
 namespace plait {
 
-TotalTimeout::TotalTimeout(Exchange& exchange, int64_t total_ms, Io& io)
-    : exchange_(exchange), timer_(this, [](void* self) { static_cast<TotalTimeout*>(self)->end(); }) {
+TotalTimeout::TotalTimeout(Exchange& exchange, int64_t total_ms, Io& io, http::HeaderSlab& slab, MutableBytes block)
+    : exchange_(exchange),
+      slab_(slab),
+      block_(block),
+      timer_(this, [](void* self) { static_cast<TotalTimeout*>(self)->end(); }) {
   by_client_.owner = this;
   by_client_.on_cancel = [](void* self, const Error& error) { static_cast<TotalTimeout*>(self)->token_.cancel(error); };
   exchange.cancelToken().link(by_client_);
@@ -18,12 +21,14 @@ TotalTimeout::Pointer TotalTimeout::make(Exchange& exchange, int64_t total_ms, I
   http::HeaderSlab& slab = exchange.headerSlab();
   const MutableBytes block = slab.take(sizeof(TotalTimeout));
   if (block.empty()) return {};
-  return {new (block.data()) TotalTimeout(exchange, total_ms, io), Deleter{&slab, block}};
+  return Pointer(new (block.data()) TotalTimeout(exchange, total_ms, io, slab, block));
 }
 
 void TotalTimeout::Deleter::operator()(TotalTimeout* timeout) const {
+  http::HeaderSlab& slab = timeout->slab_;
+  const MutableBytes block = timeout->block_;
   timeout->~TotalTimeout();
-  slab->give(block);
+  slab.give(block);
 }
 
 TotalTimeout::~TotalTimeout() {

@@ -38,14 +38,13 @@ class Entered {
 // Ends a request that takes longer than its route allows: with a 504 before its head, else visibly broken off.
 class TotalTimeout {
  public:
-  TotalTimeout(Exchange& exchange, int64_t total_ms, Io& io);
+  // Lies in `block`, which is given back to `slab` with it (make).
+  TotalTimeout(Exchange& exchange, int64_t total_ms, Io& io, http::HeaderSlab& slab, MutableBytes block);
   TotalTimeout(const TotalTimeout&) = delete;
   TotalTimeout& operator=(const TotalTimeout&) = delete;
   ~TotalTimeout();
   // Lies in a block for heads: few routes have one. Null where there is no memory.
   struct Deleter {
-    http::HeaderSlab* slab;
-    MutableBytes block;
     void operator()(TotalTimeout* timeout) const;
   };
   using Pointer = std::unique_ptr<TotalTimeout, Deleter>;
@@ -57,6 +56,8 @@ class TotalTimeout {
  private:
   void end();
   Exchange& exchange_;
+  http::HeaderSlab& slab_;
+  MutableBytes block_;
   CancelToken token_;
   CancelNode by_client_;
   Timer timer_;
@@ -64,7 +65,9 @@ class TotalTimeout {
 
 struct ProxyRequest final : InterimSink {
   explicit ProxyRequest(Exchange& served)
-      : exchange(served), head(served.mutableRequest()), asked_authority(head.authority), asked_path(head.path) {}
+      : exchange(served), head(served.mutableRequest()), asked_authority(head.authority), asked_path(head.path) {
+    wish.claim = &options.claim;
+  }
   void onInterim(const http::ResponseHead& interim) override {
     // 100 was answered at this hop; other interim responses (103) are forwarded.
     if (interim.status != 100) exchange.sendInterim(interim);
@@ -79,14 +82,14 @@ struct ProxyRequest final : InterimSink {
   // What its route may say of it, to backends and in the response.
   route::Variables variables() const;
 
+  // The first member: what lies behind it is fetched with it when the response's head arrives (H2Connection::request).
+  RequestOptions options;
   Exchange& exchange;
   http::RequestHead& head;           // the exchange's, as it goes to the backend
   std::string_view asked_authority;  // which the client has named; stays where it is (Exchange::makeRoom)
   std::string_view asked_path;       // likewise, with the query
   HeldPolicy policy;                 // none where there are no routes
   Cluster* cluster = nullptr;
-  uint32_t matched_elements = 0;  // of the path, by its route's prefix
-  RequestOptions options;
   Attempts attempts;
   Choice choice;                 // the endpoint that was tried last
   std::string_view real_client;  // which trusted proxies have named; empty where there is none
@@ -96,10 +99,12 @@ struct ProxyRequest final : InterimSink {
   // Outcomes are compared: there is more than one endpoint.
   bool is_compared = false;
   bool is_complete = false;
+  bool is_for_https = false;      // its listener has redirected it
   bool is_stored_answer = false;  // its route answers it with a body of its own
   // The present try is for a tunnel over HTTP/1.1; and goes on a connection of its own.
   bool needs_http_1_1 = false;
   bool needs_own = false;
+  uint16_t matched_elements = 0;  // of the path, by its route's prefix
   Entered entered_route;
   Entered entered_cluster;
   TotalTimeout::Pointer total;

@@ -5,6 +5,7 @@
 namespace plait {
 
 std::string_view proxyErrorOf(const Error& error) {
+  if (error.isOwnShortage()) return "proxy_internal_error";
   switch (error.code) {
     case ErrorCode::deadline_exceeded:
       return "http_response_timeout";
@@ -57,11 +58,16 @@ std::string_view proxyErrorOf(const Error& error) {
       return "http_request_denied";
     case ErrorCode::forwarding_loop:
       return "proxy_loop_detected";
+    case ErrorCode::fields_too_large:
+      return "proxy_configuration_error";
     case ErrorCode::none:
       return "proxy_internal_response";
     case ErrorCode::cancelled:
     case ErrorCode::shutting_down:
     case ErrorCode::no_memory:
+    case ErrorCode::listen_failed:
+    case ErrorCode::no_descriptor:
+    case ErrorCode::no_local_port:
     case ErrorCode::invalid_argument:
       break;
   }

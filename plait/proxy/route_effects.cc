@@ -114,6 +114,22 @@ bool writeLocation(TextWriter& out, const RoutePolicy& policy, const http::Reque
   return !host.empty() && out.fits();
 }
 
+bool isForHttps(const http::RequestHead& head, const ClientInfo& client, const TrustedProxies& trusted) {
+  if (!client.redirects_https || client.is_tls) return false;
+  std::string_view list = head.fields.value(http::FieldName::x_forwarded_proto);
+  std::string_view first;
+  return !http::nextListElement(list, first) || !http::equalsIgnoreCase(first, "https") ||
+         !trusted.contains(client.address());
+}
+
+bool writeHttpsLocation(TextWriter& out, const http::RequestHead& head) {
+  const std::string_view host = hostOf(head.authority);
+  out.put("https://");
+  out.put(host);
+  out.put(head.path == "*" ? std::string_view("/") : head.path);
+  return !host.empty() && out.fits();
+}
+
 route::Variables variablesOf(const http::RequestHead& head, std::string_view authority, std::string_view path,
                              std::string_view client, std::string_view scheme, std::string_view request_id) {
   const size_t mark = path.find('?');

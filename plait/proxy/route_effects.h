@@ -7,6 +7,7 @@
 #include "plait/base/text_writer.h"
 #include "plait/http/message.h"
 #include "plait/plan/route_policy.h"
+#include "plait/server/exchange.h"
 
 namespace plait {
 
@@ -43,6 +44,13 @@ inline std::string_view authorityFor(const RoutePolicy* policy, std::string_view
 // The absolute URL of a redirect. False where the request names no host, or it would be too long.
 bool writeLocation(TextWriter& out, const RoutePolicy& policy, const http::RequestHead& head, std::string_view scheme,
                    uint32_t elements);
+
+// The request came as plain HTTP through a listener that redirects to HTTPS. A trusted proxy may have said that its own
+// client speaks TLS: a redirect would bring that one here again and again.
+bool isForHttps(const http::RequestHead& head, const ClientInfo& client, const TrustedProxies& trusted);
+// The URL of the same request over HTTPS, at the default port. False where it names no host, or would be too long.
+bool writeHttpsLocation(TextWriter& out, const http::RequestHead& head);
+inline constexpr uint16_t https_redirect_status = 308;  // the method stays (RFC 9110 §15.4.9)
 
 // What a route's variables stand for in a request. `path` is its target as it came.
 route::Variables variablesOf(const http::RequestHead& head, std::string_view authority, std::string_view path,

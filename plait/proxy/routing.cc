@@ -15,16 +15,32 @@ uint32_t sideFor(const ProxyRequest& request, const RoutePolicy& policy, Io& io)
   return key.empty() ? sideAt(policy, io.random().below(policy.sides.back().upto)) : sideOf(policy, key);
 }
 
-void answerRedirect(ProxyRequest& request, const RoutePolicy& policy, const ForwardOptions& options) {
-  char location[most_location];
-  TextWriter out(location);
-  if (writeLocation(out, policy, request.head, request.exchange.client().scheme(), request.matched_elements))
-    return replyRedirect(request, policy.status, out.text());
+void answerLocation(ProxyRequest& request, bool is_made, uint16_t status, const TextWriter& location,
+                    const ForwardOptions& options) {
+  if (is_made) return replyRedirect(request, status, location.text(), options);
   replyWith(request, 400, streamError(ErrorCode::bad_target, "the request names no host that it could be sent to"),
             options);
 }
 
+void answerRedirect(ProxyRequest& request, const RoutePolicy& policy, const ForwardOptions& options) {
+  char location[most_location];
+  TextWriter out(location);
+  const bool is_made =
+      writeLocation(out, policy, request.head, request.exchange.client().scheme(), request.matched_elements);
+  answerLocation(request, is_made, policy.status, out, options);
+}
+
 }  // namespace
+
+bool redirectToHttps(ProxyRequest& request, const ForwardOptions& options) {
+  if (!isForHttps(request.head, request.exchange.client(), options.trusted_proxies)) return false;
+  char buffer[most_location];
+  TextWriter location(buffer);
+  request.is_for_https = true;
+  const bool is_made = writeHttpsLocation(location, request.head);
+  answerLocation(request, is_made, https_redirect_status, location, options);
+  return true;
+}
 
 bool chooseRoute(ProxyRequest& request, PlanStore& store, const ForwardOptions& options, Io& io) {
   const route::Choice choice = store.lookup(request.head);
@@ -39,7 +55,7 @@ bool chooseRoute(ProxyRequest& request, PlanStore& store, const ForwardOptions& 
   }
   const RoutePolicy& policy = *store.current().policies[choice.policy];
   request.policy.hold(store, policy);
-  request.matched_elements = choice.elements;
+  request.matched_elements = static_cast<uint16_t>(choice.elements);
   if (!isOpenTo(policy, request.clientAddress())) {
     PLAIT_RARE("a route denies a client");
     replyWith(request, 403, streamError(ErrorCode::access_denied, "this route is not open to this client"), options);

@@ -12,6 +12,9 @@ namespace plait {
 // has been answered. The policy is held from then on, and `request.cluster` is chosen where it goes to one.
 bool chooseRoute(ProxyRequest& request, PlanStore& store, const ForwardOptions& options, Io& io);
 
+// Answers a request that its listener sends to HTTPS: 308. False where it is none of those.
+bool redirectToHttps(ProxyRequest& request, const ForwardOptions& options);
+
 // Path, host and fields as the route changes them, after plait's own have been added. False where no memory is left.
 bool rewriteRequest(ProxyRequest& request);
 

@@ -40,14 +40,18 @@ std::string cannotDoIo(const Error& error) {
   return std::string(error.reason) + " (" + std::strerror(static_cast<int>(error.detail)) + ")";
 }
 
-std::string cannotListen(int error, const PortUse& use) {
-  std::string text = std::string("cannot listen: ") + std::strerror(-error);
-  if (error == -EADDRINUSE && !use.share) {
+std::string cannotListen(int error_number, const PortUse& use) {
+  std::string text = std::string("cannot listen: ") + std::strerror(error_number);
+  if (error_number == EADDRINUSE && !use.share) {
     text += "; if another plait of this user has it, share_port = true or --share-port listens beside it";
   }
-  if (error == -EACCES) text += "; this port needs root, or CAP_NET_BIND_SERVICE";
-  if (error == -EADDRNOTAVAIL) text += "; no interface of this machine has the address";
+  if (error_number == EACCES) text += "; this port needs root, or CAP_NET_BIND_SERVICE";
+  if (error_number == EADDRNOTAVAIL) text += "; no interface of this machine has the address";
   return text;
+}
+
+std::string cannotListen(const Error& error, const PortUse& use) {
+  return error.code == ErrorCode::listen_failed ? cannotListen(static_cast<int>(error.detail), use) : error.reason;
 }
 
 Worker::Worker(ResolveService& resolver, const WorkerOptions& options, uint32_t number)
@@ -138,10 +142,10 @@ void Worker::run(const std::vector<ListenOptions>& listeners, std::promise<Worke
   store_.store(core.store(), std::memory_order_release);
   for (const ListenOptions& listener : listeners) {
     sockaddr_storage address = listener.address;
-    const int result =
-        core.server().listen(address, listener.tls, listener.tls_by_first_byte, listener.port, listener.proxies.get());
-    if (result < 0) {
-      report.error = cannotListen(result, listener.port);
+    const Status opened = core.server().listen(address, listener.tls, listener.tls_by_first_byte, listener.port,
+                                               listener.proxies.get(), listener.redirects_https);
+    if (!opened) {
+      report.error = cannotListen(opened.error(), listener.port);
       // Listeners that were opened before are closed by the same path as at any other end.
       stop();
       break;
@@ -179,6 +183,7 @@ struct Worker::Order {
     close_listener,
     set_listener_tls,
     set_listener_proxies,
+    set_listener_redirect,
     snapshot
   };
   Kind kind;
@@ -189,9 +194,9 @@ struct Worker::Order {
   bool is_newest = false;
   TlsContext* tls = nullptr;
   const TrustedProxies* proxies = nullptr;
+  bool redirects_https = false;
   WorkerSnapshot* snapshot = nullptr;
   Status result{};
-  int listened = 0;
   bool is_done = false;
 };
 
@@ -222,9 +227,9 @@ void Worker::carryOut(Order& order) {
       core.store()->commit(*order.plan, order.scratch, core.server().timeouts);
       break;
     case Order::Kind::open_listener:
-      order.listened =
+      order.result =
           core.server().listen(order.listener->address, order.listener->tls, order.listener->tls_by_first_byte,
-                               order.listener->port, order.listener->proxies.get());
+                               order.listener->port, order.listener->proxies.get(), order.listener->redirects_https);
       break;
     case Order::Kind::close_listener:
       core.server().closeListener(*order.address, order.is_newest);
@@ -234,6 +239,9 @@ void Worker::carryOut(Order& order) {
       break;
     case Order::Kind::set_listener_proxies:
       core.server().setListenerProxies(*order.address, order.proxies);
+      break;
+    case Order::Kind::set_listener_redirect:
+      core.server().setListenerRedirect(*order.address, order.redirects_https);
       break;
     case Order::Kind::snapshot:
       core.fill(*order.snapshot);
@@ -269,8 +277,7 @@ void Worker::commit(const Plan& next, route::RouteScratch* scratch) {
 std::string Worker::openListener(ListenOptions& listener) {
   Order order{.kind = Order::Kind::open_listener, .listener = &listener};
   give(order);
-  if (!order.is_done) return "the worker has ended";
-  return order.listened < 0 ? cannotListen(order.listened, listener.port) : std::string();
+  return order.result ? std::string() : cannotListen(order.result.error(), listener.port);
 }
 
 void Worker::closeListener(const sockaddr_storage& address, bool is_newest) {
@@ -285,6 +292,11 @@ void Worker::setListenerTls(const sockaddr_storage& address, TlsContext* tls) {
 
 void Worker::setListenerProxies(const sockaddr_storage& address, const TrustedProxies* proxies) {
   Order order{.kind = Order::Kind::set_listener_proxies, .address = &address, .proxies = proxies};
+  give(order);
+}
+
+void Worker::setListenerRedirect(const sockaddr_storage& address, bool redirects_https) {
+  Order order{.kind = Order::Kind::set_listener_redirect, .address = &address, .redirects_https = redirects_https};
   give(order);
 }
 

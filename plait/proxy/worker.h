@@ -27,10 +27,12 @@ struct ListenOptions {
   bool tls_by_first_byte = false;
   PortUse port;
   std::shared_ptr<const TrustedProxies> proxies;  // as for Listener; must outlive the workers
+  bool redirects_https = false;                   // as for Listener
 };
 
-// Why a port cannot be had, in a sentence for the operator. `error` is -errno.
-std::string cannotListen(int error, const PortUse& use);
+// Why a port cannot be had, in a sentence for the operator.
+std::string cannotListen(int error_number, const PortUse& use);
+std::string cannotListen(const Error& error, const PortUse& use);
 // Likewise where the way of doing I/O that was asked for cannot be had (makeBackend).
 std::string cannotDoIo(const Error& error);
 
@@ -42,7 +44,7 @@ struct WorkerOptions {
   bool has_access_log = false;  // somebody drains accessRing()
   PoolTimeouts pool_timeouts;
   ServerTimeouts server_timeouts;
-  ForwardOptions forward;
+  ForwardOptions forward;            // of plans that do not say
   std::shared_ptr<const Plan> plan;  // the first; null: the demo origin answers
   bool has_tls_backends = false;     // some backend may speak TLS
   std::vector<ListenOptions> listeners;
@@ -97,6 +99,7 @@ class Worker {
   // Another TLS context for the clients that it accepts from now on.
   void setListenerTls(const sockaddr_storage& address, TlsContext* tls);
   void setListenerProxies(const sockaddr_storage& address, const TrustedProxies* proxies);
+  void setListenerRedirect(const sockaddr_storage& address, bool redirects_https);
   // Its figures; nothing is written once it has ended. `out.backends` has the size that is wanted.
   void snapshot(WorkerSnapshot& out);
   // From any thread, until the worker is joined: the requests that hold the policy.

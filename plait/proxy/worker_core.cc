@@ -24,8 +24,8 @@ WorkerCore::WorkerCore(const WorkerOptions& options, LoopMemory& memory, TlsAren
   if (options.plan) {
     pool_.emplace(io_, options.limits, options.limits, options.pool_timeouts, std::vector<BackendOptions>(),
                   UpstreamMemory{memory.stream_blocks, memory.headers}, memory.send_blocks, memory.record_blocks);
-    store_.emplace(*pool_, io_);
-    proxy_.emplace(*store_, options.forward, counters, endpoint_counters_, access_ring, memory.stream_blocks);
+    store_.emplace(*pool_, options.forward, io_);
+    proxy_.emplace(*store_, counters, endpoint_counters_, access_ring, memory.stream_blocks);
     // Another endpoint had the number before.
     store_->clusters().onAdded(
         [](void* self, uint32_t number) { static_cast<WorkerCore*>(self)->endpoint_counters_[number] = {}; }, this);
@@ -106,9 +106,12 @@ void WorkerCore::fill(WorkerSnapshot& out) const {
     for (uint32_t i = 0; i < out.backends.size() && i < endpoint_counters_.size(); ++i) {
       if (const Endpoint* endpoint = pool.find(clusters.endpoint(i)))
         out.backends[i] = {
-            endpoint->readyConnections(), endpoint->in_flight, endpoint->state, endpoint->cause, endpoint->goaways,
+            endpoint->readyConnections(), endpoint->in_flight, 0, endpoint->state, endpoint->cause, endpoint->goaways,
             endpoint_counters_[i]};
     }
+    clusters.forEachScore([&](uint32_t number, int64_t score) {
+      if (number < out.backends.size()) out.backends[number].score = score;
+    });
   }
   if (access_ring_ != nullptr) {
     out.log_lines = access_ring_->lines();

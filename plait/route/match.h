@@ -22,6 +22,7 @@ enum class PathKind : uint8_t { prefix, exact, expression };
 
 // One field, or one parameter of the query, that has exactly this value.
 struct Condition {
+  bool operator==(const Condition&) const = default;
   std::string name;
   std::string value;
 };

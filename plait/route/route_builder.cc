@@ -160,14 +160,13 @@ void RouteTableBuilder::readExpressions(const RouteTable* before) {
 
 // The routes of each host by precedence, then a site for each different list of them.
 void RouteTableBuilder::placeRoutes() {
-  std::vector<uint32_t> by_precedence(specs_.size());
-  std::iota(by_precedence.begin(), by_precedence.end(), 0u);
-  std::sort(by_precedence.begin(), by_precedence.end(), [&](uint32_t a, uint32_t b) {
-    const int order = comparePrecedence(specs_[a].match, specs_[b].match);
-    return order != 0 ? order < 0 : a < b;
-  });
+  std::vector<std::pair<uint64_t, uint32_t>> by_precedence;
+  by_precedence.reserve(specs_.size());
+  for (uint32_t route = 0; route < specs_.size(); ++route)
+    by_precedence.emplace_back(precedenceOf(specs_[route].match), route);
+  std::sort(by_precedence.begin(), by_precedence.end());
   ranks_.resize(specs_.size());
-  for (uint32_t i = 0; i < by_precedence.size(); ++i) ranks_[by_precedence[i]] = i;
+  for (uint32_t i = 0; i < by_precedence.size(); ++i) ranks_[by_precedence[i].second] = i;
   std::vector<size_t> first(hosts_.size() + 1);
   for (const Placed& placed : placed_) first[placed.host + 1] += 1;
   std::partial_sum(first.begin(), first.end(), first.begin());

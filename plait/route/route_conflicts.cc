@@ -15,10 +15,6 @@ const std::string* valueOf(const std::vector<Condition>& conditions, const std::
   return nullptr;
 }
 
-int compare(int64_t a, int64_t b) {
-  return a < b ? 1 : a > b ? -1 : 0;
-}
-
 }  // namespace
 
 std::string nameInSentence(std::span<const RouteSpec> specs, uint32_t route) {
@@ -31,20 +27,20 @@ std::string nameInSentence(std::span<const RouteSpec> specs, uint32_t route) {
   return text + std::to_string(spec.place.column) + ')';
 }
 
-int comparePrecedence(const Match& a, const Match& b) {
-  if (const int order = compare(!a.methods.empty(), !b.methods.empty())) return order;
-  if (const int order = compare(static_cast<int64_t>(a.fields.size()), static_cast<int64_t>(b.fields.size())))
-    return order;
-  if (const int order = compare(static_cast<int64_t>(a.query.size()), static_cast<int64_t>(b.query.size())))
-    return order;
-  return compare(a.priority, b.priority);
+uint64_t precedenceOf(const Match& match) {
+  const auto fewer = [](size_t conditions) {
+    return Match::max_conditions - std::min(conditions, Match::max_conditions);
+  };
+  const uint64_t by_priority = ~static_cast<uint32_t>(match.priority) ^ 0x8000'0000;
+  return uint64_t{match.methods.empty()} << 48 | fewer(match.fields.size()) << 40 | fewer(match.query.size()) << 32 |
+         by_priority;
 }
 
 void RouteConflicts::look(std::span<const Candidate> routes) {
   for (size_t first = 0; first < routes.size() && !isEnough();) {
     size_t end = first + 1;
     while (end < routes.size() &&
-           comparePrecedence(specs_[routes[first].route].match, specs_[routes[end].route].match) == 0)
+           precedenceOf(specs_[routes[first].route].match) == precedenceOf(specs_[routes[end].route].match))
       end += 1;
     if (end - first > 1) compareAll(routes.subspan(first, end - first));
     first = end;

@@ -16,8 +16,8 @@ namespace plait::route {
 // "route "api" (plait.toml:3:1)", as sentences name it.
 std::string nameInSentence(std::span<const RouteSpec> specs, uint32_t route);
 
-// Less than, equal or greater than 0: which of two routes with one host and path comes first.
-int comparePrecedence(const Match& a, const Match& b);
+// Of two routes with one host and path the one with the lower number comes first. Neither does where they are equal.
+uint64_t precedenceOf(const Match& match);
 
 class RouteConflicts {
  public:

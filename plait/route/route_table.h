@@ -70,6 +70,7 @@ class RouteTable {
   size_t count() const { return count_; }
   // All memory of the table, expressions included; they may be shared with another table.
   size_t bytes() const;
+  bool sharesExpressions(const RouteTable& other) const { return expressions_ == other.expressions_; }
   size_t expressionBytes() const { return expressions_ ? expressions_->bytes() : 0; }
 
  private:

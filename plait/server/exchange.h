@@ -23,7 +23,9 @@ struct ClientInfo {
   uint32_t connection = 0;      // likewise
   uint8_t address_size = 0;
   bool is_tls = false;
-  char address_text[42] = {};  // an IPv6 address takes 39; mapped IPv4 addresses are written as IPv4
+  bool redirects_https = false;  // its listener is there to name the URL over HTTPS
+  bool holds_share = false;      // counted among the connections of its address
+  char address_text[40] = {};    // an IPv6 address takes 39; mapped IPv4 addresses are written as IPv4
   ClientKey key() const { return {address_number, connection}; }
   std::string_view address() const { return {address_text, address_size}; }
   std::string_view scheme() const { return is_tls ? "https" : "http"; }
@@ -185,7 +187,8 @@ class Handler {
   virtual Task<void> handle(Exchange& exchange, Io& io) = 0;
   // The client's address, as in ClientKey, for shares: that of the connection, unless the handler knows better.
   virtual uint64_t addressOf(const http::RequestHead&, const ClientInfo& client) const { return client.address_number; }
-  // The address whose share of the connections one takes: 0 where it speaks for many clients, and takes nobody's.
+  // The address whose share of the connections one takes, address_number; or 0 where it speaks for many clients, and
+  // takes nobody's. It is asked when the connection begins, and the answer holds until it ends.
   virtual uint64_t addressOf(const ClientInfo& client) const { return client.address_number; }
   // For handlers that count and log requests.
   virtual void onRejected(const Rejection&) {}

@@ -22,6 +22,14 @@ H1Conversation::H1Conversation(ServerConnection& connection)
   limits_.start_line_size = limits.target_bytes + 64;  // with a method and a version
 }
 
+// Goes on behind what is ready now.
+struct HandlerFirst {
+  Io& io;
+  bool await_ready() const { return false; }
+  void await_suspend(std::coroutine_handle<> handle) { io.ready(handle); }
+  void await_resume() const {}
+};
+
 // Waits until the exchange ended, its body moved on, or the connection is drained.
 struct H1Conversation::ChangeAwaiter {
   H1Conversation& server;
@@ -385,8 +393,10 @@ Task<H1Conversation::Outcome> H1Conversation::serveOne(Io& io) {
   decoder_.start(parse.framing, head.content_length, limits_, &exchange.parse_.connection);
   if (parse.expect_continue && !exchange.request_.end_stream) {
     // plait itself invites the body: waiting for the backend's 100 would cost a round trip, and the retry rules decide
-    // how much of the body is sent on.
-    exchange.sendContinue();
+    // how much of the body is sent on. The handler goes first: where it answers at once the body is not wanted.
+    co_await HandlerFirst{io};
+    if (exchange_ == nullptr) co_return Outcome::close;
+    if (!exchange.isHeadSent()) exchange.sendContinue();
   }
   if (!exchange.request_.end_stream && !co_await orAborted(readBody(io))) close_after_ = true;
   bool is_end_known = false;

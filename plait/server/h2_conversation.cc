@@ -44,7 +44,8 @@ h2::SessionConfig H2Conversation::sessionConfig(const LoopLimits& loop_limits, c
 
 H2Conversation::H2Conversation(ServerConnection& connection)
     : connection_(connection),
-      session_(h2::Role::server, connection.sock().output(), *connection.server().scratch),
+      session_(h2::Role::server, connection.sock().output(), *connection.server().scratch,
+               connection.server().h2_config),
       window_(h2::default_window) {
   connection.sock().setLowWater(connection.server().loop_limits.send_queue_bytes / 2);
 }
@@ -227,8 +228,15 @@ void H2Conversation::onRequest(h2::Event& event, Io& io) {
   server.counters_.requests_h2 += 1;
   if (!event.end_stream &&
       http::equalsIgnoreCase(exchange->request().fields.value(FieldName::expect), "100-continue")) {
-    exchange->sendContinue();
+    // After the handler has begun, which may answer at once: then the body is not wanted.
+    if (!connection_.scope().spawn(inviteBody(event.stream_id, io), io)) exchange->sendContinue();
   }
+}
+
+Task<void> H2Conversation::inviteBody(uint32_t stream_id, Io&) {
+  auto* const exchange = static_cast<H2Exchange*>(session_.find(stream_id));
+  if (exchange != nullptr && !exchange->handler_done_ && !exchange->isHeadSent()) exchange->sendContinue();
+  co_return;
 }
 
 void H2Conversation::onRejected(h2::Event& event) {

@@ -103,6 +103,7 @@ class H2Conversation {
   Status feed(Bytes& input, Io& io);
   void onEvent(h2::Event& event, Io& io);
   void onRequest(h2::Event& event, Io& io);
+  Task<void> inviteBody(uint32_t stream_id, Io& io);
   void finishIfDone(H2Exchange& exchange);
   void block(H2Exchange& exchange);
   void pumpBlocked();

@@ -1,21 +1,36 @@
 #include "plait/server/listener.h"
 
 #include <cerrno>
+#include <utility>
 
 #include "plait/base/rare.h"
 
 namespace plait {
 
-Listener::Listener(Owner& owner, Io& io, ListenerTls tls, const TrustedProxies* proxies, bool one_by_one)
-    : owner_(owner), io_(io), tls_(tls), proxies_(proxies), one_by_one_(one_by_one) {}
+Listener::Listener(Owner& owner, Io& io, ListenerTls tls, const TrustedProxies* proxies, bool redirects_https,
+                   bool one_by_one)
+    : owner_(owner), io_(io), tls_(tls), proxies_(proxies), redirects_https_(redirects_https), one_by_one_(one_by_one) {
+  if (tls_.context != nullptr) tls_.context->addUser();
+}
 
-int Listener::open(sockaddr_storage& address, const PortUse& use) {
+void Listener::setTls(TlsContext* tls) {
+  if (tls != nullptr) tls->addUser();
+  if (TlsContext* const before = std::exchange(tls_.context, tls)) before->removeUser();
+}
+
+void Listener::tell(int fd) {
+  if (tls_.context != nullptr) tls_.context->addUser();
+  owner_.onAccepted({tls_, proxies_ != nullptr, redirects_https_, fd}, *this);
+}
+
+Status Listener::open(sockaddr_storage& address, const PortUse& use) {
   op_.kind = OpKind::listen;
   op_.address = &address;
   op_.share_port = use.share;
   op_.only_v6 = use.only_v6;
   io_.submit(op_);
-  if (op_.result < 0) return op_.result;
+  if (op_.result < 0)
+    return fail(backendError(ErrorCode::listen_failed, "cannot listen", static_cast<uint32_t>(-op_.result)));
   const int fd = op_.result;
   op_ = {};
   op_.kind = OpKind::accept;
@@ -27,7 +42,7 @@ int Listener::open(sockaddr_storage& address, const PortUse& use) {
   };
   state_ = State::accepting;
   io_.submit(op_);
-  return 0;
+  return {};
 }
 
 void Listener::pause() {
@@ -75,6 +90,7 @@ void Listener::finish() {
   close.fd = op_.fd;
   io_.submit(close);
   state_ = State::closed;
+  setTls(nullptr);
   owner_.onListenerClosed();
 }
 

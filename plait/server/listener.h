@@ -16,10 +16,11 @@ struct ListenerTls {
   bool by_first_byte = false;
 };
 
-// A client that has no connection object yet.
+// A client that has no connection object yet. It is among the users of its TLS context until Server::letGo().
 struct AcceptedClient {
   [[no_unique_address]] ListenerTls tls;  // what follows lies in its padding: many may wait
   bool has_proxy_header;
+  bool redirects_https;
   int fd;
 };
 static_assert(sizeof(AcceptedClient) == 16);
@@ -39,17 +40,20 @@ class Listener {
 
   // References must outlive the listener. `proxies` are the balancers that speak for its clients by the PROXY protocol:
   // each connection comes from one of them and begins with its header. Null: clients come by themselves. With
-  // `one_by_one` no client is accepted before the one before is adopted.
-  Listener(Owner& owner, Io& io, ListenerTls tls, const TrustedProxies* proxies, bool one_by_one);
+  // `redirects_https` requests are answered with the URL of the same over HTTPS (ClientInfo). With `one_by_one` no
+  // client is accepted before the one before is adopted.
+  Listener(Owner& owner, Io& io, ListenerTls tls, const TrustedProxies* proxies, bool redirects_https, bool one_by_one);
+  ~Listener() { setTls(nullptr); }
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
-  // Listens on `address`, which becomes the bound one, and accepts from now on. 0 or -errno.
-  int open(sockaddr_storage& address, const PortUse& use);
+  // Listens on `address`, which becomes the bound one, and accepts from now on. Errors: listen_failed.
+  Status open(sockaddr_storage& address, const PortUse& use);
   const TrustedProxies* proxies() const { return proxies_; }
   // For clients that are accepted from now on.
-  void setTls(TlsContext* tls) { tls_.context = tls; }
+  void setTls(TlsContext* tls);
   void setProxies(const TrustedProxies* proxies) { proxies_ = proxies; }
+  void setRedirectsHttps(bool redirects) { redirects_https_ = redirects; }
   void pause();
   void resume();
   // Takes what already waits to be accepted, as its clients have seen no refusal, and then gives the socket back
@@ -62,13 +66,14 @@ class Listener {
  private:
   enum class State : uint8_t { closed, accepting, paused, closing };
   void onAccept(const Completion& completion);
-  void tell(int fd) { owner_.onAccepted({tls_, proxies_ != nullptr, fd}, *this); }
+  void tell(int fd);
   void finish();
 
   Owner& owner_;
   Io& io_;
   ListenerTls tls_;
   const TrustedProxies* proxies_;
+  bool redirects_https_;
   const bool one_by_one_;
   State state_ = State::closed;
   Op op_;

@@ -32,9 +32,8 @@ Server::Server(Io& server_io, const LoopLimits& server_loop_limits, const Server
       headers(server_headers),
       uploads(*this, server_io, loop_limits.stream_block_size,
               limits.upload_pool_bytes / loop_limits.stream_block_size),
-      scratch(std::make_unique<h2::SessionScratch>(server_loop_limits.client_connections,
-                                                   H2Conversation::sessionConfig(loop_limits, limits),
-                                                   headers.ofClass(2))),
+      scratch(std::make_unique<h2::SessionScratch>(server_loop_limits.client_connections, headers.ofClass(2))),
+      h2_config(H2Conversation::sessionConfig(loop_limits, limits)),
       request_ids(io.random().next()),
       h2_exchanges(server_loop_limits.exchanges),
       h1_exchanges(server_loop_limits.exchanges),
@@ -80,20 +79,21 @@ void Server::prefault() {
   scratch->prefault();
 }
 
-int Server::listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte, const PortUse& use,
-                   const TrustedProxies* proxies) {
+Status Server::listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte, const PortUse& use,
+                      const TrustedProxies* proxies, bool redirects_https) {
   // It would not be closed again.
-  if (draining_) return -ECANCELED;
+  if (draining_) return fail(backendError(ErrorCode::shutting_down, "cannot listen: the server is draining"));
   for (Place& place : listeners_) {
     if (place.listener && !place.listener->isClosed()) continue;
-    place.listener.emplace(*this, io, ListenerTls{tls, tls_by_first_byte}, proxies, loop_limits.accepts_one_by_one);
-    const int failed = place.listener->open(address, use);
+    place.listener.emplace(*this, io, ListenerTls{tls, tls_by_first_byte}, proxies, redirects_https,
+                           loop_limits.accepts_one_by_one);
+    const Status opened = place.listener->open(address, use);
     place.address = address;
     place.opened = ++listeners_opened_;
-    if (failed != 0) place.listener.reset();
-    return failed;
+    if (!opened) place.listener.reset();
+    return opened;
   }
-  return -EMFILE;
+  return fail(backendError(ErrorCode::no_memory, "cannot listen: every place for a listener is taken"));
 }
 
 Listener* Server::listenerAt(const sockaddr_storage& address, bool is_newest) {
@@ -118,6 +118,10 @@ void Server::setListenerTls(const sockaddr_storage& address, TlsContext* tls) {
 
 void Server::setListenerProxies(const sockaddr_storage& address, const TrustedProxies* proxies) {
   if (Listener* listener = listenerAt(address, true)) listener->setProxies(proxies);
+}
+
+void Server::setListenerRedirect(const sockaddr_storage& address, bool redirects_https) {
+  if (Listener* listener = listenerAt(address, true)) listener->setRedirectsHttps(redirects_https);
 }
 
 std::string_view Server::date() {
@@ -209,7 +213,7 @@ void Server::makeRoom() {
 ServerConnection* Server::idleAt(uint64_t address) {
   ServerConnection* one = idle_.front();
   for (size_t i = 0; i < idle_per_look && one != nullptr && isIdleForLong(*one); ++i, one = idle_.next(*one)) {
-    if (handler.addressOf(one->client_) == address) return one;
+    if (shareOf(one->client_) == address) return one;
   }
   return nullptr;
 }
@@ -218,7 +222,7 @@ ServerConnection* Server::idleToGo() {
   if (places_.hasSeveral()) {
     ServerConnection* one = idle_.front();
     for (size_t i = 0; i < idle_per_look && one != nullptr && isIdleForLong(*one); ++i, one = idle_.next(*one)) {
-      if (places_.isAbove(handler.addressOf(one->client_))) return one;
+      if (places_.isAbove(shareOf(one->client_))) return one;
     }
   }
   return idle_.front();
@@ -240,6 +244,15 @@ TimeNs Server::longestFarewell() {
 
 size_t Server::buffersOfWaiting() {
   return send_blocks.available() <= loop_limits.blocksLeftByClients() ? 0 : uploads.buffersOfWaiting();
+}
+
+void Server::letGo(const AcceptedClient& accepted) {
+  if (accepted.tls.context != nullptr) accepted.tls.context->removeUser();
+}
+
+void Server::refuse(const AcceptedClient& accepted) {
+  letGo(accepted);
+  closeNow(accepted.fd);
 }
 
 void Server::closeNow(int fd) {
@@ -282,6 +295,7 @@ ClientInfo Server::clientAt(sockaddr_storage address) {
 ClientInfo Server::clientOf(const AcceptedClient& accepted) {
   ClientInfo client = clientAt(accepted.fd);
   if (accepted.has_proxy_header) client.address_number = 0;
+  client.redirects_https = accepted.redirects_https;
   return client;
 }
 
@@ -289,12 +303,12 @@ void Server::onAccepted(const AcceptedClient& accepted, const Listener& listener
   if (listener.proxies() != nullptr) {
     const ClientInfo peer = clientAt(accepted.fd);
     // A health check that has reset its connection already is at no address any more.
-    if (peer.address().empty()) return closeNow(accepted.fd);
+    if (peer.address().empty()) return refuse(accepted);
     if (!listener.proxies()->contains(peer.address())) {
       counters_.connections_refused += 1;
       noteFault(peer, connectionError(ErrorCode::access_denied, "it is not among the listener's proxy_trusted")
                           .as(Fault::proxy_untrusted));
-      return closeNow(accepted.fd);
+      return refuse(accepted);
     }
   }
   admit(accepted);
@@ -305,7 +319,7 @@ void Server::admit(const AcceptedClient& accepted) {
     // Connections that had been accepted before accepting stopped wait for their turn.
     if (accepted_.full()) {
       counters_.connections_refused += 1;
-      return closeNow(accepted.fd);
+      return refuse(accepted);
     }
     PLAIT_RARE("a client waits for a place");
     return accepted_.push(accepted);
@@ -321,7 +335,7 @@ void Server::wait(const AcceptedClient& accepted, const ClientInfo& client) {
     counters_.connections_refused += 1;
     noteFault(client, connectionError(ErrorCode::no_memory, "the client's address has its share of connections")
                           .as(Fault::address_share));
-    return closeNow(accepted.fd);
+    return refuse(accepted);
   }
   PLAIT_RARE("a client waits for its address's share of connections");
   places_.push(accepted);
@@ -354,9 +368,9 @@ void Server::place(const AcceptedClient& accepted, const ClientInfo& client) {
   if (!scope_.spawn(serve(*connection, accepted, io), io)) {
     counters_.connections_refused += 1;
     connections_.destroy(connection);
-    return closeNow(accepted.fd);
+    return refuse(accepted);
   }
-  places_.add(handler.addressOf(client));
+  takeShare(*connection, handler.addressOf(client));
   connection->setIdle();
   if (connections_.available() == 0) pauseAccepting();
   makeRoom();
@@ -378,8 +392,13 @@ bool Server::become(ServerConnection& connection, const ClientInfo& client) {
   connection.client_.address_number = client.address_number;
   connection.client_.address_size = client.address_size;
   std::ranges::copy(client.address_text, connection.client_.address_text);
-  places_.add(address);
+  takeShare(connection, address);
   return true;
+}
+
+void Server::takeShare(ServerConnection& connection, uint64_t address) {
+  connection.client_.holds_share = address != 0;
+  places_.add(address);
 }
 
 void Server::onAcceptFailed() {
@@ -419,7 +438,10 @@ void Server::admitWaiting() {
 Task<void> Server::serve(ServerConnection& connection, AcceptedClient accepted, Io& task_io) {
   BufferedInput opening(connection.sock(), headers.classes());
   connection.sock().adopt(accepted.fd);
-  if (co_await connection.greet(accepted, opening, task_io)) {
+  const bool is_greeted = co_await connection.greet(accepted, opening, task_io);
+  // From here on its session speaks for itself.
+  letGo(accepted);
+  if (is_greeted) {
     if (scope_.spawn(connection.converse(std::move(opening), task_io), task_io)) co_return;
   }
   if (connection.sock().isOpen()) {
@@ -436,7 +458,7 @@ void Server::ended(ServerConnection& connection) {
     counters_.stalled_connections += 1;
     noteFault(connection.client_, connection.sock_.error());
   }
-  places_.remove(handler.addressOf(connection.client_));
+  places_.remove(shareOf(connection.client_));
   connections_.destroy(&connection);
   admitWaiting();
   changed_.notifyAll(io);
@@ -461,8 +483,8 @@ Task<void> Server::drain(Io& drain_io, LastFrame) {
          drain_io.nowNs() < deadline_ns)
     co_await changed_.wait();
   deadline.cancel();
-  while (!accepted_.empty()) closeNow(accepted_.pop().fd);
-  while (places_.waiting() != 0) closeNow(places_.pop().fd);
+  while (!accepted_.empty()) refuse(accepted_.pop());
+  while (places_.waiting() != 0) refuse(places_.pop());
   crowd_timer_.cancel();
   counters_.requests_cut = requestCount();
   forEach([](ServerConnection& connection) {

@@ -30,10 +30,12 @@ class Server final : public Listener::Owner {
   ~Server();
 
   // Listens on `address`, which becomes the bound one. `tls` null: plain. With `tls_by_first_byte` each client chooses:
-  // a connection that begins with a TLS handshake is TLS, any other plain. `proxies` as for Listener. 0 or -errno.
+  // a connection that begins with a TLS handshake is TLS, any other plain. `proxies` and `redirects_https` as for
+  // Listener. Errors: listen_failed, whose detail is errno; no_memory where most_listeners are open; shutting_down from
+  // drain() on.
   static constexpr size_t most_listeners = 64;
-  int listen(sockaddr_storage& address, TlsContext* tls, bool tls_by_first_byte = false, const PortUse& use = {},
-             const TrustedProxies* proxies = nullptr);
+  Status listen(sockaddr_storage& address, TlsContext* tls = nullptr, bool tls_by_first_byte = false,
+                const PortUse& use = {}, const TrustedProxies* proxies = nullptr, bool redirects_https = false);
   // The listener that is bound to that address takes what waits there and closes; its clients stay.
   // Of several, which differ in how they take TLS, the one that was opened first, or with `is_newest` last.
   void closeListener(const sockaddr_storage& address, bool is_newest = false);
@@ -41,6 +43,8 @@ class Server final : public Listener::Owner {
   void setListenerTls(const sockaddr_storage& address, TlsContext* tls);
   // Its next clients come by those.
   void setListenerProxies(const sockaddr_storage& address, const TrustedProxies* proxies);
+  // Its next clients are sent to HTTPS, or not any more.
+  void setListenerRedirect(const sockaddr_storage& address, bool redirects_https);
   // Takes what already waits to be accepted, stops listening, and asks every client to go; returns when all are gone,
   // at the latest a moment after the drain deadline, when those that are left are cut off.
   Task<void> drain(Io& io, LastFrame = {});
@@ -119,6 +123,7 @@ class Server final : public Listener::Owner {
   }
   size_t reservedBytes() const;
   std::unique_ptr<h2::SessionScratch> scratch;
+  const h2::SessionConfig h2_config;  // of its clients' sessions
   http::RequestIds request_ids;
   Slab<H2Exchange> h2_exchanges;
   Slab<H1Exchange> h1_exchanges;
@@ -152,9 +157,15 @@ class Server final : public Listener::Owner {
   ClientInfo clientOf(const AcceptedClient& accepted);
   // The connection, which was nobody's, is that client's from now on. False where the client's address holds its share.
   bool become(ServerConnection& connection, const ClientInfo& client);
+  void takeShare(ServerConnection& connection, uint64_t address);
+  // The address among whose connections that one is counted; 0 for none.
+  static uint64_t shareOf(const ClientInfo& client) { return client.holds_share ? client.address_number : 0; }
   void pauseAccepting();
   void resumeAccepting();
   void closeNow(int fd);
+  // The client needs its listener's TLS context no more.
+  static void letGo(const AcceptedClient& accepted);
+  void refuse(const AcceptedClient& accepted);
   const char* whyNoneOfFew(const http::RequestHead& request, const ClientInfo& client);
   void addExchange(Exchange& exchange);
   void removeExchange(Exchange& exchange);

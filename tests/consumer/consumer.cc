@@ -2,6 +2,9 @@
 #include <plait/plait.h>
 
 #include <cstdio>
+#include <string_view>
+
+static_assert(std::string_view(PLAIT_VERSION) == PACKAGE_VERSION, "the headers are of the package's version");
 
 plait::Task<void> ask(plait::ConnectionPool& pool, bool& was_refused, plait::Io& io) {
   auto lease = co_await pool.getOrCreate(pool.endpoint(0), io);

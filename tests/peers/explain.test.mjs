@@ -177,7 +177,8 @@ test('check shows a request for each route, takes it as explain does, and warns 
   assert.equal(code, 0);
   const lines = stdout.trimEnd().split('\n');
   assert.equal(lines[0], `${file}: ok`);
-  assert.equal(lines.length, 1 + 12);
+  assert.equal(lines.length, 1 + 12 + 1);
+  assert.match(lines[13], /^plan: \d+ bytes of the \d+ that plan_bytes allows$/);
   assert.match(stderr, new RegExp(`^${file}:\\d+:1: warning: no request was found that reaches the route "behind": GET https://\\S+/i/x\\S* goes to "all" \\(${file}:\\d+:1\\)\n$`));
   assert.ok(lines.includes('  behind: shadowed by all') && lines.includes('  unproven: not proven, an expression needs an example'));
   for (const line of lines.slice(1)) {
@@ -190,6 +191,6 @@ test('check shows a request for each route, takes it as explain does, and warns 
 
 test('check shows more than fifty routes only where it is asked to', async (t) => {
   const file = writeConfiguration(t, `[[listen]]\naddress = "127.0.0.1:0"\n[[cluster]]\nname = "c"\n[[cluster.backend]]\nurl = "h2c://127.0.0.1:1"\n${Array.from({ length: 60 }, (_, i) => `[[route]]\npath = "/${i}"\ncluster = "c"\n`).join('')}`);
-  assert.equal((await runPlait(['check', file])).stdout, `${file}: ok\nroutes: 60 of 60 proven to be reached, 0 shadowed\n`);
+  assert.match((await runPlait(['check', file])).stdout, /: ok\nroutes: 60 of 60 proven to be reached, 0 shadowed\nplan: \d+ bytes of the 33554432 that plan_bytes allows\n$/);
   assert.equal((await runPlait(['check', '--verbose', file])).stdout.split('\n').filter((line) => /^ {2}route-\d+: GET /.test(line)).length, 60);
 });

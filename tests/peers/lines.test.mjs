@@ -5,7 +5,7 @@ import path from 'node:path';
 import test from 'node:test';
 import { startH2Backend } from './lib/backends.mjs';
 import { connectH2, exchangeRaw, request } from './lib/clients.mjs';
-import { metric, startConfigured, startProxy } from './lib/plait.mjs';
+import { metric, runPlait, startConfigured, startProxy } from './lib/plait.mjs';
 import { eventually, temporaryDirectory, within } from './lib/process.mjs';
 
 const ok = (stream) => {
@@ -33,7 +33,8 @@ async function startHeld(t, count, args = []) {
 
 test('every line has a time, a level and a subject', async (t) => {
   const { plait, responses, finish } = await startHeld(t, 2, ['--workers', '2']);
-  await says(plait, `info plait: plait 0.1.0 has started: process ${plait.pid}, 2 worker(s), `);
+  const [version] = (await runPlait(['--version'])).stdout.match(/^plait [\d.]+/);
+  await says(plait, `info plait: ${version} has started: process ${plait.pid}, 2 worker(s), `);
   const stopped = plait.stop();
   await says(plait, 'info plait: SIGTERM: draining, 2 request(s), at most 25 s');
   finish();
@@ -131,7 +132,7 @@ test('threads are named after what they do', async (t) => {
 test('the start says what is resident and what it may become, and figures for developers only where they are asked for', async (t) => {
   const backend = await startH2Backend(t, ok);
   const plait = await startProxy(t, [backend]);
-  const [, resident, most] = plait.stdout().match(/^memory: (\d+) MiB resident now, (\d+) MiB at most for each of 1 worker\(s\), \d+ for the control thread; io: (?:io_uring|epoll)$/m) ?? [];
+  const [, resident, most] = plait.stdout().match(/^memory: (\d+) MiB resident now, (\d+) MiB at most for each of 1 worker\(s\), \d+ for the control thread, \d+ for plans; io: (?:io_uring|epoll)$/m) ?? [];
   assert.ok(Number(resident) < Number(most) / 4, plait.stdout());
   assert.equal(await plait.stop(), 0);
   assert.doesNotMatch(plait.stdout(), /malloc/);

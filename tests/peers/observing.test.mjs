@@ -40,6 +40,8 @@ test('the metrics count what was served, over all workers', async (t) => {
   assert.ok(await metric(plait, 'plait_slab_peak', { slab: 'exchanges_http2' }) > 0);
   const { stdout } = await run('curl', ['-s', '-m', '10', '-o', '/dev/null', '-w', '%{content_type}', `http://127.0.0.1:${plait.admin}/metrics`]);
   assert.match(stdout, /^text\/plain; version=0\.0\.4/);
+  const [, version, commit, compiler] = (await runPlait(['--version'])).stdout.match(/^plait (\d+\.\d+\.\d+) \((?:commit ([0-9a-f]+(?:-dirty)?), )?(clang [\d.]+)\)\n$/);
+  assert.equal(await metric(plait, 'plait_build_info', { version, commit: commit ?? 'unknown', compiler }), 1);
 });
 
 test('a request that waits for its backend holds two coroutine frames and the memory of one head, and nothing when it is over', async (t) => {

@@ -22,9 +22,10 @@ const cluster = (name, ...backends) => `[[cluster]]\nname = "${name}"\n${backend
 const route = (name, prefix, rest) => `[[route]]\nname = "${name}"\npath = "${prefix}"\n${rest}\n`;
 
 // plait with a configuration that change() replaces.
-async function start(t, toml, { server = '', listen = '' } = {}) {
-  const head = `[server]\n${server}\n[[listen]]\naddress = "127.0.0.1:0"\n${listen}\n[admin]\naddress = "127.0.0.1:0"\nsocket = "plait.sock"\n`;
+async function start(t, toml, { server = '', listen = '', top = '' } = {}) {
+  const head = `${top}\n[server]\n${server}\n[[listen]]\naddress = "127.0.0.1:0"\n${listen}\n[admin]\naddress = "127.0.0.1:0"\nsocket = "plait.sock"\n`;
   const file = writeConfiguration(t, head + toml);
+  mkdirSync(path.join(path.dirname(file), 'conf.d'));
   const plait = await startPlait(t, ['-c', file]);
   const socket = path.join(path.dirname(file), 'plait.sock');
   plait.file = file;
@@ -300,15 +301,105 @@ describe('reload', () => {
     await eventually(async () => await bodyOf(plait, '/') === 'new', 'the file is seen');
   });
 
+  test('included files: `watch` takes a new one, a mistake names it, and one that goes is gone', async (t) => {
+    const answers = (name) => route(name, `/${name}`, `respond = { body = "${name}" }`);
+    const plait = await start(t, answers('own'), { server: 'watch = true', top: 'include = "conf.d/*.toml"' });
+    const file = (name) => path.join(path.dirname(plait.file), 'conf.d', name);
+    const statusOf = async (target) => (await ask(plait.port, { path: target })).status;
+    writeFileSync(file('b.toml'), answers('b'));
+    await eventually(async () => await statusOf('/b') === 200, 'a new file is taken');
+    writeFileSync(file('a.toml'), `${answers('a')}prority = 1\n`);
+    await eventually(() => /conf\.d\/a\.toml:5:1: unknown key "prority", did you mean "priority"\?/.test(plait.stderr()), 'a mistake is named');
+    assert.equal(await statusOf('/a'), 404);
+    writeFileSync(file('a.toml'), answers('a'));
+    await eventually(async () => await statusOf('/a') === 200, 'it is mended');
+    renameSync(file('b.toml'), file('b.toml.off'));
+    await eventually(async () => await statusOf('/b') === 404, 'one that goes is gone');
+    writeFileSync(file('c.toml'), '[server]\nworkers = 1\n');
+    const { code, text } = await plait.command('reload');
+    assert.equal(code, 1);
+    assert.match(text, /conf\.d\/c\.toml:1:1: \[server\]: .*plait\.toml:2:1 has this section already\n/);
+    assert.deepEqual([await statusOf('/own'), await statusOf('/a')], [200, 200]);
+  });
+
   test('keys that need a restart are named, and the rest is applied', async (t) => {
     const one = await named(t, 'one');
     const toml = (prefix) => cluster('one', one) + route('app', prefix, 'cluster = "one"');
     const plait = await start(t, toml('/a'));
-    const { code, text } = await plait.change(`${toml('/b')}[limits]\nexchanges = 100\n[forwarding]\nvia = false\n`);
+    const { code, text } = await plait.change(`${toml('/b')}[limits]\nexchanges = 100\n[access_log]\nfile = "-"\n`);
     assert.equal(code, 0);
     assert.match(text, /routes changed: app\n/);
-    assert.match(text, /needs a restart and keeps its value until then: limits\.exchanges, forwarding/);
+    assert.match(text, /needs a restart and keeps its value until then: limits\.exchanges, access_log\.file/);
     assert.equal(await bodyOf(plait, '/b'), 'one /b');
+  });
+
+  test('[forwarding] changes with the next request, identity fields and trusted proxies too', async (t) => {
+    let seen;
+    const backend = await startH2Backend(t, (stream, fields) => {
+      seen = fields;
+      stream.respond({ ':status': 200 });
+      stream.resume().on('end', () => stream.end());
+    });
+    const toml = (forwarding) => `${cluster('one', backend)}${route('app', '/', 'cluster = "one"')}[forwarding]\n${forwarding}\n`;
+    const plait = await start(t, toml(''));
+    const session = connectH2(t, plait.port);
+    const asked = { ':path': '/', 'x-forwarded-for': '192.0.2.7', 'cf-connecting-ip': '192.0.2.8' };
+    const get = async (fields = {}) => {
+      await request(session, { ...asked, ...fields });
+      return [seen['x-forwarded-for'], seen['cf-connecting-ip'], seen.via !== undefined, seen['x-request-id'] !== undefined];
+    };
+    assert.deepEqual(await get(), ['127.0.0.1', '192.0.2.8', true, false]);
+    const { code, text } = await plait.change(toml('via = false\nidentity_fields = ["cf-connecting-ip"]\nrequest_id = true'));
+    assert.deepEqual([code, text], [0, 'generation 2\nforwarding changed\n']);
+    assert.deepEqual(await get(), ['127.0.0.1', undefined, false, true], 'the same connection');
+    await plait.change(toml('trusted_proxies = ["127.0.0.1"]'));
+    assert.deepEqual(await get(), ['192.0.2.7, 127.0.0.1', '192.0.2.8', true, false]);
+    assert.deepEqual((await plait.change(toml(''))).text, 'generation 4\nforwarding changed\n');
+    assert.deepEqual(await get(), ['127.0.0.1', '192.0.2.8', true, false]);
+    // A connection that was made as a trusted proxy's ends, and nothing is counted that was not there.
+    session.close();
+    await eventually(async () => await metric(plait, 'plait_client_connections') <= 1, 'it has gone');
+  });
+
+  test('`plan_bytes`: a reload that takes more than there may be is refused with both numbers', async (t) => {
+    const answers = (count, name) => Array.from({ length: count }, (none, i) => route(`${name}-${i}`, `/${name}/${i}`, `respond = { body = "${'x'.repeat(1000)}" }`)).join('');
+    const limits = '[limits]\nplan_bytes = 300000\n';
+    const plait = await start(t, answers(50, 'first') + limits);
+    const { code, text } = await plait.change(answers(200, 'second') + limits);
+    assert.equal(code, 1);
+    const [, taken, allowed] = text.match(/^not reloaded, generation 1 goes on\n.*plait\.toml: this generation and those before take (\d+) bytes together, more than the (\d+) that limits\.plan_bytes allows: raise it and restart\n$/);
+    assert.equal(allowed, '300000');
+    assert.ok(Number(taken) > 300_000 && Number(taken) < 600_000, taken);
+    for (let n = 0; n < 20; n += 1) assert.equal((await plait.change(answers(50, `again-${n}`) + limits)).code, 0, 'former generations are forgotten');
+    assert.match(plait.stdout(), /^memory: .* for the control thread, 0 for plans; io: /m);
+  });
+
+  test('explain asks the running process', async (t) => {
+    const [one, other] = [await named(t, 'one'), await named(t, 'other')];
+    const toml = (weight) => cluster('one', one, other) + cluster('lost', 'h2c://127.0.0.1:1') +
+      route('app', '/app', `split = [{ cluster = "one", weight = ${weight} }, { cluster = "lost", weight = 1 }]\nsplit_key = { header = "x-who" }\nrewrite = { path = "/v2" }`);
+    const plait = await start(t, toml(3));
+    const explain = async (...args) => {
+      const { stdout } = await run(plaitBin, ['explain', '-c', plait.file, ...args], { timeout: 20_000 });
+      return stdout;
+    };
+    await eventually(async () => {
+      await bodyOf(plait, '/app/x');
+      return / lost\/h2c:\/\/127\.0\.0\.1:1 (down|trial)/.test(await explain('/app'));
+    }, 'the lost one is down');
+    const said = await explain('GET http://any.example/app/x?y', '-H', 'x-who: "me" and you');
+    assert.match(said, /^generation 1\nrequest: GET http:\/\/any\.example\/app\/x\?y\nroute: app \(.*plait\.toml:\d+:1\)\npath: \/v2\/x\?y\n/);
+    assert.match(said, /^split by "me" and you: this request goes to (one|lost)$/m);
+    assert.match(said, new RegExp(`^cluster: one, 3 of 4\n  timeouts: .*\n(  one/${one.url} up, \\d+ connection\\(s\\), 0 request\\(s\\), score \\d+\n|  one/${other.url} up, .*\n){2}`, 'm'));
+    assert.match(said, /^cluster: lost, 1 of 4\n.*\n  lost\/h2c:\/\/127\.0\.0\.1:1 (down|trial) \(.*\), 0 connection\(s\)/m);
+    writeFileSync(plait.file, `${readFileSync(plait.file, 'utf8').replace('weight = 3', 'weight = 5')}`);
+    assert.match(await explain('/app'), /3 of 4/, 'the file is not looked at');
+    await plait.command('reload');
+    assert.match(await explain('/app'), /^generation 2\n[^]*5 of 6/);
+    assert.match((await run(plaitBin, ['explain', plait.file, '/app'])).stdout, /^request: [^]*5 of 6/, 'a file that need not run');
+    await assert.rejects(explain('http://a b/'), (error) => error.code === 1 && /the method is no token/.test(error.stderr));
+    await assert.rejects(run(plaitBin, ['explain', '-c', plait.file, plait.file, '/app']), (error) => error.code === 2 && /one of them/.test(error.stderr));
+    await assert.rejects(run(plaitBin, ['explain', plait.file]), (error) => error.code === 2 && /needs a configuration and a request/.test(error.stderr));
   });
 
   test('status: generation, listeners, clusters and endpoints with their states', async (t) => {

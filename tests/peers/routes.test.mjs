@@ -10,7 +10,7 @@ import WebSocket, { WebSocketServer } from 'ws';
 import { startH1Backend, startH2Backend, startRawBackend } from './lib/backends.mjs';
 import { certificate } from './lib/certificate.mjs';
 import { connectH2, exchangeRaw, openRaw, request } from './lib/clients.mjs';
-import { startConfigured } from './lib/plait.mjs';
+import { metric, startConfigured } from './lib/plait.mjs';
 import { defer, eventually, freePort, temporaryDirectory, within } from './lib/process.mjs';
 import { connectWire, fields, headers, preface, settings } from './lib/wire_h2.mjs';
 
@@ -412,11 +412,26 @@ test('a body that is larger than its route allows is a 413, whatever says its le
     await raw.until(/^HTTP\/1\.1 413 /);
     const expecting = await openRaw(t, plait.port);
     expecting.write('POST /small HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\nExpect: 100-continue\r\n\r\n');
-    await expecting.until(/^(HTTP\/1\.1 100 Continue\r\n\r\n)?HTTP\/1\.1 413 /);
+    await expecting.until(/^HTTP\/1\.1 413 /);
+    const waiting = await openRaw(t, plait.port);
+    waiting.write('POST /small HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n');
+    await waiting.until(/^HTTP\/1\.1 100 Continue\r\n\r\n$/);
+    waiting.write('0123456789');
+    await waiting.until(/HTTP\/1\.1 200 /);
+    for (const [length, status] of [[11, 413], [10, 200]]) {
+      let invited = 0;
+      const answer = await request(session, { ':path': '/small', ':method': 'POST', 'content-length': String(length), expect: '100-continue' }, { streaming: true, onStream: (stream) => {
+        stream.on('continue', () => {
+          invited += 1;
+          stream.end('x'.repeat(length));
+        });
+      } });
+      assert.deepEqual([answer.status, invited], [status, status === 200 ? 1 : 0]);
+    }
     const pipelined = await exchangeRaw(plait.port, 'POST /small HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n0123456789XGET /small HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
     assert.match(pipelined, /^HTTP\/1\.1 413 /);
     assert.ok(!/HTTP\/1\.1 400/.test(pipelined), 'no byte of a body is taken for a request');
-    assert.equal(echo.seen.length - before, pipelined.includes(' 200 ') ? 2 : 1, 'no cut body has ended as if it were whole');
+    assert.equal(echo.seen.length - before, pipelined.includes(' 200 ') ? 4 : 3, 'no cut body has ended as if it were whole');
   }
 });
 
@@ -484,6 +499,44 @@ test('Strict-Transport-Security goes out over TLS alone, once, in every answer o
   }
 });
 
+test('response_fields that make a head too large are a 502 that says so', async (t) => {
+  const echo = await startEcho(t, 'h2c', 'e');
+  const set = `response_fields = { set = { ${Array.from({ length: 12 }, (_, n) => `x-${n} = "\${query}"`).join(', ')} } }`;
+  const plait = await serve(t, `[admin]\naddress = "127.0.0.1:0"\n${cluster('e', [echo])}` + route('go', `path = "/go"\ncluster = "e"\n${set}`)
+    + route('own', `path = "/own"\nrespond = { body = "own" }\n${set}`) + route('away', `path = "/away"\nredirect = { path = "/x" }\n${set}`)
+    + route('denied', `path = "/denied"\ncluster = "e"\ndeny = "127.0.0.1"\n${set}`));
+  for (const version of versions) {
+    for (const target of ['/go', '/own', '/away']) {
+      const over = await ask(t, plait, version, { target: `${target}?${'q'.repeat(7000)}` });
+      assert.deepEqual([over.status, over.error ?? null, over.headers['x-0']], [502, null, undefined], `${target} over ${version}`);
+      assert.match(over.headers['proxy-status'], /^plait; error=proxy_configuration_error/);
+      assert.match(over.body, target === '/go' ? /./ : /too large with the response_fields of its route/);
+      const fine = await ask(t, plait, version, { target: `${target}?small` });
+      assert.deepEqual([fine.status < 400, fine.headers['x-11']], [true, 'small']);
+    }
+    const denied = await ask(t, plait, version, { target: `/denied?${'q'.repeat(7000)}` });
+    assert.deepEqual([denied.status, denied.headers['x-0']], [403, undefined], 'an answer of plait\'s own goes without them');
+  }
+  await eventually(() => logLines(plait).filter((line) => line.cause === 'fields_too_large').length === 6, 'the log has the cause');
+  assert.equal(await metric(plait, 'plait_response_fields_too_large_total'), 6);
+  assert.equal(await metric(plait, 'plait_upstream_up', { backend: `e/${echo.url}` }), 1);
+});
+
+test('what a route answers by itself is an answer to gRPC too', async (t) => {
+  const plait = await serve(t, route('text', 'path = "/text"\nrespond = { status = 503, body = "closed for repairs\\n" }') + route('page', 'path = "/page"\nrespond = { status = 404, body = "<p>", content_type = "text/html" }')
+    + route('none', 'path = "/none"\nrespond = { status = 204 }') + route('away', 'path = "/away"\nredirect = { status = 301, path = "/x" }') + route('denied', 'path = "/denied"\nrespond = { status = 401 }\nresponse_fields = { set = { x-route = "yes" } }'));
+  for (const [target, grpcStatus, message] of [['/text', '14', 'closed for repairs'], ['/page', '12', ''], ['/none', '2', ''], ['/away', '2', 'the request is redirected, which gRPC does not follow'], ['/denied', '16', '']]) {
+    const answer = await ask(t, plait, 'h2c', { method: 'POST', target, fields: { 'content-type': 'application/grpc+proto', te: 'trailers' }, body: 'x' });
+    assert.deepEqual([answer.status, answer.headers['content-type'], answer.headers['grpc-status'], answer.headers['grpc-message'] ?? '', answer.body, answer.headers.location],
+      [200, 'application/grpc', grpcStatus, message, '', undefined], target);
+    assert.equal(answer.headers['x-route'], target === '/denied' ? 'yes' : undefined);
+  }
+  for (const version of versions) {
+    const head = await ask(t, plait, version, { target: '/text', method: 'HEAD' });
+    assert.deepEqual([head.status, head.body, head.headers['content-length']], [503, '', '19'], version);
+  }
+});
+
 test('plait\'s own answers have the route\'s pages, but neither gRPC nor what a backend says', async (t) => {
   const folder = temporaryDirectory(t);
   const large = `<p>${'large '.repeat(2700)}</p>`;
@@ -494,7 +547,7 @@ test('plait\'s own answers have the route\'s pages, but neither gRPC nor what a 
     if (headers[':path'] === '/held') held.push(stream);
     else stream.respond({ ':status': 503 }), stream.end('the backend\'s own');
   });
-  const plait = await serve(t, `[timeouts]\ndrain_ms = 100\n${cluster('c', [backend])}${cluster('down', [`http://127.0.0.1:${await freePort()}`])}`
+  const plait = await serve(t, `[timeouts]\ndrain_ms = 100\nqueue_ms = 300\n${cluster('c', [backend])}${cluster('down', [`http://127.0.0.1:${await freePort()}`])}`
     + route('denied', `path = "/denied"\ncluster = "c"\ndeny = "127.0.0.1"\n${pages}`) + route('small', `path = "/small"\ncluster = "c"\nlimits = { body_bytes = 1 }\n${pages}`)
     + route('down', `path = "/down"\ncluster = "down"\n${pages}`) + route('one', `path = "/held"\ncluster = "c"\nlimits = { requests = 1 }\n${pages}`) + route('c', `path = "/c"\ncluster = "c"\n${pages}`));
   const first = connectH2(t, plait.port).request({ ':path': '/held' });

@@ -1,7 +1,7 @@
 // Certificates of a running plait are replaced: new clients get the new ones at once, and nobody loses anything.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import http2 from 'node:http2';
 import path from 'node:path';
 import { describe, test } from 'node:test';
@@ -41,14 +41,18 @@ function connect(t, port, options = {}) {
   const session = http2.connect(`https://127.0.0.1:${port}`, { servername: 'site.test', rejectUnauthorized: false, ...options });
   session.on('error', () => {});
   defer(t, () => session.destroy());
-  return async (host = 'site.test') => {
+  const get = async (host = 'site.test') => {
     const stream = session.request({ ':authority': host, ':path': '/' });
     const [headers] = await within(10_000, once(stream, 'response'), 'an answer');
     stream.resume();
     await within(10_000, once(stream, 'close'), 'the end of the answer');
     return headers[':status'];
   };
+  return Object.assign(get, { session });
 }
+
+// Reloads that change a certificate; more in a long run.
+const certificate_changes = Number(process.env.PLAIT_CERTIFICATE_CHANGES ?? 12);
 
 // New connections without a pause, until it is ended; returns the names on the certificates that they were shown.
 function startNewcomers(port, count = 4) {
@@ -86,6 +90,28 @@ for (const kind of ['a listener', 'a site']) {
       }
       await newcomers.end();
       assert.equal(await metric(plait, 'plait_client_connections_total') > 60, true);
+    });
+
+    test('is freed with the last connection that has it, however many follow each other', async (t) => {
+      const plait = await start(t, kind);
+      const contexts = () => metric(plait, 'plait_tls_contexts');
+      assert.equal(await contexts(), 1);
+      const made = [];
+      for (const name of ['second', 'third', 'fourth']) made.push(await plait.issue(name));
+      const lasting = connect(t, plait.port);
+      assert.equal(await lasting(), 200);
+      for (let i = 0; i < certificate_changes; i += 1) {
+        // Its key with a file that nobody has seen before.
+        plait.put(made[i % made.length]);
+        appendFileSync(plait.shown.cert, `# ${i}\n`);
+        assert.match(await plait.reload(), /certificates changed/);
+        if (i % 10 === 0) assert.equal((await ask(plait.port, 'site.test')).name, ['second', 'third', 'fourth'][i % made.length]);
+      }
+      assert.equal(await lasting(), 200);
+      await eventually(async () => await contexts() === 2, 'the present one, and that of the connection from before');
+      lasting.session.destroy();
+      await eventually(async () => await contexts() === 1, 'the present one alone');
+      assert.equal((await ask(plait.port, 'site.test')).answer.slice(0, 12), 'HTTP/1.1 200');
     });
 
     test('may come back, and the tickets of all go on', async (t) => {

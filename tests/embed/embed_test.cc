@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "plait/plait.h"
@@ -88,7 +89,7 @@ struct EmbedTest : testing::TestWithParam<Way> {
     auto& v4 = reinterpret_cast<sockaddr_in&>(address);
     v4.sin_family = AF_INET;
     v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(server->listen(address, nullptr), 0);
+    EXPECT_TRUE(server->listen(address, nullptr));
     listening = v4;
     BackendOptions backend;
     backend.protocol = GetParam().protocol;
@@ -147,6 +148,29 @@ TEST_P(EmbedTest, ALargeBodyComesBackByteForByte) {
   ASSERT_TRUE(body.push(asBytes(sent), true));
   EXPECT_TRUE(request("POST", &body).text == sent);
   EXPECT_TRUE(body.isFinished());
+}
+
+TEST_P(EmbedTest, APortThatIsTakenIsAnErrorWithItsErrno) {
+  sockaddr_storage taken = *parseLiteral("127.0.0.1", ntohs(listening.sin_port));
+  const Status again = server->listen(taken, nullptr);
+  ASSERT_FALSE(again.has_value());
+  EXPECT_EQ(again.error().code, ErrorCode::listen_failed);
+  EXPECT_EQ(again.error().detail, static_cast<uint32_t>(EADDRINUSE));
+}
+
+Task<void> waitForStop(Runtime& runtime, Io&) {
+  co_await runtime.stopRequested();
+}
+
+TEST_P(EmbedTest, AStopThatIsRequestedBeforeAnybodyWaitsForItIsNotLost) {
+  std::thread other([this] {
+    runtime->requestStop();
+    runtime->requestStop();
+  });
+  other.join();
+  EXPECT_EQ(request("GET").text, "no body") << "the loop goes on until its program ends it";
+  runtime->run(waitForStop(*runtime, runtime->io()));
+  runtime->run(waitForStop(*runtime, runtime->io()));
 }
 
 struct Lines final : LogSink {
