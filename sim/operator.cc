@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "plait/http/grpc.h"
 #include "sim/world.h"
 
 namespace plait::sim {
@@ -753,7 +754,16 @@ const std::string* Operator::routeAnswer(const Entry& entry, const Ledger::Answe
   const std::string* text = nullptr;
   (void)anyPresent(entry.issued_ns, [&](const Setting& setting) {
     const RouteSetting& route = setting.routes[entry.plan.site - 1];
-    if (!setting.has_routes || !route.exists || route.status != answer.status) return false;
+    if (!setting.has_routes || !route.exists) return false;
+    if (entry.plan.is_grpc) {
+      // gRPC knows neither redirects nor other content than messages.
+      const bool is_own = route.action == RoutePolicy::Action::redirect || route.action == RoutePolicy::Action::respond;
+      if (is_own && answer.status == 200 &&
+          valueOf(answer.fields, "grpc-status") == std::to_string(http::grpcStatusOf(route.status)))
+        text = &storedText(text_count);
+      return text != nullptr;
+    }
+    if (route.status != answer.status) return false;
     if (route.action == RoutePolicy::Action::redirect &&
         valueOf(answer.fields, "location") == locationOf(entry.plan, route.variant))
       text = &storedText(text_count);

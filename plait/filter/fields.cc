@@ -49,11 +49,9 @@ Status ChangedHead::make(const http::ResponseHead& head, const route::FieldChang
   const auto isShort = [] {
     return fail(streamError(ErrorCode::no_memory, "no memory is left for the response's fields"));
   };
-  if (bytes > http::HeaderSlab::largest) {
-    PLAIT_RARE("a route's fields make a response's head too large");
+  if (bytes > http::HeaderSlab::largest)
     return fail(streamError(ErrorCode::fields_too_large,
                             "the response's head is too large with the response_fields of its route"));
-  }
   if (!block_.reserve(bytes)) return isShort();
   head_ = head;
   head_.fields = http::FieldList(block_.memory());

@@ -203,7 +203,7 @@ test('flags of other programs, and slips of the pen, get a hint', async () => {
     const { stdout, stderr } = await runPlait(args);
     return stdout + stderr;
   };
-  assert.match(await said('-V'), /^plait \d+\.\d+\.\d+\n$/);
+  assert.match(await said('-V'), /^plait \d+\.\d+\.\d+ \(.*clang \d+.*\)\n$/);
   for (const flag of ['-t', '-T', '--test', '--check']) assert.equal(await said(flag, 'plait.toml'), `plait: ${flag} is unknown: to look for mistakes in a configuration use plait check FILE\n`);
   assert.equal(await said('-v'), 'plait: -v is unknown: -V is the version, --verbose says more about memory\n');
   assert.equal(await said('--wrokers=2'), 'plait: --wrokers=2 is unknown, did you mean --workers? (see plait --help)\n');
