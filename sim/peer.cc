@@ -25,6 +25,7 @@ void Peer::end(bool reset, const char* reason) {
   over_ = true;
   const bool breaks_off = mustBreakOff();
   is_soft_ = !breaks_off && !reset;
+  leaves_unread_ = stream_ != nullptr && stream_->unread() != 0;
   sim.say(actor(), "%s the connection: %s", breaks_off ? "breaks off" : reset ? "resets" : "closes", reason);
   if (stream_ != nullptr && breaks_off) stream_->breakOff();
   if (stream_ != nullptr && !breaks_off) stream_->close(reset);

@@ -47,9 +47,9 @@ class Peer {
   virtual bool mustBreakOff() const { return false; }
   // Its process does not run. The code that lets it run again wakes the peer.
   virtual bool isFrozen() const { return false; }
-  // The connection ended from this side, and the other side had no reason to give it up before: it may have gone, or
-  // have found that nobody reads.
-  bool isOwnEnd() const { return !ended_by_peer_ && !reads_no_more_; }
+  // The connection ended from this side, and the other side had no reason to give it up before: it may have gone, have
+  // found that nobody reads, or have said so in what was not read.
+  bool isOwnEnd() const { return !ended_by_peer_ && !reads_no_more_ && !leaves_unread_; }
   // Everything has left and nothing more is to come: half-closes.
   void finishOutput() { finishing_ = true; }
   // Reads no more, and after so long at most it goes.
@@ -70,6 +70,7 @@ class Peer {
   bool step_planned_ = false;
   bool read_planned_ = false;
   bool reads_no_more_ = false;
+  bool leaves_unread_ = false;  // at its end
   bool peer_ended_ = false;
   bool ended_by_peer_ = false;
   bool finishing_ = false;

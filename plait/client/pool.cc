@@ -480,7 +480,7 @@ void ConnectionPool::failed(RequestOp& op, const Error& ended) {
   if (is_other_version) {
     Endpoint* endpoint = endpoints_.find(op.endpoint);
     if (op.needs_http_1_1 || endpoint == nullptr || !endpoint->takesTunnels()) return awaiter.complete(result);
-  } else if (op.attempts->elsewhere) {
+  } else if (op.attempts->elsewhere || (op.attempts->elsewhere_again && isInDoubt(verdictOn(error, op.head->method)))) {
     return awaiter.complete(result);
   }
   const Verdict verdict = mayRepeat(*op.attempts, error, *op.head, options.body);

@@ -37,6 +37,8 @@ struct Attempts {
   bool is_counted = false;  // among the pool's requests
   // Another endpoint could take the request: its owner repeats a failed try there, and the pool does not repeat it.
   bool elsewhere = false;
+  // Another endpoint could, which has refused it before: the same where its fate at this one is unknown.
+  bool elsewhere_again = false;
 };
 
 enum class Verdict : uint8_t {
@@ -46,6 +48,11 @@ enum class Verdict : uint8_t {
   unknown,  // to be repeated on a connection of its own that was made after the failure
   late,     // no head in time: to be repeated at another endpoint, on any connection
 };
+
+// It may have been processed.
+constexpr bool isInDoubt(Verdict verdict) {
+  return verdict == Verdict::unknown || verdict == Verdict::late;
+}
 
 // The verdict on the error that ended a try, bounds aside.
 Verdict verdictOn(const Error& error, std::string_view method);

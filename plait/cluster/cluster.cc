@@ -251,10 +251,10 @@ Choice Cluster::chooseAmong(const Wish& wish, bool with_silent) {
   return {members_[best].id};
 }
 
-bool Cluster::hasOtherUsable(const Wish& wish, EndpointId but) {
+bool Cluster::hasOtherUsable(const Wish& wish, EndpointId but, const Tried& tried) {
   if (states_changed_) recount();
   for (const Member& member : members_) {
-    if (member.id == but || wish.tried.has(member.id)) continue;
+    if (member.id == but || tried.has(member.id)) continue;
     const Endpoint* endpoint = pool_.find(member.id);
     if (endpoint != nullptr && isUsable(*endpoint, wish) && takes(*endpoint, wish)) return true;
   }

@@ -31,6 +31,7 @@ class Tried {
     if (count_ != most && !has(id)) places_[count_++] = {id.index, id.generation};
   }
   uint32_t count() const { return count_; }
+  void clear() { count_ = 0; }
 
  private:
   uint32_t count_ = 0;
@@ -204,7 +205,9 @@ class Cluster final : public RoomListener, Io::Flusher {
   // for one that others have to let go.
   bool isRoomToCome(const Spot& spot);
   // True where an endpoint other than `but` can be used, takes the request, and was not tried by it.
-  bool hasOther(const Wish& wish, EndpointId but) { return !is_alone_ && hasOtherUsable(wish, but); }
+  bool hasOther(const Wish& wish, EndpointId but) { return !is_alone_ && hasOtherUsable(wish, but, wish.tried); }
+  // The same, tried or not.
+  bool hasOtherAtAll(const Wish& wish, EndpointId but) { return !is_alone_ && hasOtherUsable(wish, but, {}); }
   // The end of a request at an endpoint. `is_trial` as in its Choice.
   void onOutcome(const Choice& choice, Seen seen, bool is_overloaded, const ClientKey& client);
   // How long a trial request may take to its head.
@@ -245,7 +248,7 @@ class Cluster final : public RoomListener, Io::Flusher {
   Member* find(EndpointId id);
   void recount();
   Choice chooseWithCare(const Wish& wish, bool is_waiting);
-  bool hasOtherUsable(const Wish& wish, EndpointId but);
+  bool hasOtherUsable(const Wish& wish, EndpointId but, const Tried& tried);
   bool isUsable(const Endpoint& endpoint, const Wish& wish) const;
   bool takes(const Endpoint& endpoint, const Wish& wish) const;
   bool needsHttp1(const Endpoint& endpoint, const Wish& wish) const;

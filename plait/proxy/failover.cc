@@ -87,6 +87,7 @@ bool Failover::choose() {
   request_.options.head_timeout_ms = choice.is_trial ? std::min(head_ms, cluster_.trialHeadMs()) : head_ms;
   // The pool does not repeat a trial, nor anything that another endpoint could take.
   request_.attempts.elsewhere = choice.is_trial || cluster_.hasOther(request_.wish, id);
+  request_.attempts.elsewhere_again = request_.wish.tried.count() != 0 && cluster_.hasOtherAtAll(request_.wish, id);
   request_.needs_http_1_1 = request_.wish.is_tunnel && cluster_.pool().find(id)->takesTunnels();
   request_.needs_own = request_.attempts.travels_alone;
   if (!chooseAuthority(request_, store_.current().authorities[id.number])) {
@@ -113,7 +114,12 @@ void Failover::judge(const Result<Outcome>& outcome) {
                      request_.options.claim.client);
   if (outcome) return end();
   request_.cause_after_ns = io_.nowNs() - request_.attempts.begun_ns;
-  const bool has_other = cluster_.hasOther(request_.wish, id);
+  bool has_other = cluster_.hasOther(request_.wish, id);
+  if (!has_other && request_.attempts.elsewhere_again && isInDoubt(verdictOn(outcome.error(), request_.head.method))) {
+    PLAIT_RARE("a request goes back to an endpoint that has refused it");
+    request_.wish.tried.clear();
+    has_other = cluster_.hasOther(request_.wish, id);
+  }
   // A repetition that travels alone has waited at the endpoint itself.
   if (is_full && !has_other) return end();
   request_.attempts.elsewhere = has_other;

@@ -185,6 +185,20 @@ for (const [what, script] of Object.entries(refusals)) {
   });
 }
 
+test('a GET that one backend has refused and the other one breaks off goes back to the first', async (t) => {
+  let asked = 0;
+  const refusing = await startRawH2Backend(t, {
+    request: (connection, stream) => {
+      asked += 1;
+      if (asked % 2 === 1) connection.reset(stream, errorCode.refused);
+      else connection.respond(stream);
+    },
+  });
+  const breaking = await startRawH2Backend(t, { request: (connection) => connection.end() });
+  const plait = await start(t, [refusing, breaking]);
+  assertAllAre200(await inTurn(40, plait.port));
+});
+
 // Each takes requests and breaks off, by FIN or RST.
 const breakers = {
   'HTTP/1.1, FIN': (t, note) => startH1WireBackend(t, { onRequest: (connection) => { note(); connection.end(); } }),
