@@ -14,8 +14,10 @@ inline constexpr size_t cache_line_size = 64;
 inline void prefetch(const void* start, size_t size) {
   // As numbers: the lines need not belong to one object, or to any.
   const auto first = reinterpret_cast<uintptr_t>(start);
-  for (size_t offset = 0; offset < size; offset += cache_line_size) {
+  // Two at a time: the loop itself is three instructions.
+  for (size_t offset = 0; offset < size; offset += 2 * cache_line_size) {
     __builtin_prefetch(reinterpret_cast<const void*>(first + offset), 1);
+    __builtin_prefetch(reinterpret_cast<const void*>(first + offset + cache_line_size), 1);
   }
 }
 
