@@ -84,7 +84,8 @@ class Connection : public UltraSock::Owner {
   void streamEnded(UpstreamStream& stream);
   // Bytes have come from the endpoint.
   void noteHeard();
-  // The connection breaks, and owes answers. What has run out here is not the endpoint's doing.
+  // The connection breaks, and owes answers. A shortage of plait's own (isOwnShortage) does not count against the
+  // endpoint.
   void noteBroken(const Error& error);
   // The endpoint closes this connection when it has been idle for so long: it is given up before that.
   void limitIdle(int64_t idle_ms) { idle_ms_ = std::min(idle_ms_, idle_ms); }

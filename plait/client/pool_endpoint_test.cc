@@ -248,7 +248,7 @@ TEST_P(PoolEndpointTest, ATunnelRunsOnAlthoughItsEndpointHasGone) {
   EXPECT_FALSE(tunnel.error);
 }
 
-// What a client has said before it ended its direction may take its backend long, and so may the answer its client.
+// A backend may need long for the bytes that its client sent before the FIN, and a client for the response.
 TEST_P(PoolEndpointTest, AHalfOpenTunnelIsNotSilentWhileItsBackendStillTakesWhatWasSaid) {
   world.timeouts.stream_idle_ms = 150;
   backend->keepLittle();

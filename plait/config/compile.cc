@@ -286,7 +286,8 @@ class Compiler {
            std::ranges::all_of(path, [](char c) { return c > ' ' && c < 0x7f && c != '?' && c != '#' && c != '\\'; });
   }
 
-  // What a policy is made of, in a form of its own. Only what is said is in it, so that most are short.
+  // The parts of a route that make its policy, as a key. Keys that the route leaves out are left out here, so that most
+  // are short.
   class PolicyKey {
    public:
     explicit PolicyKey(const SipKey& key) : key_(key) {}

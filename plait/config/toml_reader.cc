@@ -102,7 +102,7 @@ class TomlReader {
     }
     return true;
   }
-  // What may follow a header or a value, up to the next line.
+  // Space and a comment may follow a header or a value, up to the next line.
   bool endLine() {
     skipBlanks();
     if (peek() == '#' && !comment()) return false;

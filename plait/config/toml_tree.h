@@ -1,6 +1,6 @@
 // A text of TOML as a tree in one piece of memory. Configurations may have 100,000 routes, for which toml++ takes most
-// of a reload's time and some hundred MiB. So a reader of TOML's common forms goes first (toml_reader.cc). What it does
-// not know, and every text with a fault, is toml++'s (toml_tree.cc): it alone says what is wrong.
+// of a reload's time and some hundred MiB. So a reader of TOML's common forms goes first (toml_reader.cc). Forms that
+// it does not know, and every text with a fault, are toml++'s (toml_tree.cc): it alone says where the fault is.
 #pragma once
 
 #include <cstdint>

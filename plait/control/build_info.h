@@ -1,4 +1,4 @@
-// What this program was built from, and with.
+// The commit and the compiler that this program was built from.
 #pragma once
 
 #include <string>

@@ -25,7 +25,8 @@ constexpr int64_t settle_ms = 100;
 // A client of the socket has so long for its command, and so many are heard at once.
 constexpr int64_t command_ms = 5000;
 constexpr size_t most_askers = 16;
-// What is not used any more is looked for so often while there may be some.
+// Policies, cluster specs and TLS contexts that nobody uses any more are looked for at this interval while there may be
+// some.
 constexpr int64_t sweep_ms = 1000;
 // A file of a pattern counts also when it goes.
 constexpr uint32_t watched_events = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE;

@@ -9,7 +9,7 @@
 
 namespace plait {
 
-// What plait takes at the most: workers, the control thread, and plans.
+// The memory that plait takes at the most: workers, the control thread, and plans.
 uint64_t reservedInAll(const WorkerOptions& options, uint32_t workers);
 
 // Lowers the limits of `options` that nobody has set until all of it is at most `bytes`; plan_bytes not below

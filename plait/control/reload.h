@@ -51,7 +51,7 @@ class Reloader {
   bool owesSweep() const { return contexts_->count() > named_contexts_; }
   // The generation, listeners, clusters and endpoints with their states, for people.
   std::string status();
-  // What happens to one request now, for people; or what is wrong with the question.
+  // The present treatment of one request, as a text for people; or the mistake in the question.
   std::string explain(const Question& question);
   // The files that the configuration names, itself among them, patterns of those that it includes, and those of one
   // that was refused: it may be good once they are there.

@@ -123,7 +123,7 @@ class UltraSock final : Io::Flusher, BufferPool::Waiter {
   // Before TLS: of the bytes of the last recv() all but the last `count` are done with. These are valid until the next
   // recv(), and startTls() begins with them. While buffers are short they lie elsewhere than in one.
   Bytes keepLast(size_t count);
-  // A reader that needs nothing more for now lets its owner hear of the peer's end (onPeerClosed). While buffers are
+  // A reader that needs no bytes at present lets its owner hear of the peer's end (onPeerClosed). While buffers are
   // short it does not, and has to ask again.
   void watchEnd() {
     input_.trustPeer();
